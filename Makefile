@@ -1,0 +1,105 @@
+# What a contributor does here, one target each. `make` alone lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+TOOLCHAIN := $(VENV)/toolchain
+UV_VERSION := 0.13.8
+
+# The first Python that is new enough; 3.11 is the one that CI uses.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell \
+	$(name) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+
+# Empty on a machine that has Node and Go.
+export PATH := $(CURDIR)/$(TOOLCHAIN)/bin:$(PATH)
+
+PYTEST := $(BIN)/pytest -n 2
+DEVELOPMENT := $(STAMPS)/python $(STAMPS)/node $(STAMPS)/go
+
+.PHONY: help setup run demo check test soak bench generate clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(DEVELOPMENT) ## Install everything that development needs
+	@echo "Everything is installed."
+
+run: $(STAMPS)/runtime ## Start the whole platform on this machine, with demo data
+	$(BIN)/openmonetize up --demo
+
+demo: $(STAMPS)/runtime ## Send some traffic through a running platform and show what it cost
+	$(BIN)/openmonetize demo
+
+check: $(DEVELOPMENT) ## Check statically: format, lint, types, imports, contract, generated code
+	@echo "--- format and lint"
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/python tools/tidy.py
+	@echo "--- types"
+	$(BIN)/mypy
+	@echo "--- imports"
+	$(BIN)/lint-imports --no-logo
+	@echo "--- contract"
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code --path proto/om
+	$(BIN)/python tools/breaking.py
+	@echo "--- generated code"
+	$(BIN)/python tools/generate.py --check
+
+test: check ## Run the checks, then the tests
+	$(PYTEST)
+
+soak: $(DEVELOPMENT) ## Run the long tests: large seeds and kill counts
+	$(PYTEST) -m "soak or not soak" --hypothesis-profile=soak
+
+bench: $(DEVELOPMENT) ## Measure, and print ratios within one run
+	$(BIN)/python -m tests.bench
+
+generate: $(DEVELOPMENT) ## Write generated/ from proto/
+	$(BIN)/python tools/generate.py
+
+clean: ## Remove what setup installed and what tools cached
+	rm -rf $(VENV) tools/node/node_modules tools/go/bin
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find server proxy tests tools clients generated -name __pycache__ -prune -exec rm -rf {} +
+
+# A stamp is newer than everything it was made from, so that a second call does nothing.
+
+$(STAMPS)/uv:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed (Debian: python3.11-venv)" >&2; exit 1; }
+	@echo "--- $(VENV) with $(PYTHON)"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/runtime: requirements/runtime.txt pyproject.toml | $(STAMPS)/uv
+	@echo "--- Python packages"
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --requirement requirements/runtime.txt
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+$(STAMPS)/python: requirements/dev.txt pyproject.toml | $(STAMPS)/uv
+	@echo "--- Python packages"
+	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --editable .
+	@touch $(STAMPS)/runtime $@
+
+$(STAMPS)/toolchain: tools/toolchain | $(STAMPS)/uv
+	tools/toolchain $(TOOLCHAIN)
+	@touch $@
+
+$(STAMPS)/node: tools/node/package.json tools/node/package-lock.json | $(STAMPS)/toolchain
+	@echo "--- Node tools"
+	cd tools/node && npm ci
+	@touch $@
+
+$(STAMPS)/go: tools/go/go.mod tools/go/go.sum | $(STAMPS)/toolchain
+	@echo "--- Go tools"
+	cd tools/go && GOBIN="$$PWD/bin" go install tool
+	@touch $@

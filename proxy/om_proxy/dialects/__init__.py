@@ -1,0 +1,1 @@
+"""How callers say who asks and who pays: one module for each published way."""

@@ -1,0 +1,87 @@
+"""The meter of one response: a copy of its bytes in, what it consumed out. Never changes or delays a byte."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from om_proxy.call import Call
+from om_proxy.decode import DecodeFault, Decoder
+from om_proxy.framing import Framing
+from om_proxy.provider import Provider, UsageReader
+from om_proxy.reading import Flag, Line, Metered
+from om_proxy.usage import Certainty, Quantity, Unit, Usage
+
+# English is near four bytes a token with every provider's tokenizer.
+BYTES_PER_TOKEN = 4
+
+_FAULTS = {
+    DecodeFault.UNREADABLE: Flag.ENCODING_UNREADABLE,
+    DecodeFault.OVER_LIMIT: Flag.DECODED_OVER_LIMIT,
+}
+
+
+class Meter:
+    """Feed it what the client gets; finish it once, however the response ended."""
+
+    def __init__(self, decoder: Decoder, framing: Framing, *, reader: UsageReader, prompt_bytes: int) -> None:
+        self.bytes_seen = 0
+        self._decoder = decoder
+        self._framing = framing
+        self._reader = reader
+        self._prompt_bytes = prompt_bytes
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the response, still in their content coding."""
+        self.bytes_seen += len(chunk)
+        for piece in self._decoder.decode(chunk):
+            for document in self._framing.feed(piece):
+                self._reader.read(document)
+
+    def finish(self) -> Metered:
+        """Say what was consumed. What the provider did not say is estimated and marked so."""
+        for document in self._framing.finish():
+            self._reader.read(document)
+        metered = self._reader.metered()
+        flags = set(metered.flags)
+        if self._decoder.fault is not None:
+            flags.add(_FAULTS[self._decoder.fault])
+        if self._framing.given_up:
+            flags.add(Flag.DOCUMENT_OVER_LIMIT)
+        lines = metered.lines
+        if lines and Certainty.UNKNOWN in lines[0].usage.certainties:
+            flags.add(Flag.USAGE_MISSING)
+            lines = (self._estimated(lines[0]), *lines[1:])
+        return replace(metered, lines=lines, flags=frozenset(flags))
+
+    def _estimated(self, line: Line) -> Line:
+        """Fill what is unknown of the call's own model; of another model there is nothing to go by."""
+        guesses = {Unit.INPUT_TOKENS: self._prompt_bytes, Unit.OUTPUT_TOKENS: self._answer_bytes()}
+        return replace(line, usage=Usage(tuple(_guess(item, guesses) for item in line.usage.quantities)))
+
+    def _answer_bytes(self) -> int | None:
+        """Give the bytes of generated text that were seen; None where nobody can say."""
+        if self._reader.visible_bytes:
+            return self._reader.visible_bytes
+        if self._decoder.fault is DecodeFault.UNREADABLE:
+            return self.bytes_seen
+        # What was given up for its size can be text or one image: its bytes say nothing about tokens.
+        lost = self._decoder.fault is not None or self._framing.given_up
+        return None if lost else 0
+
+
+def _guess(quantity: Quantity, guesses: Mapping[Unit, int | None]) -> Quantity:
+    size = guesses.get(quantity.unit)
+    if quantity.amount is not None or size is None:
+        return quantity
+    return Quantity(quantity.unit, -(-size // BYTES_PER_TOKEN), Certainty.ESTIMATED)
+
+
+def open_meter(provider: Provider, call: Call, *, content_type: str, content_encoding: str = "") -> Meter:
+    """Open a meter for a successful response; an error of the provider's consumes nothing and needs none."""
+    return Meter(
+        Decoder(content_encoding),
+        provider.framing(call, content_type.strip().lower()),
+        reader=provider.reader(call),
+        prompt_bytes=call.demand.text_bytes,
+    )

@@ -1,0 +1,151 @@
+"""What a request for content asks for. Names may be in camel case or in snake case: Google reads both."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from om_proxy.call import Call, Demand, Notes, each_object, positive_int, text_bytes
+from om_proxy.problem import invalid_json
+from om_proxy.providers.gemini.usage import PROMPT_MODALITIES
+from om_proxy.reading import parse_object
+from om_proxy.refusal import Problem
+from om_proxy.route import Target
+from om_proxy.usage import Unit
+
+GENERATE: Final = "generateContent"
+STREAM: Final = "streamGenerateContent"
+
+_INNER_CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
+_FUNCTIONS = ("functionDeclarations", "function_declarations")
+_TEXT_PARTS = (
+    "text",
+    "functionCall",
+    "functionResponse",
+    "executableCode",
+    "codeExecutionResult",
+    "thought",
+    "thoughtSignature",
+)
+_INT64_DIGITS = 19
+_OUTPUT_MODALITIES = {"IMAGE": Unit.IMAGE_OUTPUT_TOKENS, "AUDIO": Unit.AUDIO_OUTPUT_TOKENS}
+
+
+def read_generate(target: Target, body: bytes) -> Call | Problem:
+    """Understand a request body; the model is the path's."""
+    document = parse_object(body)
+    if document is None or target.model is None:
+        return invalid_json()
+    tier = _first(document, "serviceTier")
+    return Call(
+        provider=target.route.provider,
+        operation=target.route.operation,
+        model=target.model.removeprefix("models/"),
+        stream=target.route.operation == STREAM,
+        tier=tier.lower() if isinstance(tier, str) else "",
+        body=body,
+        demand=_demand(document, body),
+    )
+
+
+def _demand(document: Mapping[str, object], body: bytes) -> Demand:
+    notes = _ContentNotes()
+    contents = document.get("contents")
+    each_object(contents, "contents", walk=notes.content)
+    system = _first(document, "systemInstruction")
+    if isinstance(system, dict):
+        notes.content(system, "systemInstruction")
+    each_object(document.get("tools"), "tools", walk=notes.tool)
+    if _first(document, "cachedContent") is not None:
+        notes.reference("cachedContent")
+    config = _first(document, "generationConfig")
+    config = config if isinstance(config, dict) else {}
+    return Demand(
+        text_bytes=text_bytes(body, document, base64_bytes=notes.base64_bytes),
+        prompt_units=notes.prompt_units(),
+        output_units=_output_units(_first(config, "responseModalities")),
+        messages=len(contents) if isinstance(contents, list) else 1,
+        tools=notes.tools,
+        images=notes.images,
+        image_field=notes.image_field,
+        window_field=notes.window_field,
+        unbounded_field=notes.unbounded_field,
+        output_field="generationConfig.maxOutputTokens",
+        output_max=_number(_first(config, "maxOutputTokens")),
+        choices=max(1, _number(_first(config, "candidateCount")) or 1),
+    )
+
+
+def _output_units(modalities: object) -> tuple[Unit, ...]:
+    units = [Unit.OUTPUT_TOKENS]
+    if isinstance(modalities, list):
+        asked = {str(modality).upper() for modality in modalities}
+        units += [unit for modality, unit in _OUTPUT_MODALITIES.items() if modality in asked]
+    return tuple(units)
+
+
+class _ContentNotes(Notes):
+    def __init__(self) -> None:
+        super().__init__()
+        self.modalities: set[str] = set()
+
+    def prompt_units(self) -> tuple[Unit, ...]:
+        units = [Unit.INPUT_TOKENS, Unit.CACHE_READ_TOKENS]
+        for modality, of_modality in PROMPT_MODALITIES.items():
+            units += of_modality if modality in self.modalities else ()
+        return tuple(units)
+
+    def reference(self, field: str) -> None:
+        """Note something at the provider, which may be of any modality."""
+        self.modalities.update(PROMPT_MODALITIES)
+        self.needs_window(field)
+
+    def tool(self, tool: dict[str, object], field: str) -> None:
+        for name, value in tool.items():
+            if name not in _FUNCTIONS:
+                # Searching and running code happen at the provider, as often as the model likes.
+                self.unbounded(f"{field}.{name}")
+            elif isinstance(value, list):
+                self.tools += len(value)
+
+    def content(self, content: dict[str, object], field: str) -> None:
+        parts = content.get("parts")
+        # A single object is accepted in place of a list.
+        each_object([parts] if isinstance(parts, dict) else parts, f"{field}.parts", walk=self.part)
+
+    def part(self, part: dict[str, object], field: str) -> None:
+        inline = _first(part, "inlineData")
+        if isinstance(inline, dict):
+            self._inline(inline, field)
+            return
+        response = _first(part, "functionResponse")
+        if isinstance(response, dict):
+            self.content(response, f"{field}.functionResponse")
+        if all(_first(part, name) is None for name in _TEXT_PARTS):
+            self.reference(field)
+
+    def _inline(self, inline: dict[str, object], field: str) -> None:
+        data, kind = inline.get("data"), str(_first(inline, "mimeType"))
+        self.base64_bytes += len(data) if isinstance(data, str) else 0
+        if kind.startswith("image/"):
+            self.modalities.add("IMAGE")
+            self.image(field)
+        else:
+            # A film has sound, and a document pictures.
+            self.reference(field)
+
+
+def _first(document: Mapping[str, object], name: str) -> object:
+    """Read a field by its camel-case name, or else by its snake-case one."""
+    value = document.get(name)
+    if value is not None:
+        return value
+    return document.get(_INNER_CAPITAL.sub(lambda capital: f"_{capital[0].lower()}", name))
+
+
+def _number(value: object) -> int | None:
+    """Read an integer; Google's JSON takes one in quotes as well."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < _INT64_DIGITS:
+        return int(value)
+    return positive_int(value)

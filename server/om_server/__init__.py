@@ -1,0 +1,1 @@
+"""OpenMonetize server: ingestion, rating, wallets, analytics, accounts and prompts over typed contracts."""

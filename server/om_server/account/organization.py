@@ -1,0 +1,50 @@
+"""Who there is: organizations, their teams, and the customers and end users that their events name."""
+
+from dataclasses import dataclass
+
+#: What an organization decides about calls without a known end, if it says nothing.
+UNKNOWN_OUTCOME_DEFAULT = "estimate_release"
+
+TEAM_DEFAULT = "Default"
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """The tenant."""
+
+    organization_id: str
+    display_name: str
+    create_time: int
+    user_wallet_required: bool = False
+    unknown_outcome_policy: str = UNKNOWN_OUTCOME_DEFAULT
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """A group that keys belong to. `key_count` counts its active keys."""
+
+    organization_id: str
+    team_id: str
+    display_name: str
+    create_time: int
+    key_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Whom the organization bills."""
+
+    customer_id: str
+    display_name: str
+    create_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An end user. The metadata is JSON text."""
+
+    user_id: str
+    email: str
+    metadata_json: str
+    create_time: int
+    update_time: int

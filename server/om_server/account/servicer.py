@@ -1,0 +1,196 @@
+"""AccountService on the wire. People (members, invites, sessions) are not answered yet."""
+
+import grpc
+
+from om.account.v1 import account_service_pb2 as pb
+from om.account.v1 import account_service_pb2_grpc
+from om.type.v1 import access_pb2
+from om_server.account.key import Key, KeyWish
+from om_server.account.operations import AccountOperations
+from om_server.account.organization import Customer, Organization, Team, User
+from om_server.rpc.caller import Principal, Scope, caller
+from om_server.rpc.convert import (
+    optional_timestamp_to_proto,
+    page_from_proto,
+    timestamp_from_proto,
+    timestamp_to_proto,
+)
+from om_server.rpc.convert_struct import struct_to_proto
+
+
+class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
+    """Translates between messages and the operations of accounts."""
+
+    def __init__(self, operations: AccountOperations) -> None:
+        self._operations = operations
+
+    def AuthenticateKey(
+        self, request: pb.AuthenticateKeyRequest, context: grpc.ServicerContext
+    ) -> pb.AuthenticateKeyResponse:
+        key = self._operations.authenticate_key(request.secret)
+        return pb.AuthenticateKeyResponse(
+            key_id=key.key_id,
+            organization_id=key.organization_id,
+            team_id=key.team_id,
+            scopes=scopes_to_proto(key.scopes),
+            test_mode=key.test_mode,
+            expire_time=optional_timestamp_to_proto(key.life.expire_time),
+        )
+
+    def GetCaller(self, request: pb.GetCallerRequest, context: grpc.ServicerContext) -> pb.GetCallerResponse:
+        who = caller()
+        return pb.GetCallerResponse(
+            principal=principal_to_proto(who.principal),
+            organization_id=who.organization_id,
+            team_id=who.team_id,
+            key_id=who.key_id,
+            member_id=who.member_id,
+            scopes=scopes_to_proto(who.scopes),
+        )
+
+    def GetOrganization(
+        self, request: pb.GetOrganizationRequest, context: grpc.ServicerContext
+    ) -> pb.GetOrganizationResponse:
+        organization = self._operations.get_organization(caller().organization_id)
+        return pb.GetOrganizationResponse(organization=organization_to_proto(organization))
+
+    def CreateTeam(
+        self, request: pb.CreateTeamRequest, context: grpc.ServicerContext
+    ) -> pb.CreateTeamResponse:
+        team = self._operations.create_team(caller().organization_id, request.display_name)
+        return pb.CreateTeamResponse(team=team_to_proto(team))
+
+    def GetTeam(self, request: pb.GetTeamRequest, context: grpc.ServicerContext) -> pb.GetTeamResponse:
+        team = self._operations.get_team(caller().organization_id, request.team_id)
+        return pb.GetTeamResponse(team=team_to_proto(team))
+
+    def ListTeams(self, request: pb.ListTeamsRequest, context: grpc.ServicerContext) -> pb.ListTeamsResponse:
+        page = self._operations.list_teams(caller().organization_id, page_from_proto(request))
+        return pb.ListTeamsResponse(
+            teams=[team_to_proto(team) for team in page.items], next_page_token=page.next_page_token
+        )
+
+    def CreateKey(self, request: pb.CreateKeyRequest, context: grpc.ServicerContext) -> pb.CreateKeyResponse:
+        new = self._operations.create_key(caller().organization_id, key_wish_from_proto(request))
+        return pb.CreateKeyResponse(key=key_to_proto(new.key), secret=new.secret)
+
+    def ListKeys(self, request: pb.ListKeysRequest, context: grpc.ServicerContext) -> pb.ListKeysResponse:
+        page = self._operations.list_keys(
+            caller().organization_id, page_from_proto(request), team_id=request.team_id
+        )
+        return pb.ListKeysResponse(
+            keys=[key_to_proto(key) for key in page.items], next_page_token=page.next_page_token
+        )
+
+    def RevokeKey(self, request: pb.RevokeKeyRequest, context: grpc.ServicerContext) -> pb.RevokeKeyResponse:
+        key = self._operations.revoke_key(caller().organization_id, request.key_id)
+        return pb.RevokeKeyResponse(key=key_to_proto(key))
+
+    def RotateKey(self, request: pb.RotateKeyRequest, context: grpc.ServicerContext) -> pb.RotateKeyResponse:
+        new = self._operations.rotate_key(
+            caller().organization_id, request.key_id, overlap_seconds=request.overlap_seconds
+        )
+        return pb.RotateKeyResponse(key=key_to_proto(new.key), secret=new.secret)
+
+    def ListCustomers(
+        self, request: pb.ListCustomersRequest, context: grpc.ServicerContext
+    ) -> pb.ListCustomersResponse:
+        page = self._operations.list_customers(
+            caller().organization_id, page_from_proto(request, skip=request.skip)
+        )
+        return pb.ListCustomersResponse(
+            customers=[customer_to_proto(customer) for customer in page.items],
+            next_page_token=page.next_page_token,
+            total_size=page.total_size,
+        )
+
+    def GetUser(self, request: pb.GetUserRequest, context: grpc.ServicerContext) -> pb.GetUserResponse:
+        user = self._operations.get_user(caller().organization_id, request.user_id)
+        return pb.GetUserResponse(user=user_to_proto(user))
+
+    def ListUsers(self, request: pb.ListUsersRequest, context: grpc.ServicerContext) -> pb.ListUsersResponse:
+        page = self._operations.list_users(
+            caller().organization_id, page_from_proto(request, skip=request.skip), search=request.search
+        )
+        return pb.ListUsersResponse(
+            users=[user_to_proto(user) for user in page.items],
+            next_page_token=page.next_page_token,
+            total_size=page.total_size,
+        )
+
+
+def key_wish_from_proto(request: pb.CreateKeyRequest) -> KeyWish:
+    expires = request.HasField("expire_time")
+    return KeyWish(
+        team_id=request.team_id,
+        description=request.description,
+        scopes=frozenset(scope_from_proto(scope) for scope in request.scopes),
+        test_mode=request.test_mode,
+        expire_time=timestamp_from_proto(request.expire_time, "expire_time") if expires else None,
+        prefix=request.prefix,
+    )
+
+
+def organization_to_proto(organization: Organization) -> pb.Organization:
+    return pb.Organization(
+        organization_id=organization.organization_id,
+        display_name=organization.display_name,
+        user_wallet_required=organization.user_wallet_required,
+        unknown_outcome_policy=organization.unknown_outcome_policy,
+        create_time=timestamp_to_proto(organization.create_time),
+    )
+
+
+def team_to_proto(team: Team) -> pb.Team:
+    return pb.Team(
+        team_id=team.team_id,
+        display_name=team.display_name,
+        key_count=team.key_count,
+        create_time=timestamp_to_proto(team.create_time),
+    )
+
+
+def key_to_proto(key: Key) -> pb.Key:
+    """Translate a key. When it was last used stands in the events, which another slice reads."""
+    return pb.Key(
+        key_id=key.key_id,
+        team_id=key.team_id,
+        description=key.description,
+        masked_secret=key.masked_secret,
+        scopes=scopes_to_proto(key.scopes),
+        test_mode=key.test_mode,
+        expire_time=optional_timestamp_to_proto(key.life.expire_time),
+        revoke_time=optional_timestamp_to_proto(key.life.revoke_time),
+        create_time=timestamp_to_proto(key.create_time),
+    )
+
+
+def customer_to_proto(customer: Customer) -> pb.Customer:
+    return pb.Customer(
+        customer_id=customer.customer_id,
+        display_name=customer.display_name,
+        create_time=timestamp_to_proto(customer.create_time),
+    )
+
+
+def user_to_proto(user: User) -> pb.User:
+    return pb.User(
+        user_id=user.user_id,
+        email=user.email,
+        metadata=struct_to_proto(user.metadata_json),
+        create_time=timestamp_to_proto(user.create_time),
+        update_time=timestamp_to_proto(user.update_time),
+    )
+
+
+def scope_from_proto(scope: "access_pb2.Scope.ValueType") -> Scope:
+    return Scope[access_pb2.Scope.Name(scope).removeprefix("SCOPE_")]
+
+
+def scopes_to_proto(scopes: frozenset[Scope]) -> "list[access_pb2.Scope.ValueType]":
+    """Return the scopes in the contract's order."""
+    return sorted(access_pb2.Scope.Value(f"SCOPE_{scope.name}") for scope in scopes)
+
+
+def principal_to_proto(principal: Principal) -> "access_pb2.Principal.ValueType":
+    return access_pb2.Principal.Value(f"PRINCIPAL_{principal.name}")

@@ -1,0 +1,1 @@
+"""What was used, what it cost and where it belongs: settled events and their hourly rollups."""

@@ -1,0 +1,182 @@
+"""Records what was settled and answers questions about it. Each method is one transaction."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from om_server.analytics.event_store import cursor_of
+from om_server.analytics.period import HOUR, Cut, Granularity, HourRange, cut_hours, month_start
+from om_server.analytics.query import (
+    Dimension,
+    EventFilter,
+    GroupKey,
+    GroupSums,
+    Names,
+    TagsTooBroad,
+    UsageQuery,
+    UsageReport,
+    by_cost,
+    by_event_count,
+    group_sums,
+    ordered,
+    usage_rows,
+)
+from om_server.analytics.rollup import roll_up
+from om_server.analytics.rollup_store import Question
+from om_server.analytics.settled import SettledEvent
+from om_server.analytics.store import AnalyticsStore
+from om_server.core.clock import Clock
+from om_server.core.errors import PageTokenInvalid
+from om_server.core.page import Arguments, Cursor, PageRequest, decode_token, encode_token
+from om_server.storage.database import Database
+
+_USAGE_RANGE = 30 * 24 * HOUR
+
+# Events are summed one by one at about 10,000 a second.
+_SCAN_MAX = 50_000
+
+# What a column of times can hold.
+_TIME_END = 2**63
+
+_NAMED = (Dimension.TEAM, Dimension.KEY)
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """A page of events, the token of the next one (empty at the end), and how many match in all."""
+
+    events: tuple[SettledEvent, ...]
+    next_page_token: str
+    total_size: int
+
+
+def _no_names(_organization_id: str, _dimension: Dimension) -> Mapping[str, str]:
+    return {}
+
+
+class AnalyticsOperations:
+    """Analytics of any organization, one at a time."""
+
+    def __init__(
+        self,
+        database: Database,
+        store: AnalyticsStore,
+        *,
+        clock: Clock,
+        names: Names = _no_names,
+        scan_max: int = _SCAN_MAX,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._names = names
+        self._scan_max = scan_max
+        self._events = store.events
+        self._rollups = store.rollups
+
+    def record(self, settled: Sequence[SettledEvent]) -> None:
+        """Write new events and add them to the rollups, within the settling transaction.
+
+        Every event must be new: whoever settles has claimed its identity.
+        """
+        delta = roll_up(settled)
+
+        def write() -> None:
+            self._events.add(settled)
+            self._rollups.add(delta)
+
+        self._database.write(write)
+
+    def find_event(self, organization_id: str, *, source: str, event_id: str) -> SettledEvent | None:
+        """Return a settled event by its identity."""
+        return self._database.read(
+            lambda: self._events.find(organization_id, source=source, event_id=event_id)
+        )
+
+    def count_unrated(self, organization_id: str) -> int:
+        """Count the events that wait for a price."""
+        return self._database.read(lambda: self._events.count_unrated(organization_id))
+
+    def list_events(self, organization_id: str, wanted: EventFilter, *, page: PageRequest) -> EventPage:
+        """Return a page of events, newest first. It shows those of the sandbox as well."""
+        arguments = _arguments(wanted)
+        after = _checked(decode_token(page.token, arguments))
+
+        def read() -> EventPage:
+            found = self._events.page(
+                organization_id, wanted, after=after, skip=page.skip, limit=page.size + 1
+            )
+            events = found[: page.size]
+            more = len(found) > page.size
+            token = encode_token(cursor_of(events[-1]), arguments) if more else ""
+            return EventPage(tuple(events), token, self._events.count(organization_id, wanted))
+
+        return self._database.read(read)
+
+    def query_usage(self, organization_id: str, query: UsageQuery) -> UsageReport:
+        """Sum usage, the most events first within a period; without a start, over 30 days."""
+        hours = self._hours(query.filter, lambda end: end - _USAGE_RANGE)
+        return self._report(organization_id, query, hours=hours, spend=False)
+
+    def query_spend(self, organization_id: str, query: UsageQuery) -> UsageReport:
+        """Sum spend, without quantities, the dearest first within a period.
+
+        Without a start, over the calendar month of the end in the time zone.
+        """
+        hours = self._hours(query.filter, lambda end: month_start(end - 1, query.zone))
+        return self._report(organization_id, query, hours=hours, spend=True)
+
+    def _hours(self, wanted: EventFilter, default_start: Callable[[int], int]) -> HourRange:
+        start, end = wanted.start_time, wanted.end_time
+        if end is None:
+            # A caller's clock may be ahead of ours, and then its range is empty, not wrong.
+            end = self._clock() if start is None else max(self._clock(), start + 1)
+        return HourRange.around(default_start(end) if start is None else start, end)
+
+    def _report(
+        self, organization_id: str, query: UsageQuery, *, hours: HourRange, spend: bool
+    ) -> UsageReport:
+        def read() -> tuple[Cut, dict[GroupKey, GroupSums]]:
+            used = hours
+            if query.granularity not in (Granularity.TOTAL, Granularity.HOUR):
+                # A range since ever has far more days than there are days with usage.
+                used = self._rollups.hours_with_usage(organization_id, hours)
+            cut = cut_hours(used, query.granularity, zone=query.zone)
+            question = Question(organization_id, query, used, cut, with_quantities=not spend)
+            return cut, self._sums(question) if used.first < used.end else {}
+
+        cut, sums = self._database.read(read)
+        named = [dimension for dimension in query.group_by if dimension in _NAMED]
+        names = {dimension: self._names(organization_id, dimension) for dimension in named}
+        rows = usage_rows(sums, query, cut=cut, names=names)
+        return UsageReport(ordered(rows, by_cost if spend else by_event_count), hours)
+
+    def _sums(self, question: Question) -> dict[GroupKey, GroupSums]:
+        query, hours = question.query, question.hours
+        if query.by_tag or len(set(query.filter.tags)) <= 1:
+            return self._rollups.sums(question)
+        # Rollups of two tags both have the events that carry both, so these are summed one by one.
+        wanted = replace(query.filter, start_time=hours.start_time, end_time=hours.end_time)
+        if self._events.count(question.organization_id, wanted) > self._scan_max:
+            raise TagsTooBroad(self._scan_max)
+        events = self._events.scan(question.organization_id, wanted)
+        return group_sums(roll_up(events), query, cut=question.cut)
+
+
+def _checked(cursor: Cursor | None) -> Cursor | None:
+    """PAGE_TOKEN_INVALID for a cursor that is no place among events."""
+    match cursor:
+        case None:
+            return None
+        case int(time), str(event_id), str(source) if abs(time) < _TIME_END and "\0" not in event_id + source:
+            return cursor
+        case _:
+            raise PageTokenInvalid
+
+
+def _arguments(wanted: EventFilter) -> Arguments:
+    return {
+        "start_time": wanted.start_time,
+        "end_time": wanted.end_time,
+        "tags": wanted.tags,
+        **dict(wanted.of_events()),
+        **dict(wanted.of_lines()),
+    }

@@ -1,0 +1,225 @@
+"""What may be asked of rollups and events, and how sums become the rows of an answer. Pure."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from zoneinfo import ZoneInfo
+
+from om_server.analytics.period import Cut, Granularity, HourRange
+from om_server.analytics.rollup import (
+    TAG_ALL,
+    Counters,
+    QuantityKey,
+    QuantitySum,
+    RollupDelta,
+    RollupKey,
+    Series,
+)
+from om_server.core.errors import InvalidArgument
+
+DIMENSIONS_MAX = 4
+
+
+class TagsTooBroad(InvalidArgument):
+    """Several tags without tags as groups: no rollup tells which events carry two, and they are too many."""
+
+    def __init__(self, event_count_max: int) -> None:
+        super().__init__(
+            "filter.tags",
+            f"several tags match over {event_count_max} events; narrow the range, or group by tag",
+        )
+
+
+class Dimension(Enum):
+    """What usage is grouped by; a value is the name of the series' field, but for the tag."""
+
+    TEAM = "team_id"
+    KEY = "key_id"
+    PROMPT = "prompt_key"
+    PROMPT_VERSION = "prompt_version"
+    TAG = "tag"
+    FEATURE = "feature_id"
+    PROVIDER = "provider"
+    MODEL = "model"
+    CUSTOMER = "customer_id"
+    USER = "user_id"
+    EVENT_TYPE = "event_type"
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events count: all that are set must match, any value of each will do.
+
+    Times are microseconds since 1970, the end exclusive; None where none was given.
+    """
+
+    start_time: int | None = None
+    end_time: int | None = None
+    providers: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    feature_ids: tuple[str, ...] = ()
+    customer_ids: tuple[str, ...] = ()
+    user_ids: tuple[str, ...] = ()
+    team_ids: tuple[str, ...] = ()
+    key_ids: tuple[str, ...] = ()
+    prompt_keys: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    include_sandbox: bool = False
+
+    def __post_init__(self) -> None:
+        if self.start_time is not None and self.end_time is not None and self.end_time <= self.start_time:
+            raise InvalidArgument("filter.end_time", "not after the start")
+
+    def of_events(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yield the fields of an event that must match, with the values that may."""
+        conditions = {
+            "feature_id": self.feature_ids,
+            "customer_id": self.customer_ids,
+            "user_id": self.user_ids,
+            "team_id": self.team_ids,
+            "key_id": self.key_ids,
+            "prompt_key": self.prompt_keys,
+        }
+        return ((name, values) for name, values in conditions.items() if values)
+
+    def of_lines(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yield the fields of a line that must match. Providers are kept in lower case."""
+        if self.providers:
+            yield "provider", tuple(provider.lower() for provider in self.providers)
+        if self.models:
+            yield "model", self.models
+
+    def matches(self, series: Series) -> bool:
+        """Tell whether usage of a series counts, tags and times aside."""
+        if series.sandbox and not self.include_sandbox:
+            return False
+        conditions = (*self.of_events(), *self.of_lines())
+        return all(getattr(series, name) in values for name, values in conditions)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """A question about usage or spend, checked."""
+
+    filter: EventFilter = EventFilter()
+    group_by: tuple[Dimension, ...] = ()
+    granularity: Granularity = Granularity.TOTAL
+    zone: ZoneInfo = ZoneInfo("UTC")  # noqa: RUF009 - zones are immutable and cached
+
+    def __post_init__(self) -> None:
+        if len(self.group_by) > DIMENSIONS_MAX:
+            raise InvalidArgument("group_by", f"more than {DIMENSIONS_MAX} dimensions")
+        if len(set(self.group_by)) < len(self.group_by):
+            raise InvalidArgument("group_by", "a dimension is named twice")
+        if self.by_tag and len(self.group_by) > 1:
+            raise InvalidArgument("group_by", "tag totals overlap, so no other dimension goes beside tags")
+
+    @property
+    def by_tag(self) -> bool:
+        """Whether each tag is a group."""
+        return Dimension.TAG in self.group_by
+
+
+# The number of a period (an hour, or a place in the list of periods) and the values of the group.
+GroupKey = tuple[int, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSums:
+    """What was summed for one group, quantities by unit."""
+
+    counters: Counters
+    quantities: Mapping[str, QuantitySum]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupValue:
+    """One value of a group; the display name is empty where there is none."""
+
+    dimension: Dimension
+    value: str
+    display_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """One group of an answer. `period_start` is None where time was not cut."""
+
+    period_start: int | None
+    group: tuple[GroupValue, ...]
+    counters: Counters
+    quantities: Mapping[str, QuantitySum]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """The rows of an answer and the hours that were summed."""
+
+    rows: tuple[UsageRow, ...]
+    hours: HourRange
+
+
+#: Gives the names that people use for the values of a dimension, by value.
+Names = Callable[[str, Dimension], Mapping[str, str]]
+
+
+def group_sums(delta: RollupDelta, query: UsageQuery, *, cut: Cut) -> dict[GroupKey, GroupSums]:
+    """Sum the rollups of whole events by period and group, leaving out what the filter does not want."""
+    counters: dict[GroupKey, Counters] = {}
+    quantities: dict[GroupKey, dict[str, QuantitySum]] = {}
+
+    def group_of(key: RollupKey | QuantityKey) -> GroupKey | None:
+        series = delta.series[key.organization_id, key.series_id]
+        if key.tag != TAG_ALL or not query.filter.matches(series):
+            return None
+        return cut.number(key.hour), tuple(_value(series, dimension) for dimension in query.group_by)
+
+    for key, counted in delta.counters.items():
+        if (group := group_of(key)) is not None:
+            counters[group] = counters.get(group, Counters()) + counted
+    for quantity_key, amount in delta.quantities.items():
+        if (group := group_of(quantity_key)) is not None:
+            units = quantities.setdefault(group, {})
+            units[quantity_key.unit] = units.get(quantity_key.unit, QuantitySum()) + amount
+    return {group: GroupSums(counted, quantities.get(group, {})) for group, counted in counters.items()}
+
+
+def usage_rows(
+    sums: Mapping[GroupKey, GroupSums],
+    query: UsageQuery,
+    *,
+    cut: Cut,
+    names: Mapping[Dimension, Mapping[str, str]],
+) -> Iterator[UsageRow]:
+    """Yield the sums as rows, in no order. `names` has display names by dimension and value."""
+    for (number, values), part in sums.items():
+        group = tuple(
+            GroupValue(dimension, value, names.get(dimension, {}).get(value, ""))
+            for dimension, value in zip(query.group_by, values, strict=True)
+        )
+        yield UsageRow(cut.start_time(number), group, part.counters, part.quantities)
+
+
+def by_event_count(row: UsageRow) -> int:
+    """The order of usage within a period."""
+    return -row.counters.event_count
+
+
+def by_cost(row: UsageRow) -> int:
+    """The order of spend within a period."""
+    return -row.counters.cost
+
+
+def ordered(rows: Iterable[UsageRow], rank: Callable[[UsageRow], int]) -> tuple[UsageRow, ...]:
+    """Sort by period, then by rank, then by the values of the group."""
+
+    def place(row: UsageRow) -> tuple[int, int, tuple[str, ...]]:
+        return row.period_start or 0, rank(row), tuple(part.value for part in row.group)
+
+    return tuple(sorted(rows, key=place))
+
+
+def _value(series: Series, dimension: Dimension) -> str:
+    """A series' value of any dimension but the tag; empty where it has none."""
+    value = getattr(series, dimension.value)
+    return "" if value is None else str(value)

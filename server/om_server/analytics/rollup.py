@@ -1,0 +1,231 @@
+"""Rollups: sums of settled events by hour, tag and series, as deltas to what is stored.
+
+Addition of deltas commutes, so the order of settlement never matters; rollups equal the sums over
+events at any moment (invariant I16).
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+import orjson
+
+from om_server.analytics.period import hour_of
+from om_server.analytics.settled import SettledEvent, SettledLine, SettledState
+from om_server.core.event import Event, Outcome
+from om_server.core.usage import Certainty
+
+#: The row of all events of a series, beside one row for each tag.
+TAG_ALL = ""
+
+_SERIES_ID_BYTES = 16
+
+
+# Tuples, because thousands of them are hashed and sorted in the settling transaction.
+class RollupKey(NamedTuple):
+    """One row of counters. The hour is counted from 1970."""
+
+    organization_id: str
+    hour: int
+    tag: str
+    series_id: str
+
+
+class QuantityKey(NamedTuple):
+    """One row of quantities."""
+
+    organization_id: str
+    hour: int
+    tag: str
+    series_id: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Everything that usage is told apart by, but hour and tags. Empty where an event had none."""
+
+    team_id: str = ""
+    key_id: str = ""
+    customer_id: str = ""
+    user_id: str = ""
+    feature_id: str = ""
+    prompt_key: str = ""
+    prompt_version: int | None = None
+    event_type: str = ""
+    provider: str = ""
+    model: str = ""
+    sandbox: bool = False
+
+    @property
+    def dimensions(self) -> tuple[str | int | bool | None, ...]:
+        """The values in the order of the hash, which must never change."""
+        return (
+            self.team_id,
+            self.key_id,
+            self.customer_id,
+            self.user_id,
+            self.feature_id,
+            self.prompt_key,
+            self.prompt_version,
+            self.event_type,
+            self.provider,
+            self.model,
+            self.sandbox,
+        )
+
+    @property
+    def series_id(self) -> str:
+        """128 bits of SHA-256 in hex: the same for the same dimensions in every process."""
+        return hashlib.sha256(orjson.dumps(self.dimensions)).digest()[:_SERIES_ID_BYTES].hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Counts of events, cost in nano-dollars and charge in nano-credits. Unrated money is in neither."""
+
+    event_count: int = 0
+    unrated_count: int = 0
+    estimated_count: int = 0
+    unknown_count: int = 0
+    cost: int = 0
+    charge: int = 0
+
+    def __add__(self, other: "Counters") -> "Counters":
+        return Counters(
+            self.event_count + other.event_count,
+            self.unrated_count + other.unrated_count,
+            self.estimated_count + other.estimated_count,
+            self.unknown_count + other.unknown_count,
+            self.cost + other.cost,
+            self.charge + other.charge,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class QuantitySum:
+    """A sum of what is known of one unit, and how much of it is estimated."""
+
+    amount: int = 0
+    estimated_amount: int = 0
+
+    def __add__(self, other: "QuantitySum") -> "QuantitySum":
+        return QuantitySum(self.amount + other.amount, self.estimated_amount + other.estimated_amount)
+
+
+_Addable = TypeVar("_Addable", Counters, QuantitySum)
+_Key = TypeVar("_Key")
+
+
+@dataclass(frozen=True, slots=True)
+class RollupDelta:
+    """What to add to the stored rollups. `series` is keyed by (organization_id, series_id)."""
+
+    series: Mapping[tuple[str, str], Series] = field(default_factory=dict)
+    counters: Mapping[RollupKey, Counters] = field(default_factory=dict)
+    quantities: Mapping[QuantityKey, QuantitySum] = field(default_factory=dict)
+
+    def __add__(self, other: "RollupDelta") -> "RollupDelta":
+        counters, quantities = dict(self.counters), dict(self.quantities)
+        for key, counted in other.counters.items():
+            _add(counters, key, addend=counted)
+        for quantity_key, quantity in other.quantities.items():
+            _add(quantities, quantity_key, addend=quantity)
+        return RollupDelta({**self.series, **other.series}, counters, quantities)
+
+
+def roll_up(batch: Iterable[SettledEvent]) -> RollupDelta:
+    """Sum settled events.
+
+    An event counts once, in the series of its first line; each line's share of cost and charge and
+    its quantities go to the line's own series. Each tag is given the whole event.
+    """
+    series: dict[tuple[str, str], Series] = {}
+    counters: dict[RollupKey, Counters] = {}
+    quantities: dict[QuantityKey, QuantitySum] = {}
+    ids: dict[Series, str] = {}
+    for settled in batch:
+        event = settled.event
+        hour = hour_of(event.event_time)
+        # An empty tag, or one that is named twice, would count the event twice.
+        tags = (TAG_ALL, *dict.fromkeys(tag for tag in event.attribution.tags if tag))
+        for line, counted in _shares(settled):
+            where = series_of(event, line)
+            series_id = ids.get(where) or ids.setdefault(where, where.series_id)
+            series[event.organization_id, series_id] = where
+            amounts = _amounts(line)
+            for tag in tags:
+                key = RollupKey(event.organization_id, hour, tag, series_id)
+                _add(counters, key, addend=counted)
+                for unit, amount in amounts:
+                    _add(quantities, QuantityKey(*key, unit), addend=amount)
+    return RollupDelta(series, counters, quantities)
+
+
+def series_of(event: Event, line: SettledLine | None) -> Series:
+    """Return where a line of an event belongs; without a line, provider and model stay empty."""
+    attribution = event.attribution
+    return Series(
+        team_id=attribution.team_id,
+        key_id=event.key_id,
+        customer_id=attribution.customer_id,
+        user_id=attribution.user_id,
+        feature_id=attribution.feature_id,
+        prompt_key=attribution.prompt_key,
+        prompt_version=attribution.prompt_version,
+        event_type=event.event_type.value,
+        provider=line.line.provider.lower() if line is not None else "",
+        model=line.line.model if line is not None else "",
+        sandbox=event.sandbox,
+    )
+
+
+def _shares(settled: SettledEvent) -> Iterator[tuple[SettledLine | None, Counters]]:
+    """Yield each line with what it adds; an event without lines yields itself."""
+    counted = Counters(
+        event_count=1,
+        unrated_count=int(settled.state is SettledState.UNRATED),
+        estimated_count=int(any(line.line.usage.estimated for line in settled.lines)),
+        unknown_count=int(_unknown(settled)),
+    )
+    if not settled.lines:
+        yield None, counted + _money(settled) if settled.rated else counted
+        return
+    for position, line in enumerate(settled.lines):
+        money = _money(line) if settled.rated else Counters()
+        yield line, money if position else counted + money
+
+
+def _money(item: SettledEvent | SettledLine) -> Counters:
+    # Of a rated event neither is None: it would not exist.
+    return Counters(cost=item.cost or 0, charge=item.charge or 0)
+
+
+def _unknown(settled: SettledEvent) -> bool:
+    """Whether consumption happened of which nobody knows how much."""
+    outcome = settled.event.outcome
+    if outcome is Outcome.ZERO:
+        return False
+    if not settled.lines:
+        return outcome is Outcome.UNKNOWN
+    return any(line.line.usage.unknown or not line.line.usage.quantities for line in settled.lines)
+
+
+def _amounts(line: SettledLine | None) -> list[tuple[str, QuantitySum]]:
+    """List what is known of each unit. An unknown amount is left out: it is not zero."""
+    if line is None:
+        return []
+    return [
+        (
+            quantity.unit,
+            QuantitySum(quantity.amount, quantity.amount if quantity.certainty is Certainty.ESTIMATED else 0),
+        )
+        for quantity in line.line.usage.quantities
+        if quantity.amount is not None
+    ]
+
+
+def _add(sums: dict[_Key, _Addable], key: _Key, *, addend: _Addable) -> None:
+    before = sums.get(key)
+    sums[key] = addend if before is None else before + addend

@@ -1,0 +1,15 @@
+"""Everything that analytics keeps, in one place for whoever composes it."""
+
+from om_server.analytics.event_store import EventStore
+from om_server.analytics.rollup_store import RollupStore
+from om_server.analytics.table import MODELS
+
+__all__ = ["MODELS", "AnalyticsStore"]
+
+
+class AnalyticsStore:
+    """Settled events and their rollups; the caller opens the transaction."""
+
+    def __init__(self) -> None:
+        self.events = EventStore()
+        self.rollups = RollupStore()

@@ -1,0 +1,154 @@
+"""Tables of analytics, and the one way to write many rows of them."""
+
+from collections.abc import Sequence
+
+import peewee
+
+from om_server.storage.database import Record
+
+
+class EventRow(Record):
+    """A settled event. What only intake and funding need is not kept here."""
+
+    organization_id = peewee.TextField()
+    source = peewee.TextField()
+    event_id = peewee.TextField()
+    event_type = peewee.TextField()
+    state = peewee.TextField()
+    outcome = peewee.TextField()
+    sandbox = peewee.BooleanField()
+    unfunded = peewee.BooleanField()
+    team_id = peewee.TextField()
+    key_id = peewee.TextField()
+    customer_id = peewee.TextField()
+    user_id = peewee.TextField()
+    feature_id = peewee.TextField()
+    prompt_key = peewee.TextField()
+    prompt_version = peewee.IntegerField(null=True)
+    tags = peewee.TextField()
+    metadata = peewee.TextField()
+    flags = peewee.TextField()
+    unrated_reason = peewee.TextField()
+    cost = peewee.BigIntegerField(null=True)
+    charge = peewee.BigIntegerField(null=True)
+    burn_table_version = peewee.TextField()
+    wallet_id = peewee.TextField()
+    receivable = peewee.BigIntegerField()
+    edge_id = peewee.TextField()
+    edge_epoch = peewee.BigIntegerField(null=True)
+    edge_sequence = peewee.BigIntegerField(null=True)
+    http_status = peewee.IntegerField()
+    latency_ms = peewee.BigIntegerField(null=True)
+    event_time = peewee.BigIntegerField()
+    receive_time = peewee.BigIntegerField()
+    settle_time = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "usage_events"
+        primary_key = peewee.CompositeKey("organization_id", "source", "event_id")
+
+
+class LineRow(Record):
+    """A line of a settled event."""
+
+    organization_id = peewee.TextField()
+    source = peewee.TextField()
+    event_id = peewee.TextField()
+    position = peewee.IntegerField()
+    provider = peewee.TextField()
+    model = peewee.TextField()
+    requested_model = peewee.TextField()
+    tier = peewee.TextField()
+    quantities = peewee.TextField()
+    attributes = peewee.TextField()
+    raw_usage = peewee.TextField()
+    priced_model = peewee.TextField()
+    price_version = peewee.TextField()
+    context_threshold = peewee.BigIntegerField()
+    cost = peewee.BigIntegerField(null=True)
+    charge = peewee.BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "usage_lines"
+        primary_key = peewee.CompositeKey("organization_id", "source", "event_id", "position")
+
+
+class SeriesRow(Record):
+    """The dimensions that a series id stands for."""
+
+    organization_id = peewee.TextField()
+    series_id = peewee.TextField()
+    team_id = peewee.TextField()
+    key_id = peewee.TextField()
+    customer_id = peewee.TextField()
+    user_id = peewee.TextField()
+    feature_id = peewee.TextField()
+    prompt_key = peewee.TextField()
+    prompt_version = peewee.IntegerField(null=True)
+    event_type = peewee.TextField()
+    provider = peewee.TextField()
+    model = peewee.TextField()
+    sandbox = peewee.BooleanField()
+
+    class Meta:
+        table_name = "series"
+        primary_key = peewee.CompositeKey("organization_id", "series_id")
+
+
+class RollupRow(Record):
+    """Counters of a series in an hour, for all events (empty tag) or those with a tag."""
+
+    organization_id = peewee.TextField()
+    hour = peewee.BigIntegerField()
+    tag = peewee.TextField()
+    series_id = peewee.TextField()
+    event_count = peewee.BigIntegerField()
+    unrated_count = peewee.BigIntegerField()
+    estimated_count = peewee.BigIntegerField()
+    unknown_count = peewee.BigIntegerField()
+    cost = peewee.BigIntegerField()
+    charge = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "rollups"
+        primary_key = peewee.CompositeKey("organization_id", "hour", "tag", "series_id")
+
+
+class RollupQuantityRow(Record):
+    """The quantity of one unit beside a row of counters."""
+
+    organization_id = peewee.TextField()
+    hour = peewee.BigIntegerField()
+    tag = peewee.TextField()
+    series_id = peewee.TextField()
+    unit = peewee.TextField()
+    amount = peewee.BigIntegerField()
+    estimated_amount = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "rollup_quantities"
+        primary_key = peewee.CompositeKey("organization_id", "hour", "tag", "series_id", "unit")
+
+
+MODELS: tuple[type[Record], ...] = (EventRow, LineRow, SeriesRow, RollupRow, RollupQuantityRow)
+
+_TRANSLATED = (peewee.OperationalError, peewee.InterfaceError, peewee.IntegrityError, peewee.DataError)
+
+
+def insert_rows(
+    model: type[Record], rows: Sequence[tuple[str | int | None, ...]], *, on_conflict: str = ""
+) -> None:
+    """Insert rows, their values in the order of the model's fields, in the order given.
+
+    The driver runs one prepared statement for all. Peewee's own insert of many rows spends twelve
+    times as long in building its statement.
+    """
+    if not rows:
+        return
+    meta = model._meta  # noqa: SLF001 - peewee's documented way to a model's columns and database
+    columns = meta.sorted_field_names
+    marks = ", ".join([meta.database.param] * len(columns))
+    sql = f"INSERT INTO {meta.table_name} ({', '.join(columns)}) VALUES ({marks}) {on_conflict}"  # noqa: S608
+    # Past peewee's own execute a lost connection or a lock that was not given would not be seen as such.
+    with peewee.ExceptionWrapper({error.__name__: error for error in _TRANSLATED}):
+        meta.database.cursor().executemany(sql, rows)

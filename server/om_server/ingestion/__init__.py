@@ -1,0 +1,1 @@
+"""Intake of usage events: each validated by itself, then durable in the queue."""

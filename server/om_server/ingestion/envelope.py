@@ -1,0 +1,164 @@
+"""Events as versioned JSON: the form they have in the queue and in dead letters.
+
+A reader that meets a version it does not know leaves the entry alone, so that old and new workers
+can run side by side during a deploy.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from om_server.core.errors import Code, DomainError
+from om_server.core.event import (
+    Attribution,
+    EdgePosition,
+    Event,
+    EventType,
+    Funding,
+    Outcome,
+    UsageLine,
+)
+from om_server.core.usage import Certainty, Quantity, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+VERSION = 1
+
+#: What the caller did not supply, and the place in a journal, are not part of what it claims.
+_NOT_SUPPLIED = ("receive_time", "flags", "edge", "payload_hash", "organization_id")
+
+
+class EnvelopeUnreadable(DomainError):
+    """A queue entry is not an envelope of a version that this program reads."""
+
+    code = Code.INTERNAL
+    reason = "INTERNAL"
+
+    def __init__(self) -> None:
+        super().__init__("a queue entry could not be read")
+
+
+def pack(events: Sequence[Event]) -> str:
+    """Write events of one organization as one envelope."""
+    return orjson.dumps({"version": VERSION, "events": [_to_json(event) for event in events]}).decode()
+
+
+def pack_unread(message: bytes) -> str:
+    """Write a serialized UsageEvent that broke a rule, for a person to look at."""
+    return orjson.dumps({"version": 0, "message": base64.b64encode(message).decode()}).decode()
+
+
+def unpack(envelope: str) -> list[Event]:
+    """Read the events of an envelope; EnvelopeUnreadable if it is none, or of another version."""
+    try:
+        document = orjson.loads(envelope)
+        if document["version"] != VERSION:
+            raise EnvelopeUnreadable
+        return [_from_json(item) for item in document["events"]]
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise EnvelopeUnreadable from error
+
+
+def payload_hash(event: Event, *, time_supplied: bool) -> str:
+    """Hash what the caller supplied: the same event again has the same hash, whatever is in between."""
+    document = _to_json(event)
+    for name in _NOT_SUPPLIED:
+        del document[name]
+    if not time_supplied:
+        del document["event_time"]
+    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _to_json(event: Event) -> dict[str, Any]:
+    attribution, edge = event.attribution, event.edge
+    return {
+        "organization_id": event.organization_id,
+        "source": event.source,
+        "event_id": event.event_id,
+        "event_type": event.event_type,
+        "event_time": event.event_time,
+        "receive_time": event.receive_time,
+        "attribution": {
+            "customer_id": attribution.customer_id,
+            "user_id": attribution.user_id,
+            "team_id": attribution.team_id,
+            "feature_id": attribution.feature_id,
+            "prompt_key": attribution.prompt_key,
+            "prompt_version": attribution.prompt_version,
+            "tags": attribution.tags,
+        },
+        "lines": [_line_to_json(line) for line in event.lines],
+        "outcome": event.outcome,
+        "metadata": event.metadata_json,
+        "idempotency_key": event.idempotency_key,
+        "sandbox": event.sandbox,
+        "key_id": event.key_id,
+        "edge": None if edge is None else [edge.edge_id, edge.edge_epoch, edge.sequence],
+        "funding": [[part.lease_id, part.bound, part.retained] for part in event.funding],
+        "wallet_id": event.wallet_id,
+        "unfunded": event.unfunded,
+        "job_id": event.job_id,
+        "http_status": event.http_status,
+        "latency_ms": event.latency_ms,
+        "flags": event.flags,
+        "payload_hash": event.payload_hash,
+    }
+
+
+def _line_to_json(line: UsageLine) -> dict[str, Any]:
+    return {
+        "provider": line.provider,
+        "model": line.model,
+        "requested_model": line.requested_model,
+        "tier": line.tier,
+        "attributes": dict(line.attributes),
+        "raw_usage": line.raw_usage,
+        "usage": [[item.unit, item.amount, item.certainty.value] for item in line.usage.quantities],
+    }
+
+
+def _from_json(item: dict[str, Any]) -> Event:
+    edge = item["edge"]
+    attribution = dict(item["attribution"], tags=tuple(item["attribution"]["tags"]))
+    return Event(
+        organization_id=item["organization_id"],
+        source=item["source"],
+        event_id=item["event_id"],
+        event_type=EventType(item["event_type"]),
+        event_time=item["event_time"],
+        receive_time=item["receive_time"],
+        attribution=Attribution(**attribution),
+        lines=tuple(_line_from_json(line) for line in item["lines"]),
+        outcome=Outcome(item["outcome"]),
+        metadata_json=item["metadata"],
+        idempotency_key=item["idempotency_key"],
+        sandbox=item["sandbox"],
+        key_id=item["key_id"],
+        edge=None if edge is None else EdgePosition(*edge),
+        funding=tuple(Funding(*part) for part in item["funding"]),
+        wallet_id=item["wallet_id"],
+        unfunded=item["unfunded"],
+        job_id=item["job_id"],
+        http_status=item["http_status"],
+        latency_ms=item["latency_ms"],
+        flags=tuple(item["flags"]),
+        payload_hash=item["payload_hash"],
+    )
+
+
+def _line_from_json(line: dict[str, Any]) -> UsageLine:
+    quantities = (Quantity(unit, amount, Certainty(certainty)) for unit, amount, certainty in line["usage"])
+    return UsageLine(
+        provider=line["provider"],
+        model=line["model"],
+        usage=Usage(tuple(quantities)),
+        requested_model=line["requested_model"],
+        tier=line["tier"],
+        attributes=line["attributes"],
+        raw_usage=line["raw_usage"],
+    )

@@ -1,0 +1,174 @@
+"""Takes events in: answers for each, and makes the good ones durable before it answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from om_server.core.errors import DomainError
+from om_server.core.event import SOURCE_PROXY
+from om_server.core.page import PageRequest, decode_token, encode_token
+from om_server.ingestion import envelope
+from om_server.ingestion.intake import (
+    EventConflict,
+    believe_time,
+    check_caller_fields,
+    check_consumption,
+    check_identity,
+)
+from om_server.ingestion.store import DeadLetter, IngestionStore
+from om_server.storage.queue import Batch, SqlInbox
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from om_server.core.clock import Clock
+    from om_server.core.event import Event
+    from om_server.core.ids import IdSource
+    from om_server.storage.database import Database
+
+
+class IntakeState(enum.Enum):
+    """What intake did with an event."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeResult:
+    """The answer for one event; `error` says why it was rejected."""
+
+    event_id: str
+    state: IntakeState
+    error: DomainError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """An event as it was reported. Without a time of its own it happened when it was received."""
+
+    event: Event
+    time_supplied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineStatus:
+    """How far settlement is behind, for one organization."""
+
+    queued_batch_count: int
+    oldest_age_us: int
+    dead_letter_count: int
+
+
+class IngestionOperations:
+    """Each method is one transaction."""
+
+    def __init__(
+        self, database: Database, store: IngestionStore, inbox: SqlInbox, *, ids: IdSource, clock: Clock
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._inbox = inbox
+        self._ids = ids
+        self._clock = clock
+
+    def ingest(
+        self, organization_id: str, reports: Sequence[Reported], *, from_edge: bool
+    ) -> tuple[str, list[IntakeResult]]:
+        """Answer for each event, in order, after the good ones are durable in one batch.
+
+        Gives the batch's id, empty if nothing was accepted. `DUPLICATE` is best effort: a twin that
+        is still queued is accepted here and dropped by settlement.
+        """
+        checked = [self._check(report, from_edge=from_edge) for report in reports]
+        good = [item for item in checked if not isinstance(item, IntakeResult)]
+        seen = self._database.read(
+            lambda: self._store.payload_hashes(organization_id, [(event.source, event.event_id) for event in good])
+        )
+        results: list[IntakeResult] = []
+        accepted: list[Event] = []
+        for item in checked:
+            if isinstance(item, IntakeResult):
+                results.append(item)
+                continue
+            result = _compare(item, seen.get((item.source, item.event_id)))
+            if result.state is IntakeState.REJECTED and from_edge:
+                # Settlement keeps the first and counts the conflict: an edge's event is never refused.
+                result = IntakeResult(item.event_id, IntakeState.ACCEPTED)
+            if result.state is IntakeState.ACCEPTED:
+                accepted.append(item)
+                seen[item.source, item.event_id] = item.payload_hash
+            results.append(result)
+        return self._enqueue(organization_id, accepted), results
+
+    def _check(self, report: Reported, *, from_edge: bool) -> Event | IntakeResult:
+        event = report.event
+        try:
+            check_identity(event)
+            if not from_edge:
+                check_caller_fields(event)
+            check_consumption(event)
+            believed = believe_time(event)
+        except DomainError as error:
+            return IntakeResult(event.event_id, IntakeState.REJECTED, error)
+        digest = envelope.payload_hash(event, time_supplied=report.time_supplied)
+        return dataclasses.replace(believed, payload_hash=digest)
+
+    def _enqueue(self, organization_id: str, events: list[Event]) -> str:
+        if not events:
+            return ""
+        batch = Batch(
+            organization_id=organization_id,
+            batch_id=self._ids.new("bat"),
+            envelope=envelope.pack(events),
+            event_count=len(events),
+        )
+        self._inbox.append([batch])
+        return batch.batch_id
+
+    def set_aside(self, organization_id: str, event_id: str, error: DomainError, message: bytes) -> None:
+        """Keep an edge's event that breaks a rule, as it was sent: an edge's event is never refused."""
+        now = self._clock()
+        letter = DeadLetter(
+            organization_id=organization_id,
+            dead_letter_id=self._ids.new("dlt"),
+            source=SOURCE_PROXY,
+            event_id=event_id,
+            reason=error.reason,
+            message=error.message,
+            attempt_count=0,
+            envelope=envelope.pack_unread(message),
+            receive_time=now,
+            create_time=now,
+        )
+        self._database.write(lambda: self._store.add_dead_letter(letter))
+
+    def status(self, organization_id: str) -> PipelineStatus:
+        """Count what waits."""
+        count, oldest = self._inbox.status(organization_id)
+        letters = self._database.read(lambda: self._store.count_dead_letters(organization_id))
+        age = 0 if oldest is None else max(0, self._clock() - oldest)
+        return PipelineStatus(count, age, letters)
+
+    def list_dead_letters(self, organization_id: str, page: PageRequest) -> tuple[list[DeadLetter], str]:
+        """A page of dead letters, oldest first, and the token of the next."""
+        after = decode_token(page.token, {})
+        letters = self._database.read(
+            lambda: self._store.list_dead_letters(organization_id, after, page.size + 1)
+        )
+        if len(letters) <= page.size:
+            return letters, ""
+        last = letters[page.size - 1]
+        return letters[: page.size], encode_token((last.create_time, last.dead_letter_id), {})
+
+
+def _compare(event: Event, settled_hash: str | None) -> IntakeResult:
+    if settled_hash is None:
+        return IntakeResult(event.event_id, IntakeState.ACCEPTED)
+    if settled_hash == event.payload_hash:
+        return IntakeResult(event.event_id, IntakeState.DUPLICATE)
+    return IntakeResult(event.event_id, IntakeState.REJECTED, EventConflict(event))

@@ -1,0 +1,234 @@
+"""IngestionService on the wire: answers for each event, so that one bad event costs no neighbour."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+from om.ingestion.v1 import ingestion_service_pb2 as pb
+from om.ingestion.v1 import ingestion_service_pb2_grpc
+from om.type.v1 import error_reason_pb2, event_pb2
+
+from om_server.core.errors import DomainError, InvalidArgument, PermissionDenied
+from om_server.core.event import SOURCE_PROXY, EdgePosition
+from om_server.ingestion.operations import (
+    IngestionOperations,
+    IntakeResult,
+    IntakeState,
+    Reported,
+)
+from om_server.rpc import convert
+from om_server.rpc.caller import Caller, Principal, caller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import grpc
+
+    from om_server.core.clock import Clock
+    from om_server.ingestion.store import DeadLetter
+
+_log = structlog.get_logger(__name__)
+
+_STATES = {
+    IntakeState.ACCEPTED: pb.INGEST_STATE_ACCEPTED,
+    IntakeState.DUPLICATE: pb.INGEST_STATE_DUPLICATE,
+    IntakeState.REJECTED: pb.INGEST_STATE_REJECTED,
+}
+
+
+class KeyOwner(Protocol):
+    """Whose key it is."""
+
+    @property
+    def organization_id(self) -> str:
+        """The organization."""
+
+    @property
+    def team_id(self) -> str:
+        """The key's team."""
+
+
+class KeyDirectory(Protocol):
+    """Finds the owners of keys, revoked ones too: a late event still settles."""
+
+    def __call__(self, key_ids: Sequence[str]) -> Mapping[str, KeyOwner]:
+        """Owners by key id; a key that never was is absent."""
+
+
+class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
+    """Translates between messages and the operations of intake."""
+
+    def __init__(
+        self,
+        operations: IngestionOperations,
+        *,
+        key_owners: KeyDirectory,
+        count_unrated: Callable[[str], int],
+        clock: Clock,
+    ) -> None:
+        self._operations = operations
+        self._key_owners = key_owners
+        self._count_unrated = count_unrated
+        self._clock = clock
+
+    def IngestEvents(
+        self, request: pb.IngestEventsRequest, context: grpc.ServicerContext  # noqa: ARG002
+    ) -> pb.IngestEventsResponse:
+        """Take a batch of an application or of an edge."""
+        who = caller()
+        if who.principal is Principal.SERVICE:
+            return self._ingest_edge(request)
+        if request.HasField("edge"):
+            raise PermissionDenied("IngestEvents with edge")
+        return self._ingest_application(request, who)
+
+    def _ingest_application(self, request: pb.IngestEventsRequest, who: Caller) -> pb.IngestEventsResponse:
+        now = self._clock()
+        results: list[IntakeResult | None] = []
+        reports: list[Reported] = []
+        for message in request.events:
+            try:
+                reports.append(self._report(message, who, now))
+                results.append(None)
+            except DomainError as error:
+                results.append(IntakeResult(message.event_id, IntakeState.REJECTED, error))
+        batch_id, answers = self._operations.ingest(who.organization_id, reports, from_edge=False)
+        queue = iter(answers)
+        return _response(batch_id, [result or next(queue) for result in results])
+
+    def _report(self, message: event_pb2.UsageEvent, who: Caller, now: int) -> Reported:
+        if message.key_id or message.sequence:
+            raise InvalidArgument("key_id" if message.key_id else "sequence", "only edges set it")
+        event = convert.event_from_proto(
+            message,
+            organization_id=who.organization_id,
+            team_id=who.team_id,
+            key_id=who.key_id,
+            receive_time=now,
+        )
+        return Reported(event, time_supplied=message.HasField("occur_time"))
+
+    def _ingest_edge(self, request: pb.IngestEventsRequest) -> pb.IngestEventsResponse:
+        """Take every event of an edge: it is money that moved already. What cannot be read is set aside.
+
+        The organization comes from each event's key.
+        """
+        if not request.HasField("edge"):
+            raise InvalidArgument("edge", "the service credential ingests for an edge")
+        now = self._clock()
+        owners = self._key_owners([message.key_id for message in request.events])
+        results: list[IntakeResult] = [
+            IntakeResult(message.event_id, IntakeState.ACCEPTED) for message in request.events
+        ]
+        by_organization: dict[str, list[tuple[int, Reported]]] = {}
+        for position, message in enumerate(request.events):
+            owner = owners.get(message.key_id)
+            if owner is None:
+                # Nobody's money: an edge only reports keys that the server told it of.
+                _log.error("edge_event_without_key", edge_id=request.edge.edge_id, sequence=message.sequence)
+                error = InvalidArgument("key_id", "no such key")
+                results[position] = IntakeResult(message.event_id, IntakeState.REJECTED, error)
+                continue
+            try:
+                report = self._edge_report(message, request.edge, owner, now)
+            except DomainError as error:
+                self._operations.set_aside(
+                    owner.organization_id, _fallback_id(message, request.edge), error, message.SerializeToString()
+                )
+                continue
+            by_organization.setdefault(report.event.organization_id, []).append((position, report))
+        batch_id = ""
+        for organization_id, placed in by_organization.items():
+            batch_id, answers = self._operations.ingest(
+                organization_id, [report for _, report in placed], from_edge=True
+            )
+            for (position, _), answer in zip(placed, answers, strict=True):
+                results[position] = answer
+        return _response(batch_id, results)
+
+    def _edge_report(
+        self,
+        message: event_pb2.UsageEvent,
+        edge: pb.EdgeSource,
+        owner: KeyOwner,
+        now: int,
+    ) -> Reported:
+        event = convert.event_from_proto(
+            message,
+            organization_id=owner.organization_id,
+            team_id=owner.team_id,
+            key_id=message.key_id,
+            receive_time=now,
+            source=SOURCE_PROXY,
+            edge=EdgePosition(edge.edge_id, edge.edge_epoch, message.sequence),
+        )
+        return Reported(event, time_supplied=message.HasField("occur_time"))
+
+    def GetPipelineStatus(
+        self, request: pb.GetPipelineStatusRequest, context: grpc.ServicerContext  # noqa: ARG002
+    ) -> pb.GetPipelineStatusResponse:
+        """Tell how far settlement is behind."""
+        organization_id = caller().organization_id
+        status = self._operations.status(organization_id)
+        return pb.GetPipelineStatusResponse(
+            queued_batch_count=status.queued_batch_count,
+            oldest_age_ms=status.oldest_age_us // 1000,
+            dead_letter_count=status.dead_letter_count,
+            unrated_count=self._count_unrated(organization_id),
+        )
+
+    def ListDeadLetters(
+        self, request: pb.ListDeadLettersRequest, context: grpc.ServicerContext  # noqa: ARG002
+    ) -> pb.ListDeadLettersResponse:
+        """List what could not be settled."""
+        letters, next_token = self._operations.list_dead_letters(
+            caller().organization_id, convert.page_from_proto(request)
+        )
+        return pb.ListDeadLettersResponse(
+            dead_letters=[dead_letter_to_proto(letter) for letter in letters], next_page_token=next_token
+        )
+
+
+def _fallback_id(message: event_pb2.UsageEvent, edge: pb.EdgeSource) -> str:
+    """The event's id, or its place in the journal where even that is missing."""
+    return message.event_id or f"{edge.edge_id}:{edge.edge_epoch}:{message.sequence}"
+
+
+def _response(batch_id: str, results: Sequence[IntakeResult]) -> pb.IngestEventsResponse:
+    counts = dict.fromkeys(IntakeState, 0)
+    for result in results:
+        counts[result.state] += 1
+    return pb.IngestEventsResponse(
+        results=[result_to_proto(result) for result in results],
+        batch_id=batch_id,
+        accepted_count=counts[IntakeState.ACCEPTED],
+        duplicate_count=counts[IntakeState.DUPLICATE],
+        rejected_count=counts[IntakeState.REJECTED],
+    )
+
+
+def result_to_proto(result: IntakeResult) -> pb.IngestResult:
+    """Write the answer for one event."""
+    if result.error is None:
+        return pb.IngestResult(event_id=result.event_id, state=_STATES[result.state])
+    return pb.IngestResult(
+        event_id=result.event_id,
+        state=_STATES[result.state],
+        reason=error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{result.error.reason}"),
+        message=result.error.message,
+        field=result.error.metadata.get("field", ""),
+    )
+
+
+def dead_letter_to_proto(letter: DeadLetter) -> pb.DeadLetter:
+    """Write one dead letter, without the event's content."""
+    return pb.DeadLetter(
+        dead_letter_id=letter.dead_letter_id,
+        event_id=letter.event_id,
+        reason=error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{letter.reason}"),
+        message=letter.message,
+        attempt_count=letter.attempt_count,
+        receive_time=convert.timestamp_to_proto(letter.receive_time),
+        create_time=convert.timestamp_to_proto(letter.create_time),
+    )

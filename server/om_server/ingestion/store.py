@@ -1,0 +1,157 @@
+"""Tables of intake: the identities of events, for ever, and what could not be settled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import peewee
+
+from om_server.core.page import Cursor
+from om_server.storage.database import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from om_server.core.event import Event
+
+T = TypeVar("T")
+
+#: Rows of one multi-row statement; keeps the parameters of the widest below SQLite's limit.
+_CHUNK = 1000
+
+
+class EventIdentity(Record):
+    """An identity that was settled, with what was claimed under it."""
+
+    organization_id = peewee.TextField()
+    source = peewee.TextField()
+    event_id = peewee.TextField()
+    payload_hash = peewee.TextField()
+
+    class Meta:
+        """Never dropped before every journal and spool has forgotten the event."""
+
+        table_name = "event_identities"
+        primary_key = peewee.CompositeKey("organization_id", "source", "event_id")
+
+
+class EventKey(Record):
+    """The published API's idempotency key: a second identity under the same rules."""
+
+    organization_id = peewee.TextField()
+    idempotency_key = peewee.TextField()
+    source = peewee.TextField()
+    event_id = peewee.TextField()
+    payload_hash = peewee.TextField()
+
+    class Meta:
+        """One event for each key."""
+
+        table_name = "event_keys"
+        primary_key = peewee.CompositeKey("organization_id", "idempotency_key")
+
+
+class DeadLetter(Record):
+    """An event that could not be settled, whole, with the reason."""
+
+    organization_id = peewee.TextField()
+    dead_letter_id = peewee.TextField()
+    source = peewee.TextField()
+    event_id = peewee.TextField()
+    reason = peewee.TextField()
+    message = peewee.TextField()
+    attempt_count = peewee.IntegerField()
+    envelope = peewee.TextField()
+    receive_time = peewee.BigIntegerField()
+    create_time = peewee.BigIntegerField()
+
+    class Meta:
+        """Kept until it is replayed or discarded."""
+
+        table_name = "dead_letters"
+        primary_key = peewee.CompositeKey("organization_id", "dead_letter_id")
+
+
+MODELS: tuple[type[Record], ...] = (EventIdentity, EventKey, DeadLetter)
+
+
+class IngestionStore:
+    """Queries of one organization; the caller opens the transaction."""
+
+    def payload_hashes(self, organization_id: str, identities: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """What was claimed under each (source, event_id) that was settled."""
+        by_source: dict[str, list[str]] = {}
+        for source, event_id in identities:
+            by_source.setdefault(source, []).append(event_id)
+        found: dict[tuple[str, str], str] = {}
+        for source, event_ids in by_source.items():
+            for chunk in _chunks(event_ids):
+                query = EventIdentity.select(EventIdentity.event_id, EventIdentity.payload_hash).where(
+                    (EventIdentity.organization_id == organization_id)
+                    & (EventIdentity.source == source)
+                    & EventIdentity.event_id.in_(chunk)
+                )
+                found.update(((source, event_id), digest) for event_id, digest in query.tuples())
+        return found
+
+    def claim_identities(self, events: Sequence[Event]) -> set[tuple[str, str, str]]:
+        """Insert identities and return those that are new: the one place that decides what is charged."""
+        new: set[tuple[str, str, str]] = set()
+        for chunk in _chunks(events):
+            rows = [
+                (event.organization_id, event.source, event.event_id, event.payload_hash) for event in chunk
+            ]
+            insert = EventIdentity.insert_many(
+                rows,
+                fields=[
+                    EventIdentity.organization_id,
+                    EventIdentity.source,
+                    EventIdentity.event_id,
+                    EventIdentity.payload_hash,
+                ],
+            )
+            query = insert.on_conflict_ignore().returning(
+                EventIdentity.organization_id, EventIdentity.source, EventIdentity.event_id
+            )
+            new.update(tuple(row) for row in query.tuples().execute())
+        return new
+
+    def claim_keys(self, events: Sequence[Event]) -> dict[tuple[str, str], tuple[str, str]]:
+        """Insert idempotency keys and return, for each (organization, key), whose (source, event) it is."""
+        owners: dict[tuple[str, str], tuple[str, str]] = {}
+        by_organization: dict[str, list[str]] = {}
+        for event in events:
+            EventKey.insert(
+                organization_id=event.organization_id,
+                idempotency_key=event.idempotency_key,
+                source=event.source,
+                event_id=event.event_id,
+                payload_hash=event.payload_hash,
+            ).on_conflict_ignore().execute()
+            by_organization.setdefault(event.organization_id, []).append(event.idempotency_key)
+        for organization_id, keys in by_organization.items():
+            query = EventKey.select(EventKey.idempotency_key, EventKey.source, EventKey.event_id).where(
+                (EventKey.organization_id == organization_id) & EventKey.idempotency_key.in_(keys)
+            )
+            owners.update(((organization_id, key), (source, event_id)) for key, source, event_id in query.tuples())
+        return owners
+
+    def add_dead_letter(self, letter: DeadLetter) -> None:
+        """Set an event aside; a second letter for the same event is the same letter."""
+        DeadLetter.insert(**letter.__data__).on_conflict_ignore().execute()
+
+    def count_dead_letters(self, organization_id: str) -> int:
+        """How many wait for a decision."""
+        return int(DeadLetter.select().where(DeadLetter.organization_id == organization_id).count())
+
+    def list_dead_letters(self, organization_id: str, after: Cursor | None, limit: int) -> list[DeadLetter]:
+        """Oldest first, from behind `after` = (create_time, dead_letter_id)."""
+        query = DeadLetter.select().where(DeadLetter.organization_id == organization_id)
+        if after is not None:
+            position = peewee.Tuple(DeadLetter.create_time, DeadLetter.dead_letter_id)
+            query = query.where(position > after)
+        return list(query.order_by(DeadLetter.create_time, DeadLetter.dead_letter_id).limit(limit))
+
+
+def _chunks(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))

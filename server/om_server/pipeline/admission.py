@@ -1,0 +1,233 @@
+"""The one admission path: decides before a call who pays for it, and sets the money aside.
+
+A refusal is an answer, not an error. The decision who pays is made here once; settlement charges
+the wallet that the event names and never decides again.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import orjson
+
+from om_server.core.errors import Code, DomainError, NotFound
+from om_server.wallet.lease import Lease, LeaseRequest
+from om_server.wallet.ledger import InsufficientFunds, WalletBlocked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from om_server.account.operations import AccountOperations, KeyOwner
+    from om_server.core.clock import Clock
+    from om_server.core.event import Attribution
+    from om_server.rating.operations import RatingOperations
+    from om_server.rating.rate_card import RateCard
+    from om_server.storage.database import Database
+    from om_server.wallet.lease import EdgeIdentity
+    from om_server.wallet.operations import WalletOperations
+    from om_server.wallet.store import Wallet
+
+_OUTPUT = "output_tokens"
+
+
+class KeyRevoked(DomainError):
+    """The key may not start anything new."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "KEY_REVOKED"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"key {key_id} is revoked", key_id=key_id)
+
+
+class PriceUnknown(DomainError):
+    """A strict wallet pays, and nobody knows how much the call may cost."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "PRICE_UNKNOWN"
+
+    def __init__(self, provider: str, model: str) -> None:
+        super().__init__(f"{provider} {model} has no price", provider=provider, model=model)
+
+
+class FundingMode(enum.Enum):
+    """How a call is funded."""
+
+    NO_WALLET = "no_wallet"
+    STRICT = "strict"
+    SOFT = "soft"
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionRequest:
+    """A call as an edge bounds it, in the units' steps and in nano-credits at the rate card's rates."""
+
+    edge: EdgeIdentity
+    admit_key: str
+    key_id: str
+    attribution: Attribution
+    provider: str
+    model: str
+    bound: Mapping[str, int]
+    bound_nanos: int
+    min_nanos: int
+    want_nanos: int
+    max_intents: int
+    priced: bool
+
+    @property
+    def request_hash(self) -> str:
+        """What a repeat under the same key must equal. The edge's process may be another."""
+        attribution = self.attribution
+        fields = [
+            self.key_id, attribution.customer_id, attribution.user_id, attribution.feature_id, attribution.tags,
+            self.provider, self.model, sorted(self.bound.items()), self.bound_nanos, self.min_nanos,
+            self.want_nanos, self.max_intents, self.priced,
+        ]  # fmt: skip
+        return hashlib.sha256(orjson.dumps(fields)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why not, in numbers. `output_tokens_max` is the largest cap that the wallet affords."""
+
+    error: DomainError
+    needed: int = 0
+    available: int | None = None
+    output_tokens_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer to an admission request."""
+
+    organization_id: str
+    funding_mode: FundingMode
+    wallet_id: str = ""
+    lease: Lease | None = None
+    refusal: Refusal | None = None
+    available: int | None = None
+    resolution_version: int = 0
+
+
+class Admission:
+    """Composes accounts, rating and wallets into one decision, in one transaction."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        account: AccountOperations,
+        wallet: WalletOperations,
+        rating: RatingOperations,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._account = account
+        self._wallet = wallet
+        self._rating = rating
+        self._clock = clock
+
+    def admit(self, request: AdmissionRequest) -> Decision:
+        """Decide. Errors: the edge's epoch, an unknown or revoked key, a reused admit key."""
+        if request.want_nanos == 0:
+            return self._database.read(lambda: self._admit(request))
+        return self._database.write(lambda: self._admit(request))
+
+    def rate_card(self, key_id: str, customer_id: str, *, provider: str, models: list[str]) -> RateCard:
+        """The dearest rates under the burn table of the key's organization. NOT_FOUND for the key."""
+        owner = self._database.read(lambda: self._owner(key_id))
+        return self._rating.rate_card(owner.organization_id, customer_id, provider=provider, models=models)
+
+    def _admit(self, request: AdmissionRequest) -> Decision:
+        self._wallet.require_current(request.edge)
+        owner = self._owner(request.key_id)
+        organization_id = owner.organization_id
+        wallet = self._wallet.resolve(
+            organization_id,
+            user_id=request.attribution.user_id,
+            customer_id=request.attribution.customer_id,
+            team_id=owner.team_id,
+        )
+        version = self._wallet.resolution_version(organization_id)
+        if wallet is None:
+            return Decision(organization_id, FundingMode.NO_WALLET, resolution_version=version)
+        mode = FundingMode(wallet.mode)
+        refusal: Refusal | None = None
+        lease: Lease | None = None
+        if mode is FundingMode.STRICT and not request.priced:
+            refusal = Refusal(PriceUnknown(request.provider, request.model))
+        else:
+            try:
+                lease = self._take(organization_id, wallet, request)
+            except WalletBlocked as error:
+                refusal = Refusal(error)
+            except InsufficientFunds as error:
+                refusal = self._cannot_pay(organization_id, error, request)
+        return Decision(
+            organization_id=organization_id,
+            funding_mode=mode,
+            wallet_id=wallet.wallet_id,
+            lease=lease,
+            refusal=refusal,
+            available=None if refusal else wallet.available,
+            resolution_version=version,
+        )
+
+    def _owner(self, key_id: str) -> KeyOwner:
+        owner = self._account.keys_by_id([key_id]).get(key_id)
+        if owner is None:
+            raise NotFound("key", key_id)
+        if owner.ended(self._clock()):
+            raise KeyRevoked(key_id)
+        return owner
+
+    def _take(self, organization_id: str, wallet: Wallet, request: AdmissionRequest) -> Lease | None:
+        """Lease what is wanted, or only look whether the least is there."""
+        return self._wallet.open_lease(
+            organization_id,
+            LeaseRequest(
+                wallet_id=wallet.wallet_id,
+                edge=request.edge,
+                admit_key=request.admit_key,
+                request_hash=request.request_hash,
+                min_nanos=request.min_nanos,
+                want_nanos=request.want_nanos,
+                max_intents=request.max_intents,
+            ),
+        )
+
+    def _cannot_pay(
+        self, organization_id: str, error: InsufficientFunds, request: AdmissionRequest
+    ) -> Refusal:
+        return Refusal(
+            error,
+            needed=error.needed,
+            available=error.available,
+            output_tokens_max=self._affordable_output(organization_id, error.available, request),
+        )
+
+    def _affordable_output(
+        self, organization_id: str, available: int, request: AdmissionRequest
+    ) -> int | None:
+        """How many output tokens fit beside the rest of the bound; None if not even one does."""
+        card = self._rating.rate_card(
+            organization_id,
+            request.attribution.customer_id,
+            provider=request.provider,
+            models=[request.model],
+        )
+        rate = card.models[0].rates.get(_OUTPUT, 0) if card.models else 0
+        output = request.bound.get(_OUTPUT, 0)
+        if not rate or not output:
+            return None
+        rest = request.bound_nanos - _ceil_per_million(output * rate)
+        affordable = (available - rest) * 1_000_000 // rate
+        return min(affordable, output) if affordable > 0 else None
+
+
+def _ceil_per_million(product: int) -> int:
+    return -(-product // 1_000_000)

@@ -1,0 +1,87 @@
+"""Burn tables: an organization's dated, versioned rules from usage to credits.
+
+The first rule that matches a line decides it. After the last rule of every table stands the default:
+1,000 credits for each dollar of cost, which works on the cost before it is rounded.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from om_server.core.money import AMOUNT_MAX, USD
+from om_server.rating.model import canonical_provider
+from om_server.rating.price import PriceInvalid, Rate, RateTable, compile_tables, exact_decimal
+
+DEFAULT_VERSION = "default"
+DEFAULT_CREDITS_PER_COST = "1000"
+
+
+@dataclass(frozen=True, slots=True)
+class BurnRule:
+    """How a line becomes credits: cost x markup + usage x rates + a flat fee, and at least the minimum.
+
+    Empty selectors match anything. In the model pattern, * stands for any run of characters. With rates
+    and no markup, every unit that was consumed needs a rate; with a markup, rates are extra.
+    """
+
+    feature_id: str = ""
+    provider: str = ""
+    model_pattern: str = ""
+    credits_per_cost: str = ""
+    cost_currency: str = USD
+    rates: tuple[Rate, ...] = ()
+    # Once for each event that the rule decides, in nano-credits.
+    flat_nanos: int = 0
+    minimum_nanos: int = 0
+    # Numerator and denominator; None where the charge does not depend on the cost.
+    markup: tuple[int, int] | None = field(init=False, repr=False, compare=False)
+    tables: tuple[RateTable, ...] = field(init=False, repr=False, compare=False)
+    pattern: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not (self.credits_per_cost or self.rates or self.flat_nanos):
+            # A free model is said with a markup of 0; nothing at all is a mistake.
+            raise PriceInvalid("rules", "a rule charges by cost, by unit or by event")
+        if not (0 <= self.flat_nanos <= AMOUNT_MAX and 0 <= self.minimum_nanos <= AMOUNT_MAX):
+            raise PriceInvalid("rules", "a fee or minimum is negative or above 2^62")
+        markup = exact_decimal(self.credits_per_cost, "credits_per_cost") if self.credits_per_cost else None
+        object.__setattr__(self, "markup", markup)
+        object.__setattr__(self, "tables", compile_tables(self.rates, same_as={}) if self.rates else ())
+        object.__setattr__(self, "pattern", _pattern(self.model_pattern) if self.model_pattern else None)
+
+    def matches(self, *, feature_id: str, provider: str, models: tuple[str, ...]) -> bool:
+        """Tell whether the rule decides a line; `models` are all names of the line's model."""
+        return (
+            (not self.feature_id or self.feature_id == feature_id)
+            and (not self.provider or canonical_provider(self.provider) == provider)
+            and (self.pattern is None or any(self.pattern.fullmatch(model.lower()) for model in models))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BurnTable:
+    """One version of an organization's rules, in order of precedence. Never changes."""
+
+    version: str
+    rules: tuple[BurnRule, ...]
+
+    def rule_for(self, *, feature_id: str, provider: str, models: tuple[str, ...]) -> BurnRule:
+        """Return the rule that decides a line of a canonical provider; there always is one."""
+        for rule in self.rules:
+            if rule.matches(feature_id=feature_id, provider=provider, models=models):
+                return rule
+        msg = f"the burn table {self.version} has no default rule"
+        raise AssertionError(msg)
+
+
+def burn_table(version: str, rules: tuple[BurnRule, ...] = ()) -> BurnTable:
+    """Return a table of these rules with the default rule behind them."""
+    return BurnTable(version, (*rules, BurnRule(credits_per_cost=DEFAULT_CREDITS_PER_COST)))
+
+
+def default_burn_table() -> BurnTable:
+    """Return the table of an organization that has made none."""
+    return burn_table(DEFAULT_VERSION)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(".*".join(re.escape(part) for part in text.lower().split("*")))

@@ -1,0 +1,147 @@
+"""The REST process: connexion routes by the OpenAPI document, uvicorn serves it on several ports.
+
+Of connexion's layers only routing is used. Its security and validation would decide what the server
+decides: keys are known there, and the rules of values come from the same contract.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+
+import structlog
+import uvicorn
+from connexion import ConnexionMiddleware
+from connexion.middleware.routing import RoutingMiddleware
+from connexion.resolver import Resolver
+from starlette.types import ASGIApp
+
+from om_server.core.clock import Clock, system_clock
+from om_server.rest.binding import Binding
+from om_server.rest.channel import RPC_TIMEOUT_S, Server
+from om_server.rest.dispatch import Operations, Outermost
+from om_server.rest.docs import doc_routes, load_document
+from om_server.rest.documented import documented_operations
+from om_server.rest.listener import BACKLOG, listen
+from om_server.rest.request import Endpoint
+from om_server.rest.transcode import Transcoded
+
+_log = structlog.get_logger(__name__)
+
+_VERBS = ("get", "put", "post", "delete", "patch")
+_STOP_TIMEOUT_S = 20
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(frozen=True, slots=True)
+class RestSettings:
+    """Where the gRPC server is, and where to listen: three ports, because the documents name three."""
+
+    grpc_target: str
+    host: str = "127.0.0.1"
+    ports: tuple[int, ...] = (3000, 8081, 3001)
+    environment: str = "production"
+    rpc_timeout_s: float = RPC_TIMEOUT_S
+
+
+async def serve(
+    settings: RestSettings,
+    *,
+    listeners: Sequence[socket.socket] | None = None,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Answer until `stop` is set; without one, until SIGTERM or SIGINT. Running requests are finished.
+
+    An OSError of one line names a port that is taken. Given listeners are used instead of the settings'
+    host and ports, and are closed at the end.
+    """
+    taken = listen(settings.host, settings.ports) if listeners is None else list(listeners)
+    server = Server(settings.grpc_target, timeout_s=settings.rpc_timeout_s)
+    try:
+        http = _Uvicorn(_configuration(create_app(server, environment=settings.environment)))
+        with _stopping(http, stop):
+            ports = [listener.getsockname()[1] for listener in taken]
+            _log.info("rest_started", ports=ports, grpc_target=settings.grpc_target)
+            await http.serve(taken)
+            _log.info("rest_stopped")
+    finally:
+        await server.close()
+        for listener in taken:
+            listener.close()
+
+
+def create_app(server: Server, *, environment: str = "production", clock: Clock = system_clock) -> ASGIApp:
+    """The ASGI application: the same routes whatever port a request came to."""
+    document = load_document()
+    endpoints: dict[str, Endpoint] = {
+        name: Transcoded(Binding.from_operation(operation), server)
+        for name, operation in _operations(document)
+        if "x-grpc-method" in operation
+    }
+    version = installed_version("openmonetize")
+    endpoints |= documented_operations(server, clock=clock, version=version, environment=environment)
+    if unmatched := {name for name, _ in _operations(document)} ^ endpoints.keys():
+        raise LookupError(f"only in the document, or only in the code: {', '.join(sorted(unmatched))}")
+    routes = ConnexionMiddleware(Operations(endpoints, doc_routes(document)), middlewares=[RoutingMiddleware])
+    routes.add_api(document, resolver=Resolver(endpoints.get))
+    return Outermost(routes)
+
+
+def _operations(document: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Every operation of the document with its operationId."""
+    paths = document["paths"]
+    for path in paths.values() if isinstance(paths, Mapping) else ():
+        for verb in _VERBS:
+            if verb in path:
+                yield path[verb]["operationId"], path[verb]
+
+
+def _configuration(app: ASGIApp) -> uvicorn.Config:
+    # With its lifespan on, uvicorn calls the application before it accepts: routes are built then.
+    return uvicorn.Config(
+        app,
+        lifespan="on",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=_STOP_TIMEOUT_S,
+    )
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its signal handlers, which end the process by the signal that stopped it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def _stopping(http: uvicorn.Server, stop: asyncio.Event | None) -> Iterator[None]:
+    """End the server's loop on the event, or on a signal where no event was given."""
+
+    def ask() -> None:
+        http.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    if stop is None:
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, ask)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+        return
+    waiting = loop.create_task(stop.wait())
+    waiting.add_done_callback(lambda _: ask())
+    try:
+        yield
+    finally:
+        waiting.cancel()

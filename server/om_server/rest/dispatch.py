@@ -1,0 +1,114 @@
+"""Between connexion's routing and the endpoints, and around both: ids, paths, and the last answers."""
+
+import re
+from collections.abc import Mapping, Sequence
+from urllib.parse import unquote
+
+import structlog
+from connexion.middleware.abstract import ROUTING_CONTEXT
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from om_server.rest.documented.endpoint import route_not_found
+from om_server.rest.errors import Problem, http_status, internal_problem, transcoded_body
+from om_server.rest.request import REQUEST_ID_SCOPE, SLASH_IN_SEGMENT, Endpoint, Request, request_id
+from om_server.rest.response import json_response
+from om_server.rpc.status import REQUEST_ID_KEY
+
+_log = structlog.get_logger(__name__)
+
+_TRANSCODED_PREFIX = "/api/v1/"
+_ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
+
+
+class Operations:
+    """Calls the endpoint that connexion routed to; what it knows no operation for may be a page."""
+
+    def __init__(self, endpoints: Mapping[str, Endpoint], pages: Sequence[BaseRoute]) -> None:
+        self._endpoints = endpoints
+        self._pages = Router(pages, redirect_slashes=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0917 - ASGI
+        routing = scope.get("extensions", {}).get(ROUTING_CONTEXT, {})
+        endpoint = self._endpoints.get(routing.get("operation_id") or "")
+        if endpoint is None:
+            await self._pages(scope, receive, send)
+            return
+        response = await endpoint(Request(scope, receive))
+        await response(scope, receive, send)
+
+
+class Outermost:
+    """Gives every request an id and every answer that id, and answers where nothing else could."""
+
+    def __init__(self, routes: ASGIApp) -> None:
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0917 - ASGI
+        if scope["type"] != "http":
+            await self._routes(scope, receive, send)
+            return
+        identity = request_id(Headers(scope=scope))
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)[REQUEST_ID_KEY] = identity
+            await send(message)
+
+        # Nothing is routed under a final slash, and the router would redirect to what the Host header says.
+        routes = _raise_not_found if _ends_in_slash(scope["path"]) else self._routes
+        routed = {**scope, REQUEST_ID_SCOPE: identity, "path": _routed_path(scope)}
+        try:
+            await routes(routed, receive, send_with_id)
+        except HTTPException:
+            await _not_found(scope, identity)(scope, receive, send_with_id)
+        except ClientDisconnect:
+            return
+        except Exception:
+            # The process goes on, whatever one request met.
+            _log.exception("request_failed", request_id=identity, path=scope["path"])
+            if started:
+                raise
+            await _failed(scope, identity)(scope, receive, send_with_id)
+
+
+async def _raise_not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise HTTPException(404)
+
+
+def _ends_in_slash(path: str) -> bool:
+    return path.endswith("/") and path != "/docs/"
+
+
+def _routed_path(scope: Scope) -> str:
+    """The decoded path, in which an encoded slash is still no separator."""
+    text = (scope.get("raw_path") or b"").decode("ascii", "replace")
+    if not _ENCODED_SLASH.search(text):
+        path: str = scope["path"]
+        return path
+    return unquote(_ENCODED_SLASH.sub(SLASH_IN_SEGMENT, text))
+
+
+def _not_found(scope: Scope, identity: str) -> Response:
+    """404 for an unknown path and, as published, for a wrong method."""
+    method, path = scope["method"], scope["path"]
+    if not path.startswith(_TRANSCODED_PREFIX):
+        return json_response(404, route_not_found(method, path))
+    message = f"there is no operation {method} {path}"
+    problem = Problem("NOT_FOUND", reason="NOT_FOUND", message=message, status=http_status("NOT_FOUND", ""))
+    return json_response(problem.status, transcoded_body(problem, identity))
+
+
+def _failed(scope: Scope, identity: str) -> Response:
+    problem = internal_problem()
+    if scope["path"].startswith(_TRANSCODED_PREFIX):
+        return json_response(problem.status, transcoded_body(problem, identity))
+    message = "An unexpected error occurred"
+    return json_response(problem.status, {"error": "Internal Server Error", "message": message})

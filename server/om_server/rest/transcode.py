@@ -1,0 +1,65 @@
+"""Any unary RPC with a google.api.http annotation as an HTTP operation: one handler for all of them.
+
+Shape is checked here, because a message cannot hold what has none; values are checked by the server.
+"""
+
+import asyncio
+
+import grpc
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from starlette.responses import Response
+
+from om_server.core.errors import DomainError
+from om_server.rest.binding import Binding
+from om_server.rest.channel import Server
+from om_server.rest.errors import RequestMalformed, problem_from_error, problem_from_rpc, transcoded_body
+from om_server.rest.request import LARGE_BODY_BYTES, Request
+from om_server.rest.response import json_response
+from om_server.rpc.caller import Principal
+
+
+class Transcoded:
+    """The HTTP operation of one RPC."""
+
+    def __init__(self, binding: Binding, server: Server) -> None:
+        self._binding = binding
+        self._server = server
+        self._method = server.method(binding.rpc)
+        self._anonymous = Principal.ANONYMOUS in binding.rpc.access.allow
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer; the one place where this family's errors leave."""
+        try:
+            reply = await self._reply(request)
+        except DomainError as error:
+            problem = problem_from_error(error)
+        except grpc.aio.AioRpcError as error:
+            problem = problem_from_rpc(error)
+        else:
+            return json_response(200, reply)
+        body = transcoded_body(problem, request.context.request_id)
+        return json_response(problem.status, body, headers=problem.headers)
+
+    async def _reply(self, request: Request) -> dict[str, object]:
+        context = request.context
+        if not self._anonymous:
+            context.require_credential()
+        try:
+            message = await self._read(request)
+        except RequestMalformed:
+            if not self._anonymous:
+                await self._server.confirm_credential(context)
+            raise
+        reply = await self._server.ask(self._method, message, context=context)
+        document: dict[str, object] = json_format.MessageToDict(
+            reply, always_print_fields_with_no_presence=True
+        )
+        return document
+
+    async def _read(self, request: Request) -> Message:
+        raw = await request.body() if self._binding.has_body else b""
+        query, path = request.query, request.path_parameters
+        if len(raw) > LARGE_BODY_BYTES:
+            return await asyncio.to_thread(self._binding.read, raw, query=query, path=path)
+        return self._binding.read(raw, query=query, path=path)

@@ -1,0 +1,17 @@
+"""Every table's model in one list, for binding them to a database at start."""
+
+from __future__ import annotations
+
+from om_server.account import store as account
+from om_server.analytics import store as analytics
+from om_server.ingestion import store as ingestion
+from om_server.storage import queue
+from om_server.wallet import store as wallet
+
+MODELS = (
+    *account.MODELS,
+    *wallet.MODELS,
+    *ingestion.MODELS,
+    *analytics.MODELS,
+    *queue.MODELS,
+)

@@ -1,0 +1,79 @@
+"""One blocking interface over SQLite and PostgreSQL: `read` and `write` run a function on a connection.
+
+`write` is the one way to change anything. It opens a transaction, or joins the one that is already
+open on this thread, so that settlement composes the operations of several slices into one.
+"""
+
+from __future__ import annotations
+
+import abc
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import peewee
+
+from om_server.core.errors import DependencyUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+T = TypeVar("T")
+
+
+class Record(peewee.Model):
+    """Base of every table's model. Models are bound to a database by `Database`, not at import."""
+
+    class Meta:
+        """No database: a query before the bind fails loudly."""
+
+        legacy_table_names = False
+
+
+class Database(abc.ABC):
+    """Runs functions of blocking SQL on this thread's connection."""
+
+    #: Appended to a SELECT whose rows the transaction will change; SQLite's one writer needs none.
+    supports_row_locks: bool
+
+    def __init__(self, engine: peewee.Database, models: Sequence[type[peewee.Model]]) -> None:
+        self._engine = engine
+        engine.bind(models)
+
+    @property
+    def engine(self) -> peewee.Database:
+        """The peewee database, for migrations and raw SQL."""
+        return self._engine
+
+    def read(self, fn: Callable[[], T]) -> T:
+        """Run `fn` on a connection that is given back afterwards; inside `write`, on that one."""
+        if self._engine.in_transaction():
+            return fn()
+        with unavailable_as_domain_error(), self._engine.connection_context():
+            return fn()
+
+    def write(self, fn: Callable[[], T]) -> T:
+        """Run `fn` in one transaction, committed when it returns and rolled back when it raises."""
+        if self._engine.in_transaction():
+            return fn()
+        return self._transact(fn)
+
+    @abc.abstractmethod
+    def _transact(self, fn: Callable[[], T]) -> T:
+        """Run `fn` in a new transaction."""
+
+    def locked(self, query: peewee.ModelSelect) -> peewee.ModelSelect:
+        """Lock the rows of `query` until the transaction ends. The caller orders them."""
+        return query.for_update() if self.supports_row_locks else query
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Give up every connection. Nothing may be running."""
+
+
+@contextmanager
+def unavailable_as_domain_error() -> Iterator[None]:
+    """Turn lost connections and lock timeouts into one retryable error, so that no SQL text leaks out."""
+    try:
+        yield
+    except (peewee.OperationalError, peewee.InterfaceError) as error:
+        raise DependencyUnavailable("the database is not available; retry") from error

@@ -1,0 +1,71 @@
+"""Numbered forward migrations: SQL files that both databases read, each in one transaction.
+
+The files use the part of SQL that SQLite and PostgreSQL share. A lock keeps two processes from
+migrating at once, and a file is never changed after a release: what it did is done.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from om_server.storage.database import Database
+
+#: Any constant will do, as long as every version of this program uses the same one.
+_ADVISORY_LOCK = 7_305_112_019
+
+
+def migrations() -> list[tuple[str, str]]:
+    """Every migration as (name, SQL), in order."""
+    folder = resources.files(__package__) / "migrations"
+    files = [file for file in folder.iterdir() if file.name.endswith(".sql")]
+    return [(file.name.removesuffix(".sql"), file.read_text()) for file in sorted(files, key=lambda f: f.name)]
+
+
+def migrate(database: Database, *, incarnation: str, now_us: int) -> list[str]:
+    """Apply what is missing and return its names.
+
+    `incarnation` names this life of the store; it is written once, with the first migration, so
+    that edges notice when a store is replaced by an older copy.
+    """
+    return database.write(lambda: _apply(database, incarnation, now_us))
+
+
+def _apply(database: Database, incarnation: str, now_us: int) -> list[str]:
+    engine = database.engine
+    if database.supports_row_locks:
+        engine.execute_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+    engine.execute_sql(
+        "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, apply_time BIGINT NOT NULL)"
+    )
+    done = {row[0] for row in engine.execute_sql("SELECT name FROM migrations").fetchall()}
+    mark = "%s" if database.supports_row_locks else "?"
+    applied = []
+    for name, sql in migrations():
+        if name in done:
+            continue
+        for statement in _statements(sql):
+            engine.execute_sql(statement)
+        engine.execute_sql(f"INSERT INTO migrations (name, apply_time) VALUES ({mark}, {mark})", (name, now_us))
+        applied.append(name)
+    if not done:
+        engine.execute_sql(
+            f"INSERT INTO incarnations (incarnation, create_time) VALUES ({mark}, {mark})", (incarnation, now_us)
+        )
+    return applied
+
+
+def pending(database: Database) -> list[str]:
+    """Names of migrations that have not been applied, oldest first."""
+    if "migrations" not in database.read(database.engine.get_tables):
+        return [name for name, _ in migrations()]
+    rows = database.read(lambda: database.engine.execute_sql("SELECT name FROM migrations").fetchall())
+    done = {row[0] for row in rows}
+    return [name for name, _ in migrations() if name not in done]
+
+
+def _statements(sql: str) -> list[str]:
+    """Split a file at semicolons that end a line; the files hold no other kind."""
+    lines = [line for line in sql.splitlines() if not line.lstrip().startswith("--")]
+    return [part.strip() for part in "\n".join(lines).split(";\n") if part.strip(" ;\n")]

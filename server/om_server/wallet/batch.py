@@ -1,0 +1,87 @@
+"""Writes of many rows in one statement, where peewee's own would take most of a transaction's time.
+
+PostgreSQL gets the rows as one JSON document, in half the time of executemany; COPY would be faster
+yet, and is refused on tables with row-level security. SQLite gets executemany.
+"""
+
+from collections.abc import Sequence
+
+import orjson
+import peewee
+
+from om_server.core.errors import Code, DomainError
+from om_server.storage.database import Database, Record
+
+Row = tuple[str | int | bool | None, ...]
+
+_TRANSLATED = (peewee.OperationalError, peewee.InterfaceError, peewee.IntegrityError, peewee.DataError)
+_TYPES = {"TEXT": "text", "BIGINT": "bigint", "INT": "integer", "BOOL": "boolean"}
+
+
+class RowsContended(DomainError):
+    """Somebody changed rows that this transaction had locked. It writes nothing; a retry is safe."""
+
+    code = Code.UNAVAILABLE
+    reason = "DEPENDENCY_UNAVAILABLE"
+
+    def __init__(self, table: str) -> None:
+        super().__init__(f"{table} changed meanwhile; retry")
+
+
+class BatchWriter:
+    """Inserts and updates rows of a model inside the caller's transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def insert(self, model: type[Record], rows: Sequence[Row]) -> None:
+        """Insert rows that have every column of the model, in its order."""
+        meta = model._meta  # noqa: SLF001 - peewee's documented way to a model's columns
+        columns: list[str] = meta.sorted_field_names
+        head = f"INSERT INTO {meta.table_name} ({', '.join(columns)})"
+        if self._database.supports_row_locks:
+            self._document(f"{head} SELECT * FROM {_recordset(model, columns)}", rows)  # noqa: S608 - as below
+        else:
+            self._many(f"{head} VALUES ({', '.join('?' * len(columns))})", rows)
+
+    def update(
+        self, model: type[Record], columns: Sequence[str], *, rows: Sequence[Row], guard: str = ""
+    ) -> None:
+        """Set columns of the rows with these primary keys, all of them or RowsContended.
+
+        Each of `rows` has the new values and then the key's. With a `guard` it also ends in what
+        that column must hold before.
+        """
+        meta = model._meta  # noqa: SLF001 - as above
+        conditions = [field.name for field in meta.get_primary_keys()] + ([guard] if guard else [])
+        if self._database.supports_row_locks:
+            settings = ", ".join(f"{name} = c{index}" for index, name in enumerate(columns))
+            matches = [f"t.{name} = c{index}" for index, name in enumerate(conditions, start=len(columns))]
+            source = f" FROM {_recordset(model, [*columns, *conditions])}"
+        else:
+            settings = ", ".join(f"{name} = ?" for name in columns)
+            matches = [f"{name} = ?" for name in conditions]
+            source = ""
+        sql = f"UPDATE {meta.table_name} AS t SET {settings}{source} WHERE {' AND '.join(matches)}"  # noqa: S608 - names of our own columns
+        if (self._document(sql, rows) if source else self._many(sql, rows)) != len(rows):
+            raise RowsContended(meta.table_name)
+
+    def _document(self, sql: str, rows: Sequence[Row]) -> int:
+        if not rows:
+            return 0
+        document = orjson.dumps([{f"c{index}": value for index, value in enumerate(row)} for row in rows])
+        return int(self._database.engine.execute_sql(sql, (document.decode(),)).rowcount)
+
+    def _many(self, sql: str, rows: Sequence[Row]) -> int:
+        if not rows:
+            return 0
+        # Past peewee's own execute, a full disk would not be seen as the database's failure.
+        with peewee.ExceptionWrapper({error.__name__: error for error in _TRANSLATED}):
+            return int(self._database.engine.cursor().executemany(sql, rows).rowcount)
+
+
+def _recordset(model: type[Record], columns: Sequence[str]) -> str:
+    """Name the document's columns c0, c1 and so on, with the types of the model's columns."""
+    fields = model._meta.fields  # noqa: SLF001 - as above
+    types = ", ".join(f"c{index} {_TYPES[fields[name].field_type]}" for index, name in enumerate(columns))
+    return f"json_to_recordset(%s::json) AS v ({types})"

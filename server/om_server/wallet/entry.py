@@ -1,0 +1,96 @@
+"""Entries: the immutable rows of the ledger. Each moves an amount from one account to another."""
+
+import enum
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Account(enum.StrEnum):
+    """Where money can be. The first three are columns of a wallet, the others sums over the journal."""
+
+    AVAILABLE = "available"
+    HELD = "held"
+    #: What usage that happened could not be paid. It grows when it gives and shrinks when it gets.
+    RECEIVABLE = "receivable"
+    #: The outside world, where credits come from.
+    FUNDING = "funding"
+    REVENUE = "revenue"
+    BREAKAGE = "breakage"
+    #: Between two rows of one group that move money from grant to grant; empty after each group.
+    CLEARING = "clearing"
+
+
+class EntryKind(enum.StrEnum):
+    """What a movement was for; the names are the contract's."""
+
+    GRANT = "grant"
+    PURCHASE = "purchase"
+    RESERVE = "reserve"
+    RELEASE = "release"
+    CAPTURE = "capture"
+    CHARGE = "charge"
+    RECEIVABLE = "receivable"
+    REPAYMENT = "repayment"
+    EXPIRY = "expiry"
+    DEDUCTION = "deduction"
+
+
+#: Money that only changed its place inside the wallet: nobody gained or lost.
+INTERNAL_KINDS = frozenset({EntryKind.RESERVE, EntryKind.RELEASE})
+
+
+class Movement(NamedTuple):
+    """A kind of entry with the account that gives and the account that gets."""
+
+    kind: EntryKind
+    debit: Account
+    credit: Account
+
+
+GRANT = Movement(EntryKind.GRANT, Account.FUNDING, Account.AVAILABLE)
+PURCHASE = Movement(EntryKind.PURCHASE, Account.FUNDING, Account.AVAILABLE)
+RESERVE = Movement(EntryKind.RESERVE, Account.AVAILABLE, Account.HELD)
+RELEASE = Movement(EntryKind.RELEASE, Account.HELD, Account.AVAILABLE)
+CAPTURE = Movement(EntryKind.CAPTURE, Account.HELD, Account.REVENUE)
+CHARGE = Movement(EntryKind.CHARGE, Account.AVAILABLE, Account.REVENUE)
+RECEIVABLE = Movement(EntryKind.RECEIVABLE, Account.RECEIVABLE, Account.REVENUE)
+REPAYMENT = Movement(EntryKind.REPAYMENT, Account.AVAILABLE, Account.RECEIVABLE)
+#: From an ordinary grant to the credit line, in two rows.
+OVERDRAFT_GIVEN = Movement(EntryKind.REPAYMENT, Account.AVAILABLE, Account.CLEARING)
+OVERDRAFT_TAKEN = Movement(EntryKind.REPAYMENT, Account.CLEARING, Account.AVAILABLE)
+EXPIRY = Movement(EntryKind.EXPIRY, Account.AVAILABLE, Account.BREAKAGE)
+DEDUCTION = Movement(EntryKind.DEDUCTION, Account.AVAILABLE, Account.REVENUE)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why money moves: the lease or hold, the event, or a text for people."""
+
+    hold_id: str = ""
+    event_source: str = ""
+    event_id: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One movement of `amount` > 0. `debit_account` gave, `credit_account` got, both in this wallet.
+
+    The rows of one operation share a group id, which is the id of the first of them.
+    """
+
+    entry_id: str
+    wallet_id: str
+    sequence: int
+    kind: EntryKind
+    debit_account: Account
+    credit_account: Account
+    amount: int
+    grant_id: str
+    hold_id: str
+    event_source: str
+    event_id: str
+    group_id: str
+    description: str
+    available_after: int
+    create_time: int

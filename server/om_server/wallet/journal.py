@@ -1,0 +1,87 @@
+"""Where entries are kept. They are appended and read; nothing changes or removes one."""
+
+from collections.abc import Iterable, Iterator
+
+from om_server.storage.database import Database
+from om_server.wallet.batch import BatchWriter, Row
+from om_server.wallet.entry import INTERNAL_KINDS, Account, Entry, EntryKind
+from om_server.wallet.record import EntryRow
+
+
+class JournalStore:
+    """Entries of one organization; the caller opens the transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._batch = BatchWriter(database)
+
+    def append(self, organization_id: str, entries: Iterable[Entry]) -> None:
+        """Insert entries. A position that is taken fails, so no two writers continue one ledger."""
+        self._batch.insert(EntryRow, [_entry_to_row(organization_id, entry) for entry in entries])
+
+    def before(self, organization_id: str, wallet_id: str, *, sequence: int, limit: int) -> list[Entry]:
+        """Return entries below a position, newest first."""
+        query = EntryRow.select().where(
+            (EntryRow.organization_id == organization_id)
+            & (EntryRow.wallet_id == wallet_id)
+            & (EntryRow.sequence < sequence)
+        )
+        return [_entry_from_row(row) for row in query.order_by(EntryRow.sequence.desc()).limit(limit)]
+
+    def last_outward(self, organization_id: str, wallet_id: str) -> Entry | None:
+        """Return the newest entry that was not only set aside or freed."""
+        query = EntryRow.select().where(
+            (EntryRow.organization_id == organization_id)
+            & (EntryRow.wallet_id == wallet_id)
+            & EntryRow.kind.not_in(sorted(INTERNAL_KINDS))
+        )
+        row = query.order_by(EntryRow.sequence.desc()).first()
+        return _entry_from_row(row) if row else None
+
+    def all(self, organization_id: str, wallet_id: str) -> Iterator[Entry]:
+        """Yield every entry of a wallet, oldest first, without keeping them in memory."""
+        query = EntryRow.select().where(
+            (EntryRow.organization_id == organization_id) & (EntryRow.wallet_id == wallet_id)
+        )
+        for row in query.order_by(EntryRow.sequence).iterator():
+            yield _entry_from_row(row)
+
+
+def _entry_to_row(organization_id: str, entry: Entry) -> Row:
+    return (
+        organization_id,
+        entry.wallet_id,
+        entry.sequence,
+        entry.entry_id,
+        entry.kind,
+        entry.debit_account,
+        entry.credit_account,
+        entry.amount,
+        entry.grant_id,
+        entry.hold_id,
+        entry.event_source,
+        entry.event_id,
+        entry.group_id,
+        entry.description,
+        entry.available_after,
+        entry.create_time,
+    )
+
+
+def _entry_from_row(row: EntryRow) -> Entry:
+    return Entry(
+        entry_id=row.entry_id,
+        wallet_id=row.wallet_id,
+        sequence=row.sequence,
+        kind=EntryKind(row.kind),
+        debit_account=Account(row.debit_account),
+        credit_account=Account(row.credit_account),
+        amount=row.amount,
+        grant_id=row.grant_id,
+        hold_id=row.hold_id,
+        event_source=row.event_source,
+        event_id=row.event_id,
+        group_id=row.group_id,
+        description=row.description,
+        available_after=row.available_after,
+        create_time=row.create_time,
+    )

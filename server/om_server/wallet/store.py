@@ -1,0 +1,272 @@
+"""Where wallets and their grants are kept: read as values, locked as books, saved under a guard."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import peewee
+
+from om_server.core.money import Money
+from om_server.storage.database import Database
+from om_server.wallet.answer import AnswerStore
+from om_server.wallet.batch import BatchWriter
+from om_server.wallet.edge_store import EdgeStore
+from om_server.wallet.grant import Grant
+from om_server.wallet.journal import JournalStore
+from om_server.wallet.lease_store import LeaseStore
+from om_server.wallet.ledger import WalletBook
+from om_server.wallet.record import MODELS, GrantRow, ResolutionRow, WalletRow
+from om_server.wallet.wallet import Owner, OwnerKind, Wallet, WalletMode
+
+__all__ = ["MODELS", "WalletStore"]
+
+#: Ids in one IN list; keeps the parameters of a statement below SQLite's limit.
+_CHUNK = 1000
+
+
+class WalletStore:
+    """Wallets of one organization; the caller opens the transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._batch = BatchWriter(database)
+        self.journal = JournalStore(database)
+        self.leases = LeaseStore(database)
+        self.edges = EdgeStore(database)
+        self.answers = AnswerStore()
+
+    def get(self, organization_id: str, wallet_id: str) -> Wallet | None:
+        """Return a wallet as it is stored."""
+        row = WalletRow.get_or_none(
+            (WalletRow.organization_id == organization_id) & (WalletRow.wallet_id == wallet_id)
+        )
+        return _wallet_from_row(row) if row else None
+
+    def of_owners(self, organization_id: str, owners: Collection[Owner]) -> dict[Owner, Wallet]:
+        """Return the wallets that these owners have, as they are stored."""
+        found: dict[Owner, Wallet] = {}
+        for kind in OwnerKind:
+            ids = sorted({owner.owner_id for owner in owners if owner.kind is kind})
+            for start in range(0, len(ids), _CHUNK):
+                query = WalletRow.select().where(
+                    (WalletRow.organization_id == organization_id)
+                    & (WalletRow.owner_kind == kind)
+                    & WalletRow.owner_id.in_(ids[start : start + _CHUNK])
+                )
+                found.update((wallet.owner, wallet) for wallet in map(_wallet_from_row, query))
+        return found
+
+    def page(self, organization_id: str, kind: OwnerKind | None, *, after: str, limit: int) -> list[Wallet]:
+        """Return wallets with ids above `after`, oldest first: ids grow with time."""
+        query = WalletRow.select().where(
+            (WalletRow.organization_id == organization_id) & (WalletRow.wallet_id > after)
+        )
+        if kind is not None:
+            query = query.where(WalletRow.owner_kind == kind)
+        return [_wallet_from_row(row) for row in query.order_by(WalletRow.wallet_id).limit(limit)]
+
+    def as_of(self, organization_id: str, wallets: Sequence[Wallet], *, now: int) -> list[Wallet]:
+        """Return wallets as the clock leaves them, with their next expiry."""
+        expiring: dict[str, list[Grant]] = {wallet.wallet_id: [] for wallet in wallets}
+        for grant in self._grants(organization_id, expiring, expiring=True):
+            expiring[grant.wallet_id].append(grant)
+        return [wallet.as_of(now, expiring[wallet.wallet_id]) for wallet in wallets]
+
+    def create(self, organization_id: str, wallet: Wallet, *, credit_line_id: str) -> bool:
+        """Insert a wallet with its credit line; False if its owner has one by now.
+
+        A twin that is not committed yet is waited for, so afterwards the wallet can be locked.
+        """
+        insert = WalletRow.insert(_wallet_to_row(organization_id, wallet)).on_conflict_ignore()
+        if not list(insert.returning(WalletRow.wallet_id).tuples().execute()):
+            return False
+        line = Grant(credit_line_id, wallet.wallet_id, 0, wallet.create_time, credit_line=True)
+        GrantRow.insert(_grant_to_row(organization_id, line)).execute()
+        return True
+
+    def ensure(
+        self, organization_id: str, owner: Owner, *, now: int, new_id: Callable[[str], str]
+    ) -> WalletBook:
+        """Lock an owner's wallet, created first if it is missing."""
+        wallet = self.of_owners(organization_id, [owner]).get(owner)
+        if wallet is None:
+            created = Wallet(new_id("wal"), owner, create_time=now)
+            if self.create(organization_id, created, credit_line_id=new_id("grt")):
+                self.bump_resolution(organization_id)
+                wallet = created
+            else:
+                wallet = self.of_owners(organization_id, [owner])[owner]
+        return self.lock(organization_id, [wallet.wallet_id], now=now, new_id=new_id)[wallet.wallet_id]
+
+    def lock(
+        self, organization_id: str, wallet_ids: Iterable[str], *, now: int, new_id: Callable[[str], str]
+    ) -> dict[str, WalletBook]:
+        """Lock wallets in the order of their ids and return the books of those that exist."""
+        wallets: list[Wallet] = []
+        for query in self._by_ids(organization_id, wallet_ids):
+            locked: Iterable[Any] = self._database.locked(query)
+            wallets.extend(_wallet_from_row(row) for row in locked)
+        return self._books(organization_id, wallets, now=now, new_id=new_id)
+
+    def look(
+        self, organization_id: str, wallet_id: str, *, now: int, new_id: Callable[[str], str]
+    ) -> WalletBook | None:
+        """Return a wallet's book to ask it something; it is not locked and must not be saved."""
+        wallets = [
+            _wallet_from_row(row) for query in self._by_ids(organization_id, [wallet_id]) for row in query
+        ]
+        return self._books(organization_id, wallets, now=now, new_id=new_id).get(wallet_id)
+
+    def save(self, organization_id: str, books: Iterable[WalletBook]) -> None:
+        """Write what happened in locked books: wallets, grants and entries."""
+        moved = [book for book in books if book.entries]
+        self._guarded_update(organization_id, moved)
+        new: list[Grant] = []
+        changed: list[Grant] = []
+        for book in moved:
+            added, altered = book.changes
+            new.extend(added)
+            changed.extend(altered)
+        if new:
+            GrantRow.insert_many([_grant_to_row(organization_id, grant) for grant in new]).execute()
+        rows = [(grant.available, grant.held, organization_id, grant.grant_id) for grant in changed]
+        self._batch.update(GrantRow, ("available", "held"), rows=rows)
+        self.journal.append(organization_id, [entry for book in moved for entry in book.entries])
+
+    def configure(self, organization_id: str, wallet: Wallet) -> None:
+        """Write the settings of a locked wallet."""
+        WalletRow.update(mode=wallet.mode, blocked=wallet.blocked, credit_limit=wallet.credit_limit).where(
+            (WalletRow.organization_id == organization_id) & (WalletRow.wallet_id == wallet.wallet_id)
+        ).execute()
+
+    def bump_resolution(self, organization_id: str) -> None:
+        """End every cached decision who pays: a wallet came into being, or pays in another way."""
+        ResolutionRow.insert(organization_id=organization_id, resolution_version=1).on_conflict(
+            conflict_target=[ResolutionRow.organization_id],
+            update={ResolutionRow.resolution_version: ResolutionRow.resolution_version + 1},
+        ).execute()
+
+    def resolution_version(self, organization_id: str) -> int:
+        """Return the version of decisions who pays; 0 before the first wallet."""
+        row = ResolutionRow.get_or_none(ResolutionRow.organization_id == organization_id)
+        return row.resolution_version if row else 0
+
+    def _by_ids(self, organization_id: str, wallet_ids: Iterable[str]) -> Iterable["peewee.ModelSelect[Any]"]:
+        ids = sorted(set(wallet_ids))
+        for start in range(0, len(ids), _CHUNK):
+            query = WalletRow.select().where(
+                (WalletRow.organization_id == organization_id)
+                & WalletRow.wallet_id.in_(ids[start : start + _CHUNK])
+            )
+            yield query.order_by(WalletRow.wallet_id)
+
+    def _books(
+        self, organization_id: str, wallets: Sequence[Wallet], *, now: int, new_id: Callable[[str], str]
+    ) -> dict[str, WalletBook]:
+        """Read the grants of wallets that were read, and locked, by a statement before this one.
+
+        One statement for both would see the grants as they were before it waited for the lock.
+        """
+        grants: dict[str, list[Grant]] = {wallet.wallet_id: [] for wallet in wallets}
+        for grant in self._grants(organization_id, grants):
+            grants[grant.wallet_id].append(grant)
+        return {
+            wallet.wallet_id: WalletBook(wallet, grants[wallet.wallet_id], now=now, new_id=new_id)
+            for wallet in wallets
+        }
+
+    def _guarded_update(self, organization_id: str, books: Sequence[WalletBook]) -> None:
+        """Move wallets on from the entry that they had when they were locked, or fail."""
+        rows = []
+        for book in books:
+            wallet = book.wallet
+            rows.append((
+                wallet.available, wallet.held, wallet.receivable, wallet.entry_sequence,
+                organization_id, wallet.wallet_id, book.opened.entry_sequence,
+            ))  # fmt: skip
+        columns = ("available", "held", "receivable", "entry_sequence")
+        self._batch.update(WalletRow, columns, rows=rows, guard="entry_sequence")
+
+    def _grants(
+        self, organization_id: str, wallet_ids: Collection[str], *, expiring: bool = False
+    ) -> Iterable[Grant]:
+        """Return the grants that still have something, and the credit lines; or those that expire."""
+        ids = sorted(wallet_ids)
+        for start in range(0, len(ids), _CHUNK):
+            query = GrantRow.select().where(
+                (GrantRow.organization_id == organization_id)
+                & GrantRow.wallet_id.in_(ids[start : start + _CHUNK])
+                & ((GrantRow.available != 0) | (GrantRow.held != 0) | GrantRow.credit_line)
+            )
+            if expiring:
+                query = query.where(~GrantRow.expire_time.is_null())
+            for row in query:
+                yield _grant_from_row(row)
+
+
+def _wallet_from_row(row: WalletRow) -> Wallet:
+    return Wallet(
+        wallet_id=row.wallet_id,
+        owner=Owner(OwnerKind(row.owner_kind), row.owner_id),
+        mode=WalletMode(row.mode),
+        blocked=row.blocked,
+        available=row.available,
+        held=row.held,
+        receivable=row.receivable,
+        credit_limit=row.credit_limit,
+        overflow_wallet_id=row.overflow_wallet_id or "",
+        entry_sequence=row.entry_sequence,
+        create_time=row.create_time,
+    )
+
+
+def _wallet_to_row(organization_id: str, wallet: Wallet) -> Mapping[str, object]:
+    return {
+        "organization_id": organization_id,
+        "wallet_id": wallet.wallet_id,
+        "owner_kind": wallet.owner.kind,
+        "owner_id": wallet.owner.owner_id,
+        "mode": wallet.mode,
+        "blocked": wallet.blocked,
+        "available": wallet.available,
+        "held": wallet.held,
+        "receivable": wallet.receivable,
+        "credit_limit": wallet.credit_limit,
+        "overflow_wallet_id": wallet.overflow_wallet_id or None,
+        "entry_sequence": wallet.entry_sequence,
+        "create_time": wallet.create_time,
+    }
+
+
+def _grant_from_row(row: GrantRow) -> Grant:
+    price = None
+    if row.price_currency is not None and row.price_amount is not None:
+        price = Money(row.price_currency, row.price_amount)
+    return Grant(
+        grant_id=row.grant_id,
+        wallet_id=row.wallet_id,
+        amount=row.amount,
+        create_time=row.create_time,
+        available=row.available,
+        held=row.held,
+        priority=row.priority,
+        expire_time=row.expire_time,
+        credit_line=row.credit_line,
+        price=price,
+    )
+
+
+def _grant_to_row(organization_id: str, grant: Grant) -> Mapping[str, object]:
+    return {
+        "organization_id": organization_id,
+        "grant_id": grant.grant_id,
+        "wallet_id": grant.wallet_id,
+        "credit_line": grant.credit_line,
+        "amount": grant.amount,
+        "available": grant.available,
+        "held": grant.held,
+        "priority": grant.priority,
+        "expire_time": grant.expire_time,
+        "price_currency": grant.price.currency if grant.price else None,
+        "price_amount": grant.price.nanos if grant.price else None,
+        "create_time": grant.create_time,
+    }

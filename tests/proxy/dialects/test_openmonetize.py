@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import orjson
+import pytest
+from multidict import CIMultiDict
+
+from om_proxy.dialects.openmonetize import Attribution, attribution
+from om_proxy.problem import ambiguous_header, invalid_api_key, invalid_header, missing_billing_headers
+from om_proxy.refusal import Problem
+from om_proxy.secret import Secret
+
+REQUIRED = {
+    "X-OM-Customer-Id": "cust_your-company",
+    "X-OM-User-Id": "user_current-user",
+    "X-OM-Feature-Id": "ai-chat",
+    "X-OM-Api-Key": "om_dev_test_key",
+}
+
+
+def read(extra: dict[str, str] | None = None, *more: tuple[str, str]) -> Attribution | Problem:
+    return attribution(CIMultiDict([*(REQUIRED | (extra or {})).items(), *more]))
+
+
+def accepted(extra: dict[str, str] | None = None) -> Attribution:
+    answer = read(extra)
+    assert isinstance(answer, Attribution)
+    return answer
+
+
+def test_the_four_headers_say_who_asks() -> None:
+    assert accepted() == Attribution(
+        Secret("om_dev_test_key"), "cust_your-company", "user_current-user", "ai-chat"
+    )
+
+
+def test_names_of_headers_ignore_case() -> None:
+    assert isinstance(
+        attribution(CIMultiDict((name.lower(), value) for name, value in REQUIRED.items())), Attribution
+    )
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_any_missing_header_is_the_one_published_answer(name: str, value: str | None) -> None:
+    headers = CIMultiDict(REQUIRED)
+    del headers[name]
+    if value is not None:
+        headers[name] = value
+
+    assert attribution(headers) == missing_billing_headers()
+
+
+@pytest.mark.parametrize("name", [*REQUIRED, "X-OM-Metadata", "X-Sandbox"])
+def test_a_header_that_occurs_twice_is_ambiguous(name: str) -> None:
+    value = REQUIRED.get(name, "true")
+
+    assert read(None, *[(name.lower(), value)] * (1 if name in REQUIRED else 2)) == ambiguous_header(name)
+
+
+@pytest.mark.parametrize("name", ["X-OM-Customer-Id", "X-OM-User-Id", "X-OM-Feature-Id"])
+@pytest.mark.parametrize("value", ["x" * 256, "a\x00b", "a\tb", "a\x85b", "\udcff\udcfe"])
+def test_an_id_that_cannot_be_stored_is_refused_without_being_repeated(name: str, value: str) -> None:
+    refused = read({name: value})
+
+    assert refused == invalid_header(name)
+    assert isinstance(refused, Problem)
+    assert value not in repr(refused)
+
+
+@pytest.mark.parametrize("value", ["x" * 255, "with space", "josé", "用户", "a/b:c@d"])
+def test_ids_are_free_form(value: str) -> None:
+    assert accepted({"X-OM-User-Id": value}).user_id == value
+
+
+@pytest.mark.parametrize("key", ["x" * 256, "om key", "om_kéy", "om\x00key"])
+def test_a_malformed_key_is_an_invalid_one(key: str) -> None:
+    assert read({"X-OM-Api-Key": key}) == invalid_api_key()
+
+
+def test_the_key_is_not_shown() -> None:
+    assert "om_dev_test_key" not in repr(accepted())
+
+
+def test_metadata_is_a_compact_object() -> None:
+    metadata = accepted({"X-OM-Metadata": '{ "run": 7, "name": "josé" }'}).metadata
+
+    assert metadata is not None
+    assert orjson.loads(metadata) == {"run": 7, "name": "josé"}
+    assert b" " not in metadata
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", "7", "null", "{'a':1}", '{"a":"' + "x" * 4_096 + '"}', '{"\udcff":1']
+)
+def test_metadata_that_is_no_small_object_is_ignored(text: str) -> None:
+    assert accepted({"X-OM-Metadata": text}).metadata is None
+
+
+@pytest.mark.parametrize(
+    ("extra", "sandbox"),
+    [
+        ({}, False),
+        ({"X-Sandbox": "true"}, True),
+        ({"X-Sandbox": " TRUE "}, True),
+        ({"X-Sandbox": "1"}, False),
+        ({"X-Sandbox": "false"}, False),
+        ({"X-OM-Api-Key": "om_test_abc"}, True),
+        ({"X-OM-Api-Key": "om_dev_test_key"}, False),
+    ],
+)
+def test_the_simulator_answers_where_it_is_asked_for_or_the_key_is_a_test_key(
+    extra: dict[str, str], *, sandbox: bool
+) -> None:
+    assert accepted(extra).sandbox is sandbox

@@ -1,0 +1,71 @@
+import httpx
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from om.wallet.v1 import wallet_service_pb2 as wallet_pb
+from om_server.rest.dispatch import Outermost
+from tests.server.rest.fake_servicer import Memory
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/nope"), ("POST", "/nope"), ("DELETE", "/v1/credits/balance"), ("GET", "/v1/events/ingest")],
+)
+async def test_an_unknown_route_and_a_wrong_method_are_404(
+    stranger: httpx.AsyncClient, method: str, path: str
+) -> None:
+    answer = await stranger.request(method, path)
+
+    assert answer.status_code == 404
+    assert answer.json() == {
+        "message": f"Route {method}:{path} not found",
+        "error": "Not Found",
+        "statusCode": 404,
+    }
+    assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/api/v1/nope"), ("PUT", "/api/v1/wallet")])
+async def test_under_the_transcoded_prefix_the_body_is_that_familys(
+    stranger: httpx.AsyncClient, method: str, path: str
+) -> None:
+    answer = await stranger.request(method, path, headers={"x-request-id": "mine"})
+
+    assert answer.status_code == 404
+    error = answer.json()["error"]
+    assert (error["code"], error["reason"], error["requestId"]) == ("NOT_FOUND", "NOT_FOUND", "mine")
+
+
+@pytest.mark.parametrize("path", ["/v1/info/", "/health/", "/"])
+async def test_a_final_slash_is_not_redirected(stranger: httpx.AsyncClient, path: str) -> None:
+    """A redirect would go to the host that the caller names."""
+    answer = await stranger.get(path, headers={"host": "elsewhere.example"})
+
+    assert answer.status_code == 404
+
+
+async def test_an_id_may_have_a_slash(client: httpx.AsyncClient, memory: Memory) -> None:
+    memory.wallets[wallet_pb.OWNER_KIND_USER, "team/alice"] = wallet_pb.Wallet(exists=True)
+
+    answer = await client.get("/v1/users/team%2Falice/credits")
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/anything", "/api/v1/anything"])
+async def test_a_defect_is_answered_and_tells_nothing(path: str) -> None:
+    async def broken(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise RuntimeError("om_live_secret")
+
+    async with _client(Outermost(broken)) as client:
+        answer = await client.get(path)
+
+    assert answer.status_code == 500
+    assert "om_live_secret" not in answer.text
+    assert answer.headers["x-request-id"]
+
+
+def _client(app: ASGIApp) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://rest")

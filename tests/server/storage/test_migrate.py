@@ -1,0 +1,57 @@
+"""Migrations on both databases, and that the models are what the migrations made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from om_server.schema import MODELS
+from om_server.storage.migrate import migrate, migrations, pending
+from om_server.storage.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from om_server.storage.database import Database
+
+
+def test_migrating_again_does_nothing(database: Database) -> None:
+    assert migrate(database, incarnation="inc_other", now_us=1) == []
+    assert pending(database) == []
+    rows = database.read(
+        lambda: database.engine.execute_sql("SELECT incarnation FROM incarnations").fetchall()
+    )
+    assert [tuple(row) for row in rows] == [("inc_test",)]
+
+
+def test_a_new_database_lacks_every_migration(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "om.db", MODELS)
+    try:
+        names = [name for name, _ in migrations()]
+        assert pending(store) == names
+        assert migrate(store, incarnation="inc_test", now_us=0) == names
+        assert pending(store) == []
+    finally:
+        store.close()
+
+
+def test_every_table_has_a_model_with_its_columns(database: Database) -> None:
+    by_table = {model._meta.table_name: model for model in MODELS}
+    tables = set(database.read(database.engine.get_tables)) - {"migrations", "incarnations"}
+
+    assert set(by_table) == tables
+    for table, model in by_table.items():
+        columns = {column.name: column for column in database.read(lambda t=table: database.engine.get_columns(t))}
+        fields = {field.column_name: field for field in model._meta.sorted_fields}
+        assert set(fields) == set(columns), table
+        for name, column in columns.items():
+            if not column.primary_key:
+                assert fields[name].null == column.null, f"{table}.{name}"
+
+
+@pytest.mark.parametrize("name", [name for name, _ in migrations()])
+def test_migrations_are_numbered(name: str) -> None:
+    number, _, rest = name.partition("_")
+    assert number.isdigit()
+    assert rest
