@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
@@ -60,14 +60,20 @@ def postgres_server() -> Iterator[str]:
     identity = _unprivileged(folder)
     binaries, port = _binaries(), _free_port()
     data = folder / "data"
-    subprocess.run(  # noqa: S603 - fixed program, no user input
+    subprocess.run(
         [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"],
-        check=True, stdout=subprocess.DEVNULL, cwd="/", **identity,  # fmt: skip
+        check=True,
+        stdout=subprocess.DEVNULL,
+        cwd="/",
+        **identity,
     )
-    server = subprocess.Popen(  # noqa: S603 - fixed program, no user input
-        [binaries / "postgres", "-D", data, "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1",
-         "-c", "max_connections=200", *_FAST],  # fmt: skip
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **identity,  # fmt: skip
+    options = ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200", *_FAST]
+    server = subprocess.Popen(
+        [binaries / "postgres", "-D", data, "-p", str(port), "-k", folder, *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        **identity,
     )
     try:
         url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
@@ -79,7 +85,7 @@ def postgres_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _unprivileged(folder: Path) -> dict[str, object]:
+def _unprivileged(folder: Path) -> dict[str, Any]:
     """PostgreSQL refuses to run as root, so root gives the folder to another user and becomes it."""
     if os.getuid() != 0:
         return {}

@@ -83,7 +83,11 @@ def _write_python(out: Path) -> None:
     services = [path for path in _own_protos() if path.name.endswith("_service.proto")]
     _protoc(f"--python_out={target}", f"--mypy_out=quiet:{target}", files=messages)
     if services:
-        _protoc(f"--grpc_python_out={target}", f"--mypy_grpc_out=quiet:{target}", files=services)
+        _protoc(
+            f"--grpc_python_out={target}",
+            f"--mypy_grpc_out=quiet,generate_concrete_servicer_stubs:{target}",
+            files=services,
+        )
     # The folders have no __init__.py: `om` and `buf` are namespaces that other packages may extend.
     for package in ("om", "buf"):
         (target / package / "py.typed").touch()

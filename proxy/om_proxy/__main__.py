@@ -39,7 +39,7 @@ async def _simulate(port: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     async with sandbox.running(port=port) as running:
-        print(f"simulator on {running.url}", flush=True)
+        typer.echo(f"simulator on {running.url}")
         await stopped.wait()
 
 

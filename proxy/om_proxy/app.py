@@ -57,7 +57,12 @@ async def running(settings: ProxySettings) -> AsyncIterator[str]:
             {provider.name: settings.origin_of(provider.name) for provider in providers}, simulator.url
         )
         handler = Handler(
-            providers, origins=origins, authorizer=authorizer, upstream=upstream, reporter=reporter
+            providers,
+            origins=origins,
+            authorizer=authorizer,
+            upstream=upstream,
+            reporter=reporter,
+            body_bytes_max=settings.body_bytes_max,
         )
         runner = web.AppRunner(
             _application(handler, health, settings),

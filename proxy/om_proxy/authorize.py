@@ -11,10 +11,10 @@ import time
 from dataclasses import dataclass
 
 import grpc
+
 from om.account.v1 import account_service_pb2 as account_pb
 from om.edge.v1 import edge_service_pb2 as edge_pb
 from om.type.v1 import access_pb2, error_reason_pb2, event_pb2
-
 from om_proxy import problem
 from om_proxy.bound import ModelLimits, Unbounded, bound
 from om_proxy.cache import ExpiringCache

@@ -13,9 +13,9 @@ import aiohttp
 import structlog
 from aiohttp import web
 from multidict import CIMultiDict
-from om.type.v1 import event_pb2
 from yarl import URL
 
+from om.type.v1 import event_pb2
 from om_proxy import outcome, problem
 from om_proxy.authorize import Admission, Authorizer, Key
 from om_proxy.call import Call
@@ -64,7 +64,7 @@ class _Forward:
 class Handler:
     """Answers every request that is not about health."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument for each collaborator of the composition root
         self,
         providers: tuple[Provider, ...],
         *,
@@ -72,6 +72,7 @@ class Handler:
         authorizer: Authorizer,
         upstream: Upstream,
         reporter: Reporter,
+        body_bytes_max: int,
     ) -> None:
         self._providers = {provider.name: provider for provider in providers}
         self._routes = RouteTable(route for provider in providers for route in provider.routes)
@@ -79,6 +80,7 @@ class Handler:
         self._authorizer = authorizer
         self._upstream = upstream
         self._reporter = reporter
+        self._body_bytes_max = body_bytes_max
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Forward a request, or refuse it."""
@@ -127,8 +129,8 @@ class Handler:
             return problem.encoded_body()
         try:
             body = await request.read()
-        except web.HTTPRequestEntityTooLarge as error:
-            return problem.body_too_large(int(error.max_size))  # type: ignore[attr-defined] - untyped there
+        except web.HTTPRequestEntityTooLarge:
+            return problem.body_too_large(self._body_bytes_max)
         return provider.read(target, body)
 
     async def _admit(self, event_id: str, key: Key, *, call: Call, who: Attribution) -> Admission | Problem:
@@ -204,7 +206,7 @@ class _Run:
     def answered(self, answer: aiohttp.ClientResponse, provider: Provider) -> None:
         """Note the status; only a success is metered, because a refusal consumes nothing."""
         self.http_status = answer.status
-        if answer.ok:
+        if 200 <= answer.status < 300:  # noqa: PLR2004 - the statuses of success
             self.meter = open_meter(
                 provider,
                 self.intent.call,
@@ -239,6 +241,8 @@ async def _relay(request: web.Request, answer: aiohttp.ClientResponse, run: _Run
                 await response.write(passed)
     except UpstreamBroken:
         _log.warning("upstream_broken", event_id=run.intent.event_id)
+        if edit is not None and (held := edit.finish()):
+            await response.write(held)
         if request.transport is not None:
             request.transport.abort()
         return response

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import orjson
 from google.protobuf import struct_pb2, timestamp_pb2
-from om.type.v1 import event_pb2, usage_pb2
 
+from om.type.v1 import event_pb2, usage_pb2
 from om_proxy.authorize import Admission, Key
 from om_proxy.call import Call
 from om_proxy.dialects.openmonetize import Attribution

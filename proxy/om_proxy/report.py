@@ -12,9 +12,9 @@ import random
 
 import grpc
 import structlog
+
 from om.ingestion.v1 import ingestion_service_pb2 as pb
 from om.type.v1 import event_pb2
-
 from om_proxy.identity import Edge
 from om_proxy.server_client import INGEST_DEADLINE_S, ServerClient, failure_of
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+
 from om.account.v1 import account_service_pb2_grpc as account_grpc
 from om.edge.v1 import edge_service_pb2_grpc as edge_grpc
 from om.ingestion.v1 import ingestion_service_pb2_grpc as ingestion_grpc
@@ -57,7 +58,7 @@ def failure_of(error: grpc.aio.AioRpcError) -> ServerAway | ServerRefused:
     """Tell a server that is away from one that said no, by the reason in the error's details."""
     if error.code() in _AWAY:
         return ServerAway()
-    status = rpc_status.from_call(error)
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # It has what the call has.
     for detail in status.details if status is not None else ():
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info):

@@ -77,7 +77,7 @@ class ProxySettings(BaseSettings):
 def load_settings(**overrides: object) -> ProxySettings:
     """Read the environment (and `.env`); `SettingsInvalid` names the variable and the reason."""
     try:
-        return ProxySettings(**overrides)  # type: ignore[arg-type] - values are checked by the model
+        return ProxySettings(**overrides)  # type: ignore[arg-type]  # The model checks each value.
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
         raise SettingsInvalid("; ".join(lines)) from None

@@ -1,4 +1,4 @@
-"""The command line: `openmonetize up | serve | simulator | migrate | keys | demo | doctor`."""
+"""The command line: `openmonetize up | serve | simulator | migrate | demo`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from om_server.supervisor import Component
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-keys = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
-app.add_typer(keys, name="keys")
 _console = Console()
 
 
@@ -41,7 +39,7 @@ class Service(StrEnum):
 
 @app.command()
 def up(
-    demo: Annotated[bool, typer.Option("--demo", help="Send one request and show what was metered.")] = False,
+    *, demo: Annotated[bool, typer.Option("--demo", help="Send one request and show it metered.")] = False
 ) -> None:
     """Run the whole platform on this machine, with SQLite and no other service."""
     os.environ.setdefault("OM_ENV", Environment.DEVELOPMENT)
@@ -82,16 +80,19 @@ def _welcome(settings: Settings, found: Sequence[Component]) -> None:
     table = Table(title="OpenMonetize is up", show_header=False, title_justify="left", min_width=72)
     table.add_row("proxy", f"http://{host}:{settings.proxy_port}  (real providers)")
     if development:
-        table.add_row("", f"http://{host}:{settings.simulated_proxy_port}  (simulated providers, true charges)")
+        address = f"http://{host}:{settings.simulated_proxy_port}"
+        table.add_row("", f"{address}  (simulated providers, true charges)")
     table.add_row("REST", f"http://{host}:{settings.rest_port}  (documents at /docs)")
     table.add_row("gRPC", settings.rpc_target)
     table.add_row("data", str(settings.sqlite_path if settings.on_sqlite else "PostgreSQL"))
-    table.add_row("logs", f"{settings.data_dir / 'logs'}  ({', '.join(component.name for component in found)})")
+    names = ", ".join(component.name for component in found)
+    table.add_row("logs", f"{settings.data_dir / 'logs'}  ({names})")
     if development:
         table.add_row("key", "om_dev_test_key")
     _console.print(table)
     if development:
-        _console.print("Try:", _CURL.format(host=host, port=settings.simulated_proxy_port), sep="\n", markup=False)
+        curl = _CURL.format(host=host, port=settings.simulated_proxy_port)
+        _console.print("Try:", curl, sep="\n", markup=False)
 
 
 _CURL = """\
@@ -139,46 +140,11 @@ def demo() -> None:
     demonstrate(_simulated(load_settings()), ALL_CALLS, _console)
 
 
-@app.command()
-def doctor() -> None:
-    """Check the set-up and say what is wrong."""
-    findings = command.examine(load_settings())
-    for finding in findings:
-        _console.print("[green]ok[/]  " if finding.good else "[red]bad[/] ", finding.text)
-    if not all(finding.good for finding in findings):
-        raise typer.Exit(1)
-
-
-@keys.command("create")
-def create_key(
-    team: Annotated[str, typer.Option(help="The team's name; made if it is missing.")] = "Default",
-    description: Annotated[str, typer.Option(help="What the key is for.")] = "",
-) -> None:
-    """Create a key of a team and print it, once."""
-    _console.print(command.create_key(load_settings(), team=team, description=description), markup=False)
-
-
-@keys.command("list")
-def list_keys() -> None:
-    """List keys, active and revoked."""
-    table = Table("key", "team", "secret", "state", "description")
-    for row in command.list_keys(load_settings()):
-        table.add_row(row.key_id, row.team_id, row.masked_secret, row.state, row.description)
-    _console.print(table)
-
-
-@keys.command("revoke")
-def revoke_key(key_id: str) -> None:
-    """Revoke a key for good."""
-    command.revoke_key(load_settings(), key_id)
-    _console.print(f"{key_id} is revoked")
-
-
 def main() -> None:
     """Run a command; what a person can mend is one line on standard error, not a trace."""
     try:
         app()
-    except (SettingsInvalid, StartFailed, DomainError, TimeoutError) as error:
+    except (SettingsInvalid, StartFailed, DomainError, TimeoutError, OSError) as error:
         sys.exit(f"openmonetize: {error}")
 
 

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import grpc
 import structlog
-from om.account.v1 import account_service_pb2 as account_pb
-from om.account.v1 import account_service_pb2_grpc as account_grpc
 
 from om_server import wiring
 from om_server.core.clock import system_clock
@@ -24,7 +18,6 @@ from om_server.rest.app import serve as serve_http
 from om_server.rpc.server import RpcServer, RpcSettings
 from om_server.settings import Environment, Settings, SettingsInvalid
 from om_server.storage.migrate import migrate, pending
-from om_server.storage.sqlite import DatabaseOwned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +94,9 @@ async def serve_rpc(settings: Settings) -> None:
 async def serve_worker(settings: Settings) -> None:
     """Settle until a signal. A SQLite file has one owner, so there its owner settles."""
     if settings.on_sqlite:
-        raise SettingsInvalid("OM_DATABASE_URL: a worker of its own needs PostgreSQL; on SQLite `serve rpc` settles")
+        raise SettingsInvalid(
+            "OM_DATABASE_URL: a worker of its own needs PostgreSQL; on SQLite `serve rpc` settles"
+        )
     with _database(settings) as database:
         _require_migrated(database)
         platform = wiring.build(database)

@@ -126,7 +126,7 @@ def demonstrate(addresses: Addresses, calls: tuple[Call, ...], console: Console)
         _show(console, call.title, answer=answer, event=event, before=before, after=_available(addresses))
 
 
-def _show(
+def _show(  # noqa: PLR0913 - everything that is shown
     console: Console, title: str, *, answer: str, event: dict[str, Any], before: Decimal, after: Decimal
 ) -> None:
     reported = event["event"]

@@ -9,7 +9,6 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-
 class Environment(enum.StrEnum):
     """Development seeds a key and turns reflection on; production does neither."""
 
@@ -88,14 +87,16 @@ class Settings(BaseSettings):
     def require_service_token(self) -> str:
         """The token that our own processes show; `SettingsInvalid` if there is none."""
         if self.service_token is None or not self.service_token.get_secret_value():
-            raise SettingsInvalid("OM_SERVICE_TOKEN: not set; `openmonetize up` makes one, `serve` needs it given")
+            raise SettingsInvalid(
+                "OM_SERVICE_TOKEN: not set; `openmonetize up` makes one, `serve` needs it given"
+            )
         return self.service_token.get_secret_value()
 
 
 def load_settings(**overrides: object) -> Settings:
     """Read the environment (and `.env`); `SettingsInvalid` names the variable and the reason."""
     try:
-        return Settings(**overrides)  # type: ignore[arg-type] - values are checked by the model
+        return Settings(**overrides)  # type: ignore[arg-type]  # The model checks each value.
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
         raise SettingsInvalid("; ".join(lines)) from None

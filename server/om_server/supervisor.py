@@ -59,7 +59,9 @@ def components(settings: Settings, service_token: str) -> list[Component]:
     }
     host = settings.host
     simulator = f"http://{host}:{settings.simulator_port}"
-    simulated = dict.fromkeys(("OM_OPENAI_BASE_URL", "OM_ANTHROPIC_BASE_URL", "OM_GEMINI_BASE_URL"), simulator)
+    simulated = dict.fromkeys(
+        ("OM_OPENAI_BASE_URL", "OM_ANTHROPIC_BASE_URL", "OM_GEMINI_BASE_URL"), simulator
+    )
     server, proxy = (sys.executable, "-m", "om_server"), (sys.executable, "-m", "om_proxy")
     ports = {
         "OM_REST_PORT": settings.rest_port,
@@ -209,7 +211,9 @@ def _grpc_ready(target: str) -> bool:
     with grpc.insecure_channel(target) as channel:
         try:
             stub = health_pb2_grpc.HealthStub(channel)
-            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
+            answer = stub.Check(  # type: ignore[attr-defined]  # Set at run time.
+                health_pb2.HealthCheckRequest(), timeout=1
+            )
         except grpc.RpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

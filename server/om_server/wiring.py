@@ -7,8 +7,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import peewee
-
 from om_server.account.operations import AccountOperations
 from om_server.account.servicer import AccountServicer
 from om_server.account.store import AccountStore
@@ -28,6 +26,7 @@ from om_server.rating.catalogue import load_catalogue
 from om_server.rating.operations import RatingOperations
 from om_server.rating.servicer import RatingServicer
 from om_server.schema import MODELS
+from om_server.storage.migrate import read_incarnation
 from om_server.storage.postgresql import PostgresStore
 from om_server.storage.queue import SqlInbox
 from om_server.storage.sqlite import SqliteStore
@@ -67,18 +66,14 @@ def id_source() -> IdSource:
     return IdSource(lambda: time.time_ns() // 1_000_000, secrets.token_bytes)
 
 
-def read_incarnation(database: Database) -> str:
-    """Which life of the store this is."""
-    table = peewee.Table("incarnations", ("incarnation",))
-    return database.read(lambda: str(table.bind(database.engine).select().scalar()))
-
-
 def build(database: Database, *, clock: Clock = system_clock, limits: WorkerLimits | None = None) -> Platform:
     """Compose the slices over a migrated database."""
     ids = id_source()
     inbox = SqlInbox(database, clock)
     ingestion_store = IngestionStore()
-    account = AccountOperations(database, AccountStore(), ids=ids, clock=clock, random_bytes=secrets.token_bytes)
+    account = AccountOperations(
+        database, AccountStore(), ids=ids, clock=clock, random_bytes=secrets.token_bytes
+    )
     wallet = WalletOperations(database, WalletStore(database), ids=ids, clock=clock)
     rating = RatingOperations(load_catalogue(), clock=clock)
     analytics = AnalyticsOperations(database, AnalyticsStore(), names=account.names, clock=clock)

@@ -24,7 +24,7 @@ SOURCE_API = "api"
 class EventType(enum.StrEnum):
     """What kind of consumption an event reports; the names are the contract's."""
 
-    TOKEN_USAGE = "TOKEN_USAGE"
+    TOKEN_USAGE = "TOKEN_USAGE"  # noqa: S105 - tokens of a model, not a secret
     IMAGE_GENERATION = "IMAGE_GENERATION"
     VIDEO_GENERATION = "VIDEO_GENERATION"
     AUDIO_PROCESSING = "AUDIO_PROCESSING"

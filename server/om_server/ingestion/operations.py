@@ -87,7 +87,9 @@ class IngestionOperations:
         checked = [self._check(report, from_edge=from_edge) for report in reports]
         good = [item for item in checked if not isinstance(item, IntakeResult)]
         seen = self._database.read(
-            lambda: self._store.payload_hashes(organization_id, [(event.source, event.event_id) for event in good])
+            lambda: self._store.payload_hashes(
+                organization_id, [(event.source, event.event_id) for event in good]
+            )
         )
         results: list[IntakeResult] = []
         accepted: list[Event] = []

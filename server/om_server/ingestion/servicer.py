@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
+
 from om.ingestion.v1 import ingestion_service_pb2 as pb
 from om.ingestion.v1 import ingestion_service_pb2_grpc
 from om.type.v1 import error_reason_pb2, event_pb2
-
 from om_server.core.errors import DomainError, InvalidArgument, PermissionDenied
 from om_server.core.event import SOURCE_PROXY, EdgePosition
 from om_server.ingestion.operations import (
@@ -73,7 +73,7 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
         self._clock = clock
 
     def IngestEvents(
-        self, request: pb.IngestEventsRequest, context: grpc.ServicerContext  # noqa: ARG002
+        self, request: pb.IngestEventsRequest, context: grpc.ServicerContext
     ) -> pb.IngestEventsResponse:
         """Take a batch of an application or of an edge."""
         who = caller()
@@ -102,10 +102,12 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
             raise InvalidArgument("key_id" if message.key_id else "sequence", "only edges set it")
         event = convert.event_from_proto(
             message,
-            organization_id=who.organization_id,
-            team_id=who.team_id,
-            key_id=who.key_id,
-            receive_time=now,
+            convert.Origin(
+                organization_id=who.organization_id,
+                team_id=who.team_id,
+                key_id=who.key_id,
+                receive_time=now,
+            ),
         )
         return Reported(event, time_supplied=message.HasField("occur_time"))
 
@@ -126,15 +128,16 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
             owner = owners.get(message.key_id)
             if owner is None:
                 # Nobody's money: an edge only reports keys that the server told it of.
-                _log.error("edge_event_without_key", edge_id=request.edge.edge_id, sequence=message.sequence)
+                _log.error("edge_event_without_key", edge_id=request.edge.edge_id, at=message.sequence)
                 error = InvalidArgument("key_id", "no such key")
                 results[position] = IntakeResult(message.event_id, IntakeState.REJECTED, error)
                 continue
             try:
                 report = self._edge_report(message, request.edge, owner, now)
             except DomainError as error:
+                event_id = _fallback_id(message, request.edge)
                 self._operations.set_aside(
-                    owner.organization_id, _fallback_id(message, request.edge), error, message.SerializeToString()
+                    owner.organization_id, event_id, error, message.SerializeToString()
                 )
                 continue
             by_organization.setdefault(report.event.organization_id, []).append((position, report))
@@ -156,17 +159,19 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
     ) -> Reported:
         event = convert.event_from_proto(
             message,
-            organization_id=owner.organization_id,
-            team_id=owner.team_id,
-            key_id=message.key_id,
-            receive_time=now,
-            source=SOURCE_PROXY,
-            edge=EdgePosition(edge.edge_id, edge.edge_epoch, message.sequence),
+            convert.Origin(
+                organization_id=owner.organization_id,
+                team_id=owner.team_id,
+                key_id=message.key_id,
+                receive_time=now,
+                source=SOURCE_PROXY,
+                edge=EdgePosition(edge.edge_id, edge.edge_epoch, message.sequence),
+            ),
         )
         return Reported(event, time_supplied=message.HasField("occur_time"))
 
     def GetPipelineStatus(
-        self, request: pb.GetPipelineStatusRequest, context: grpc.ServicerContext  # noqa: ARG002
+        self, request: pb.GetPipelineStatusRequest, context: grpc.ServicerContext
     ) -> pb.GetPipelineStatusResponse:
         """Tell how far settlement is behind."""
         organization_id = caller().organization_id
@@ -179,7 +184,7 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
         )
 
     def ListDeadLetters(
-        self, request: pb.ListDeadLettersRequest, context: grpc.ServicerContext  # noqa: ARG002
+        self, request: pb.ListDeadLettersRequest, context: grpc.ServicerContext
     ) -> pb.ListDeadLettersResponse:
         """List what could not be settled."""
         letters, next_token = self._operations.list_dead_letters(

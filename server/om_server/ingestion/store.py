@@ -78,7 +78,9 @@ MODELS: tuple[type[Record], ...] = (EventIdentity, EventKey, DeadLetter)
 class IngestionStore:
     """Queries of one organization; the caller opens the transaction."""
 
-    def payload_hashes(self, organization_id: str, identities: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    def payload_hashes(
+        self, organization_id: str, identities: Iterable[tuple[str, str]]
+    ) -> dict[tuple[str, str], str]:
         """What was claimed under each (source, event_id) that was settled."""
         by_source: dict[str, list[str]] = {}
         for source, event_id in identities:
@@ -91,7 +93,8 @@ class IngestionStore:
                     & (EventIdentity.source == source)
                     & EventIdentity.event_id.in_(chunk)
                 )
-                found.update(((source, event_id), digest) for event_id, digest in query.tuples())
+                rows: list[tuple[str, str]] = list(query.tuples())  # type: ignore[arg-type]  # The stubs say models.
+                found.update(((source, event_id), digest) for event_id, digest in rows)
         return found
 
     def claim_identities(self, events: Sequence[Event]) -> set[tuple[str, str, str]]:
@@ -133,7 +136,8 @@ class IngestionStore:
             query = EventKey.select(EventKey.idempotency_key, EventKey.source, EventKey.event_id).where(
                 (EventKey.organization_id == organization_id) & EventKey.idempotency_key.in_(keys)
             )
-            owners.update(((organization_id, key), (source, event_id)) for key, source, event_id in query.tuples())
+            rows: list[tuple[str, str, str]] = list(query.tuples())  # type: ignore[arg-type]  # The stubs say models.
+            owners.update(((organization_id, key), (source, event_id)) for key, source, event_id in rows)
         return owners
 
     def add_dead_letter(self, letter: DeadLetter) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from om_server.account.key import KeyRevoked
 from om_server.core.errors import Code, DomainError, NotFound
 from om_server.wallet.lease import Lease, LeaseRequest
 from om_server.wallet.ledger import InsufficientFunds, WalletBlocked
@@ -28,19 +29,9 @@ if TYPE_CHECKING:
     from om_server.storage.database import Database
     from om_server.wallet.lease import EdgeIdentity
     from om_server.wallet.operations import WalletOperations
-    from om_server.wallet.store import Wallet
+    from om_server.wallet.wallet import Wallet
 
 _OUTPUT = "output_tokens"
-
-
-class KeyRevoked(DomainError):
-    """The key may not start anything new."""
-
-    code = Code.FAILED_PRECONDITION
-    reason = "KEY_REVOKED"
-
-    def __init__(self, key_id: str) -> None:
-        super().__init__(f"key {key_id} is revoked", key_id=key_id)
 
 
 class PriceUnknown(DomainError):
@@ -83,7 +74,8 @@ class AdmissionRequest:
         """What a repeat under the same key must equal. The edge's process may be another."""
         attribution = self.attribution
         fields = [
-            self.key_id, attribution.customer_id, attribution.user_id, attribution.feature_id, attribution.tags,
+            self.key_id, attribution.customer_id, attribution.user_id, attribution.feature_id,
+            attribution.tags,
             self.provider, self.model, sorted(self.bound.items()), self.bound_nanos, self.min_nanos,
             self.want_nanos, self.max_intents, self.priced,
         ]  # fmt: skip
@@ -146,13 +138,14 @@ class Admission:
         self._wallet.require_current(request.edge)
         owner = self._owner(request.key_id)
         organization_id = owner.organization_id
+        # Read first: a wallet that is made in between must end a decision cached under this version.
+        version = self._wallet.resolution_version(organization_id)
         wallet = self._wallet.resolve(
             organization_id,
             user_id=request.attribution.user_id,
             customer_id=request.attribution.customer_id,
             team_id=owner.team_id,
         )
-        version = self._wallet.resolution_version(organization_id)
         if wallet is None:
             return Decision(organization_id, FundingMode.NO_WALLET, resolution_version=version)
         mode = FundingMode(wallet.mode)
@@ -170,10 +163,10 @@ class Admission:
         return Decision(
             organization_id=organization_id,
             funding_mode=mode,
-            wallet_id=wallet.wallet_id,
+            wallet_id=lease.wallet_id if lease else wallet.wallet_id,
             lease=lease,
             refusal=refusal,
-            available=None if refusal else wallet.available,
+            available=None if refusal else wallet.available - (lease.amount if lease else 0),
             resolution_version=version,
         )
 

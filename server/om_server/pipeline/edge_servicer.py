@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from google.protobuf import duration_pb2
+
 from om.edge.v1 import edge_service_pb2 as pb
 from om.edge.v1 import edge_service_pb2_grpc
 from om.type.v1 import error_reason_pb2
-
 from om_server.pipeline.admission import Admission, AdmissionRequest, Decision, FundingMode, Refusal
 from om_server.rpc import convert
 from om_server.wallet.lease import EdgeIdentity, Lease
@@ -38,7 +38,7 @@ class EdgeServicer(edge_service_pb2_grpc.EdgeServiceServicer):
         self._incarnation = incarnation
         self._clock = clock
 
-    def Resync(self, request: pb.ResyncRequest, context: grpc.ServicerContext) -> pb.ResyncResponse:  # noqa: ARG002
+    def Resync(self, request: pb.ResyncRequest, context: grpc.ServicerContext) -> pb.ResyncResponse:
         """Register the epoch."""
         leases = self._wallet.resync(edge_from_proto(request.edge), boot_id=request.boot_id)
         known = {lease.lease_id for lease in leases}
@@ -48,7 +48,7 @@ class EdgeServicer(edge_service_pb2_grpc.EdgeServiceServicer):
             incarnation=self._incarnation,
         )
 
-    def Admit(self, request: pb.AdmitRequest, context: grpc.ServicerContext) -> pb.AdmitResponse:  # noqa: ARG002
+    def Admit(self, request: pb.AdmitRequest, context: grpc.ServicerContext) -> pb.AdmitResponse:
         """Decide about one call."""
         decision = self._admission.admit(
             AdmissionRequest(
@@ -69,7 +69,7 @@ class EdgeServicer(edge_service_pb2_grpc.EdgeServiceServicer):
         return self._decision_to_proto(decision)
 
     def GetRateCard(
-        self, request: pb.GetRateCardRequest, context: grpc.ServicerContext  # noqa: ARG002
+        self, request: pb.GetRateCardRequest, context: grpc.ServicerContext
     ) -> pb.GetRateCardResponse:
         """Give the dearest rates."""
         card = self._admission.rate_card(

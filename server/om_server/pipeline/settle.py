@@ -142,9 +142,7 @@ class Settler:
     def _charge(self, organization_id: str, rated: Sequence[_Rated]) -> list[ChargeResult]:
         """Decide who pays where admission did not, then move the money of all events at once."""
         undecided = [item.event for item in rated if item.event.edge is None and not item.event.sandbox]
-        payers = self._slices.wallet.resolve_many(
-            organization_id, [event.attribution for event in undecided]
-        )
+        payers = self._slices.wallet.resolve_many(organization_id, [event.attribution for event in undecided])
         payer_of = {event.identity: payer for event, payer in zip(undecided, payers, strict=True)}
         charges = [
             Charge(

@@ -86,7 +86,7 @@ class Worker:
             except DependencyUnavailable:
                 _log.warning("settle_postponed", reason="database unavailable")
                 settled = False
-            except Exception:
+            except Exception:  # noqa: BLE001 - the outermost loop lives on
                 # The outermost loop of the process: it lives on, and the log has the cause.
                 _log.exception("settle_failed")
                 settled = False
@@ -128,21 +128,21 @@ class Worker:
                 self._settler.settle([event])
             except DependencyUnavailable:
                 raise
-            except Exception as error:
-                _log.exception("event_set_aside", organization_id=event.organization_id, event_id=event.event_id)
+            except Exception as error:  # noqa: BLE001 - one event must not stop its neighbours
+                _log.warning("event_set_aside", event_id=event.event_id, cause=type(error).__name__)
                 self._set_aside(event, batch, error)
         self._database.write(lambda: self._inbox.finish([batch]))
 
     def _set_aside(self, event: Event, batch: Batch, error: Exception) -> None:
         # The text of an unexpected error may hold anything, so only its kind is kept.
-        known = isinstance(error, DomainError)
+        known = error if isinstance(error, DomainError) else None
         letter = DeadLetter(
             organization_id=event.organization_id,
             dead_letter_id=self._ids.new("dlt"),
             source=event.source,
             event_id=event.event_id,
-            reason=error.reason if known else "INTERNAL",
-            message=error.message if known else type(error).__name__,
+            reason=known.reason if known else "INTERNAL",
+            message=known.message if known else type(error).__name__,
             attempt_count=batch.attempt_count + 2,
             envelope=envelope.pack([event]),
             receive_time=event.receive_time,
@@ -157,4 +157,3 @@ def drain(worker: Worker) -> int:
     while worker.settle_once():
         count += 1
     return count
-

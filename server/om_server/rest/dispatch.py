@@ -32,7 +32,7 @@ class Operations:
         self._endpoints = endpoints
         self._pages = Router(pages, redirect_slashes=False)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0917 - ASGI
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         routing = scope.get("extensions", {}).get(ROUTING_CONTEXT, {})
         endpoint = self._endpoints.get(routing.get("operation_id") or "")
         if endpoint is None:
@@ -48,7 +48,7 @@ class Outermost:
     def __init__(self, routes: ASGIApp) -> None:
         self._routes = routes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0917 - ASGI
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._routes(scope, receive, send)
             return

@@ -20,7 +20,8 @@ def migrations() -> list[tuple[str, str]]:
     """Every migration as (name, SQL), in order."""
     folder = resources.files(__package__) / "migrations"
     files = [file for file in folder.iterdir() if file.name.endswith(".sql")]
-    return [(file.name.removesuffix(".sql"), file.read_text()) for file in sorted(files, key=lambda f: f.name)]
+    ordered = sorted(files, key=lambda file: file.name)
+    return [(file.name.removesuffix(".sql"), file.read_text()) for file in ordered]
 
 
 def migrate(database: Database, *, incarnation: str, now_us: int) -> list[str]:
@@ -47,13 +48,21 @@ def _apply(database: Database, incarnation: str, now_us: int) -> list[str]:
             continue
         for statement in _statements(sql):
             engine.execute_sql(statement)
-        engine.execute_sql(f"INSERT INTO migrations (name, apply_time) VALUES ({mark}, {mark})", (name, now_us))
+        engine.execute_sql(_insert("migrations", "name, apply_time", mark), (name, now_us))
         applied.append(name)
     if not done:
-        engine.execute_sql(
-            f"INSERT INTO incarnations (incarnation, create_time) VALUES ({mark}, {mark})", (incarnation, now_us)
-        )
+        engine.execute_sql(_insert("incarnations", "incarnation, create_time", mark), (incarnation, now_us))
     return applied
+
+
+def _insert(table: str, columns: str, mark: str) -> str:
+    return f"INSERT INTO {table} ({columns}) VALUES ({mark}, {mark})"  # noqa: S608 - fixed names
+
+
+def read_incarnation(database: Database) -> str:
+    """Which life of the store this is."""
+    query = "SELECT incarnation FROM incarnations"
+    return database.read(lambda: str(database.engine.execute_sql(query).fetchone()[0]))
 
 
 def pending(database: Database) -> list[str]:

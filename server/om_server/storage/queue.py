@@ -97,9 +97,9 @@ class SqlInbox:
 
     def claim(self, event_count_max: int) -> list[Batch]:
         """Lock the oldest batches that are due, passing over those that another worker has."""
-        due = Inbox.select().where(Inbox.retry_time <= self._clock()).order_by(Inbox.retry_time, Inbox.batch_id)
+        due = Inbox.select().where(Inbox.retry_time <= self._clock())
         # A batch holds 1 to 1,000 events, so the limit on rows is only an upper bound for the read.
-        query = due.limit(event_count_max)
+        query = due.order_by(Inbox.retry_time, Inbox.batch_id).limit(event_count_max)
         if self._database.supports_row_locks:
             query = query.for_update(skip_locked=True)
         claimed: list[Batch] = []
@@ -135,9 +135,8 @@ class SqlInbox:
         query = Inbox.select(peewee.fn.COUNT(Inbox.batch_id), peewee.fn.MIN(Inbox.create_time)).where(
             Inbox.organization_id == organization_id
         )
-        count, oldest = self._database.read(lambda: next(iter(query.tuples())))
-        return int(count), oldest
-
+        count, oldest = self._database.read(lambda: query.tuples().get())  # type: ignore[misc]  # A tuple.
+        return count, oldest  # type: ignore[has-type]
 
     @staticmethod
     def _row(batch: Batch, query: peewee.Query) -> peewee.Query:

@@ -19,13 +19,23 @@ from om_server.storage.database import Database, unavailable_as_domain_error
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
 
-_WRITER_PRAGMAS = {"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1, "busy_timeout": 5000}
-_READER_PRAGMAS = {"query_only": 1, "wal_autocheckpoint": 0, "foreign_keys": 1, "busy_timeout": 5000}
+_WRITER_PRAGMAS: Mapping[str, str | int] = {
+    "journal_mode": "wal",
+    "synchronous": "full",
+    "foreign_keys": 1,
+    "busy_timeout": 5000,
+}
+_READER_PRAGMAS: Mapping[str, str | int] = {
+    "query_only": 1,
+    "wal_autocheckpoint": 0,
+    "foreign_keys": 1,
+    "busy_timeout": 5000,
+}
 
 
 class DatabaseOwned(DomainError):
@@ -53,8 +63,8 @@ class _Engine(peewee.SqliteDatabase):
         self._readers_lock = threading.Lock()
         self.writer = self._open(_WRITER_PRAGMAS)
 
-    def _open(self, pragmas: dict[str, str | int]) -> sqlite3.Connection:
-        connection: sqlite3.Connection = super()._connect()
+    def _open(self, pragmas: Mapping[str, str | int]) -> sqlite3.Connection:
+        connection: sqlite3.Connection = super()._connect()  # type: ignore[misc]  # Peewee's stubs leave it out.
         cursor = connection.cursor()
         for name, value in pragmas.items():
             cursor.execute(f"PRAGMA {name} = {value}")
@@ -74,7 +84,7 @@ class _Engine(peewee.SqliteDatabase):
     def _close(self, conn: Any) -> None:  # noqa: ANN401 - peewee's own signature is untyped
         """Leave the connection open for the next use on this thread."""
 
-    def use_writer(self, writing: bool) -> None:  # noqa: FBT001 - one caller, one line away
+    def use_writer(self, *, writing: bool) -> None:
         self._local.writing = writing
 
     def shut(self) -> None:
@@ -108,12 +118,12 @@ class SqliteStore(Database):
             # A read is open on this thread; its connection cannot write.
             raise RuntimeError("write() inside read(): start the transaction with write()")
         with unavailable_as_domain_error(), self._write_lock:
-            self._sqlite.use_writer(True)
+            self._sqlite.use_writer(writing=True)
             try:
                 with self._sqlite.connection_context(), self._sqlite.atomic("IMMEDIATE"):
                     return fn()
             finally:
-                self._sqlite.use_writer(False)
+                self._sqlite.use_writer(writing=False)
 
     def close(self) -> None:
         self._sqlite.shut()

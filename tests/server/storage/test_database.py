@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,7 @@ def test_another_thread_sees_a_write_only_when_it_is_committed(database: Databas
 def test_concurrent_writers_all_commit(database: Database) -> None:
     def write_ten(name: str) -> None:
         for number in range(10):
-            database.write(lambda number=number: _insert(f"{name}-{number}"))
+            database.write(functools.partial(_insert, f"{name}-{number}"))
 
     threads = [threading.Thread(target=write_ten, args=(str(index),)) for index in range(8)]
     for thread in threads:
@@ -103,7 +104,7 @@ def test_an_unreachable_table_is_said_without_sql(database: Database) -> None:
     assert "SELECT" not in str(caught.value)
 
 
-def test_a_query_outside_read_and_write_fails_loudly(database: Database) -> None:  # noqa: ARG001 - binds the models
+def test_a_query_outside_read_and_write_fails_loudly(database: Database) -> None:
     with pytest.raises(peewee.InterfaceError):
         Inbox.select().count()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,7 +43,8 @@ def test_every_table_has_a_model_with_its_columns(database: Database) -> None:
 
     assert set(by_table) == tables
     for table, model in by_table.items():
-        columns = {column.name: column for column in database.read(lambda t=table: database.engine.get_columns(t))}
+        found = database.read(functools.partial(database.engine.get_columns, table))
+        columns = {column.name: column for column in found}
         fields = {field.column_name: field for field in model._meta.sorted_fields}
         assert set(fields) == set(columns), table
         for name, column in columns.items():

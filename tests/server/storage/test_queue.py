@@ -32,7 +32,9 @@ def test_batches_come_out_in_the_order_they_went_in(database: Database, inbox: S
     assert [batch.batch_id for batch in claimed] == ["bat_1", "bat_2", "bat_3"]
 
 
-def test_a_claim_takes_as_many_events_as_asked_but_at_least_one_batch(database: Database, inbox: SqlInbox) -> None:
+def test_a_claim_takes_as_many_events_as_asked_but_at_least_one_batch(
+    database: Database, inbox: SqlInbox
+) -> None:
     inbox.append([_batch("bat_1", 800), _batch("bat_2", 100), _batch("bat_3", 200)])
 
     assert [batch.batch_id for batch in database.write(lambda: inbox.claim(500))] == ["bat_1"]

@@ -180,12 +180,11 @@ class AccountServiceAsyncStub(AccountServiceStub):
     ListAuditRecords: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListAuditRecordsRequest, _account_service_pb2.ListAuditRecordsResponse]  # type: ignore[assignment]
     """Lists who changed what, newest first."""
 
-class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
+class AccountServiceServicer:
     """Accounts and credentials. Every write is audited. An object of another organization answers
     NOT_FOUND, like a random id.
     """
 
-    @_abc_1.abstractmethod
     def AuthenticateKey(
         self,
         request: _account_service_pb2.AuthenticateKeyRequest,
@@ -195,7 +194,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         Edges cache the answer and are told of revocations.
         """
 
-    @_abc_1.abstractmethod
     def GetCaller(
         self,
         request: _account_service_pb2.GetCallerRequest,
@@ -203,7 +201,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.GetCallerResponse, _abc.Awaitable[_account_service_pb2.GetCallerResponse]]:
         """Tells who the caller is."""
 
-    @_abc_1.abstractmethod
     def GetOrganization(
         self,
         request: _account_service_pb2.GetOrganizationRequest,
@@ -211,7 +208,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.GetOrganizationResponse, _abc.Awaitable[_account_service_pb2.GetOrganizationResponse]]:
         """Gets the caller's organization."""
 
-    @_abc_1.abstractmethod
     def UpdateOrganization(
         self,
         request: _account_service_pb2.UpdateOrganizationRequest,
@@ -219,7 +215,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.UpdateOrganizationResponse, _abc.Awaitable[_account_service_pb2.UpdateOrganizationResponse]]:
         """Changes the caller's organization. Fields that are absent stay."""
 
-    @_abc_1.abstractmethod
     def SignUp(
         self,
         request: _account_service_pb2.SignUpRequest,
@@ -229,7 +224,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         wallet is created. ALREADY_EXISTS if the e-mail address has an account.
         """
 
-    @_abc_1.abstractmethod
     def SignIn(
         self,
         request: _account_service_pb2.SignInRequest,
@@ -239,7 +233,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         password.
         """
 
-    @_abc_1.abstractmethod
     def SignOut(
         self,
         request: _account_service_pb2.SignOutRequest,
@@ -247,7 +240,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.SignOutResponse, _abc.Awaitable[_account_service_pb2.SignOutResponse]]:
         """Ends the caller's session."""
 
-    @_abc_1.abstractmethod
     def RequestPasswordReset(
         self,
         request: _account_service_pb2.RequestPasswordResetRequest,
@@ -257,7 +249,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         whether it has.
         """
 
-    @_abc_1.abstractmethod
     def ResetPassword(
         self,
         request: _account_service_pb2.ResetPasswordRequest,
@@ -265,7 +256,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.ResetPasswordResponse, _abc.Awaitable[_account_service_pb2.ResetPasswordResponse]]:
         """Sets a new password with the secret from the link, once, and ends all sessions of that person."""
 
-    @_abc_1.abstractmethod
     def ListMembers(
         self,
         request: _account_service_pb2.ListMembersRequest,
@@ -273,7 +263,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.ListMembersResponse, _abc.Awaitable[_account_service_pb2.ListMembersResponse]]:
         """Lists the people of the organization, oldest first."""
 
-    @_abc_1.abstractmethod
     def UpdateMember(
         self,
         request: _account_service_pb2.UpdateMemberRequest,
@@ -281,7 +270,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.UpdateMemberResponse, _abc.Awaitable[_account_service_pb2.UpdateMemberResponse]]:
         """Changes a member's role. The last owner stays owner."""
 
-    @_abc_1.abstractmethod
     def RemoveMember(
         self,
         request: _account_service_pb2.RemoveMemberRequest,
@@ -289,7 +277,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.RemoveMemberResponse, _abc.Awaitable[_account_service_pb2.RemoveMemberResponse]]:
         """Removes a member at once, sessions included. The last owner cannot be removed."""
 
-    @_abc_1.abstractmethod
     def CreateInvite(
         self,
         request: _account_service_pb2.CreateInviteRequest,
@@ -297,7 +284,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.CreateInviteResponse, _abc.Awaitable[_account_service_pb2.CreateInviteResponse]]:
         """Invites a person by e-mail. A second invite to the same address replaces the first."""
 
-    @_abc_1.abstractmethod
     def ListInvites(
         self,
         request: _account_service_pb2.ListInvitesRequest,
@@ -305,7 +291,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.ListInvitesResponse, _abc.Awaitable[_account_service_pb2.ListInvitesResponse]]:
         """Lists open invites, oldest first."""
 
-    @_abc_1.abstractmethod
     def RevokeInvite(
         self,
         request: _account_service_pb2.RevokeInviteRequest,
@@ -313,7 +298,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.RevokeInviteResponse, _abc.Awaitable[_account_service_pb2.RevokeInviteResponse]]:
         """Takes an invite back."""
 
-    @_abc_1.abstractmethod
     def AcceptInvite(
         self,
         request: _account_service_pb2.AcceptInviteRequest,
@@ -321,7 +305,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.AcceptInviteResponse, _abc.Awaitable[_account_service_pb2.AcceptInviteResponse]]:
         """Joins an organization with the secret from an invite, once, and signs in."""
 
-    @_abc_1.abstractmethod
     def CreateTeam(
         self,
         request: _account_service_pb2.CreateTeamRequest,
@@ -329,7 +312,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.CreateTeamResponse, _abc.Awaitable[_account_service_pb2.CreateTeamResponse]]:
         """Creates a team. ALREADY_EXISTS if the name is taken."""
 
-    @_abc_1.abstractmethod
     def GetTeam(
         self,
         request: _account_service_pb2.GetTeamRequest,
@@ -337,7 +319,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.GetTeamResponse, _abc.Awaitable[_account_service_pb2.GetTeamResponse]]:
         """Gets a team."""
 
-    @_abc_1.abstractmethod
     def ListTeams(
         self,
         request: _account_service_pb2.ListTeamsRequest,
@@ -345,7 +326,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.ListTeamsResponse, _abc.Awaitable[_account_service_pb2.ListTeamsResponse]]:
         """Lists teams, oldest first."""
 
-    @_abc_1.abstractmethod
     def UpdateTeam(
         self,
         request: _account_service_pb2.UpdateTeamRequest,
@@ -353,7 +333,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.UpdateTeamResponse, _abc.Awaitable[_account_service_pb2.UpdateTeamResponse]]:
         """Renames a team."""
 
-    @_abc_1.abstractmethod
     def CreateKey(
         self,
         request: _account_service_pb2.CreateKeyRequest,
@@ -361,7 +340,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.CreateKeyResponse, _abc.Awaitable[_account_service_pb2.CreateKeyResponse]]:
         """Creates a key for exactly one team. The secret is in this answer and never again."""
 
-    @_abc_1.abstractmethod
     def ListKeys(
         self,
         request: _account_service_pb2.ListKeysRequest,
@@ -369,7 +347,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.ListKeysResponse, _abc.Awaitable[_account_service_pb2.ListKeysResponse]]:
         """Lists keys, active and revoked, oldest first."""
 
-    @_abc_1.abstractmethod
     def RevokeKey(
         self,
         request: _account_service_pb2.RevokeKeyRequest,
@@ -377,7 +354,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.RevokeKeyResponse, _abc.Awaitable[_account_service_pb2.RevokeKeyResponse]]:
         """Revokes a key for good. Repeating it changes nothing."""
 
-    @_abc_1.abstractmethod
     def RotateKey(
         self,
         request: _account_service_pb2.RotateKeyRequest,
@@ -385,7 +361,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.RotateKeyResponse, _abc.Awaitable[_account_service_pb2.RotateKeyResponse]]:
         """Creates a successor with the same team and scopes; the old key works until the overlap ends."""
 
-    @_abc_1.abstractmethod
     def CreateCustomer(
         self,
         request: _account_service_pb2.CreateCustomerRequest,
@@ -393,7 +368,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.CreateCustomerResponse, _abc.Awaitable[_account_service_pb2.CreateCustomerResponse]]:
         """Registers a customer ahead of its first use. ALREADY_EXISTS if the id is taken."""
 
-    @_abc_1.abstractmethod
     def ListCustomers(
         self,
         request: _account_service_pb2.ListCustomersRequest,
@@ -401,7 +375,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.ListCustomersResponse, _abc.Awaitable[_account_service_pb2.ListCustomersResponse]]:
         """Lists customers, oldest first."""
 
-    @_abc_1.abstractmethod
     def CreateUser(
         self,
         request: _account_service_pb2.CreateUserRequest,
@@ -409,7 +382,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.CreateUserResponse, _abc.Awaitable[_account_service_pb2.CreateUserResponse]]:
         """Registers an end user ahead of first use. ALREADY_EXISTS if the id is taken."""
 
-    @_abc_1.abstractmethod
     def GetUser(
         self,
         request: _account_service_pb2.GetUserRequest,
@@ -417,7 +389,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.GetUserResponse, _abc.Awaitable[_account_service_pb2.GetUserResponse]]:
         """Gets an end user."""
 
-    @_abc_1.abstractmethod
     def ListUsers(
         self,
         request: _account_service_pb2.ListUsersRequest,
@@ -425,7 +396,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.ListUsersResponse, _abc.Awaitable[_account_service_pb2.ListUsersResponse]]:
         """Lists end users, oldest first."""
 
-    @_abc_1.abstractmethod
     def ListAuditRecords(
         self,
         request: _account_service_pb2.ListAuditRecordsRequest,

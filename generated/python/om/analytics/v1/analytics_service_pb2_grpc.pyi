@@ -72,12 +72,11 @@ class AnalyticsServiceAsyncStub(AnalyticsServiceStub):
     ExportEvents: _aio.UnaryStreamMultiCallable[_analytics_service_pb2.ExportEventsRequest, _analytics_service_pb2.ExportEventsResponse]  # type: ignore[assignment]
     """Streams every event of a range, oldest first."""
 
-class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
+class AnalyticsServiceServicer:
     """Reads of settled events and their hourly rollups, which are written in the settling transaction:
     totals equal the ledger to the nano at any moment.
     """
 
-    @_abc_1.abstractmethod
     def QueryUsage(
         self,
         request: _analytics_service_pb2.QueryUsageRequest,
@@ -85,7 +84,6 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_analytics_service_pb2.QueryUsageResponse, _abc.Awaitable[_analytics_service_pb2.QueryUsageResponse]]:
         """Sums usage over a range, by any dimensions and any granularity."""
 
-    @_abc_1.abstractmethod
     def QuerySpend(
         self,
         request: _analytics_service_pb2.QuerySpendRequest,
@@ -93,7 +91,6 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_analytics_service_pb2.QuerySpendResponse, _abc.Awaitable[_analytics_service_pb2.QuerySpendResponse]]:
         """Sums cost and charge over a range, by any dimensions and any granularity."""
 
-    @_abc_1.abstractmethod
     def GetBurnRate(
         self,
         request: _analytics_service_pb2.GetBurnRateRequest,
@@ -101,7 +98,6 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_analytics_service_pb2.GetBurnRateResponse, _abc.Awaitable[_analytics_service_pb2.GetBurnRateResponse]]:
         """Tells how fast a wallet is used up."""
 
-    @_abc_1.abstractmethod
     def CompareVersions(
         self,
         request: _analytics_service_pb2.CompareVersionsRequest,
@@ -109,7 +105,6 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_analytics_service_pb2.CompareVersionsResponse, _abc.Awaitable[_analytics_service_pb2.CompareVersionsResponse]]:
         """Compares the versions of one prompt."""
 
-    @_abc_1.abstractmethod
     def ListEvents(
         self,
         request: _analytics_service_pb2.ListEventsRequest,
@@ -117,7 +112,6 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_analytics_service_pb2.ListEventsResponse, _abc.Awaitable[_analytics_service_pb2.ListEventsResponse]]:
         """Lists settled events, newest first by event time."""
 
-    @_abc_1.abstractmethod
     def WatchEvents(
         self,
         request: _analytics_service_pb2.WatchEventsRequest,
@@ -125,7 +119,6 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_analytics_service_pb2.WatchEventsResponse], _abc.AsyncIterator[_analytics_service_pb2.WatchEventsResponse]]:
         """Streams events as they are settled. Resumable by cursor."""
 
-    @_abc_1.abstractmethod
     def ExportEvents(
         self,
         request: _analytics_service_pb2.ExportEventsRequest,

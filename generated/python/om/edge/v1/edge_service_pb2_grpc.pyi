@@ -92,12 +92,11 @@ class EdgeServiceAsyncStub(EdgeServiceStub):
     cursor and misses nothing; without a cursor it starts now and the edge drops its caches.
     """
 
-class EdgeServiceServicer(metaclass=_abc_1.ABCMeta):
+class EdgeServiceServicer:
     """Admits AI calls before they are made. Only edges call it, with the service credential.
     No RPC here has an HTTP form.
     """
 
-    @_abc_1.abstractmethod
     def Resync(
         self,
         request: _edge_service_pb2.ResyncRequest,
@@ -108,7 +107,6 @@ class EdgeServiceServicer(metaclass=_abc_1.ABCMeta):
         with another instance. Repeating the same request changes nothing.
         """
 
-    @_abc_1.abstractmethod
     def Admit(
         self,
         request: _edge_service_pb2.AdmitRequest,
@@ -120,7 +118,6 @@ class EdgeServiceServicer(metaclass=_abc_1.ABCMeta):
         that granted a lease is stored and replayed; a refusal, or want 0, never is.
         """
 
-    @_abc_1.abstractmethod
     def CloseLease(
         self,
         request: _edge_service_pb2.CloseLeaseRequest,
@@ -131,7 +128,6 @@ class EdgeServiceServicer(metaclass=_abc_1.ABCMeta):
         lease. Repeating the same declaration changes nothing.
         """
 
-    @_abc_1.abstractmethod
     def GetRateCard(
         self,
         request: _edge_service_pb2.GetRateCardRequest,
@@ -141,7 +137,6 @@ class EdgeServiceServicer(metaclass=_abc_1.ABCMeta):
         call without pricing it. What it computes is never below the later charge.
         """
 
-    @_abc_1.abstractmethod
     def Watch(
         self,
         request: _edge_service_pb2.WatchRequest,

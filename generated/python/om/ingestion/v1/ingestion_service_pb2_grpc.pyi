@@ -64,10 +64,9 @@ class IngestionServiceAsyncStub(IngestionServiceStub):
     GetPipelineStatus: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.GetPipelineStatusRequest, _ingestion_service_pb2.GetPipelineStatusResponse]  # type: ignore[assignment]
     """Tells how far settlement is behind, for the caller's organization."""
 
-class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
+class IngestionServiceServicer:
     """Durable intake of usage events. Settlement happens afterwards, exactly once for each identity."""
 
-    @_abc_1.abstractmethod
     def IngestEvents(
         self,
         request: _ingestion_service_pb2.IngestEventsRequest,
@@ -77,7 +76,6 @@ class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
         never costs its neighbours. An answer is given for each event, in order. Safe to repeat.
         """
 
-    @_abc_1.abstractmethod
     def GetEventStatus(
         self,
         request: _ingestion_service_pb2.GetEventStatusRequest,
@@ -85,7 +83,6 @@ class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ingestion_service_pb2.GetEventStatusResponse, _abc.Awaitable[_ingestion_service_pb2.GetEventStatusResponse]]:
         """Tells where an event stands. NOT_FOUND if it was never settled nor is queued."""
 
-    @_abc_1.abstractmethod
     def ListDeadLetters(
         self,
         request: _ingestion_service_pb2.ListDeadLettersRequest,
@@ -93,7 +90,6 @@ class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ingestion_service_pb2.ListDeadLettersResponse, _abc.Awaitable[_ingestion_service_pb2.ListDeadLettersResponse]]:
         """Lists events that could not be settled, oldest first."""
 
-    @_abc_1.abstractmethod
     def ReplayDeadLetters(
         self,
         request: _ingestion_service_pb2.ReplayDeadLettersRequest,
@@ -101,7 +97,6 @@ class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ingestion_service_pb2.ReplayDeadLettersResponse, _abc.Awaitable[_ingestion_service_pb2.ReplayDeadLettersResponse]]:
         """Queues dead letters again with their own ids and times, or drops them for good. Audited."""
 
-    @_abc_1.abstractmethod
     def GetPipelineStatus(
         self,
         request: _ingestion_service_pb2.GetPipelineStatusRequest,

@@ -68,10 +68,9 @@ class PromptServiceAsyncStub(PromptServiceStub):
     ActivateVersion: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ActivateVersionRequest, _prompt_service_pb2.ActivateVersionResponse]  # type: ignore[assignment]
     """Makes one version active, or none. The one before becomes inactive; history is kept."""
 
-class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
+class PromptServiceServicer:
     """Registers prompts, and which version is active when."""
 
-    @_abc_1.abstractmethod
     def CreatePrompt(
         self,
         request: _prompt_service_pb2.CreatePromptRequest,
@@ -79,7 +78,6 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_prompt_service_pb2.CreatePromptResponse, _abc.Awaitable[_prompt_service_pb2.CreatePromptResponse]]:
         """Registers a prompt ahead of its first use. ALREADY_EXISTS if the key is taken."""
 
-    @_abc_1.abstractmethod
     def GetPrompt(
         self,
         request: _prompt_service_pb2.GetPromptRequest,
@@ -87,7 +85,6 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_prompt_service_pb2.GetPromptResponse, _abc.Awaitable[_prompt_service_pb2.GetPromptResponse]]:
         """Gets one prompt."""
 
-    @_abc_1.abstractmethod
     def ListPrompts(
         self,
         request: _prompt_service_pb2.ListPromptsRequest,
@@ -95,7 +92,6 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_prompt_service_pb2.ListPromptsResponse, _abc.Awaitable[_prompt_service_pb2.ListPromptsResponse]]:
         """Lists prompts by key."""
 
-    @_abc_1.abstractmethod
     def UpdatePrompt(
         self,
         request: _prompt_service_pb2.UpdatePromptRequest,
@@ -103,7 +99,6 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_prompt_service_pb2.UpdatePromptResponse, _abc.Awaitable[_prompt_service_pb2.UpdatePromptResponse]]:
         """Changes the description of a prompt. Its key never changes."""
 
-    @_abc_1.abstractmethod
     def CreateVersion(
         self,
         request: _prompt_service_pb2.CreateVersionRequest,
@@ -111,7 +106,6 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_prompt_service_pb2.CreateVersionResponse, _abc.Awaitable[_prompt_service_pb2.CreateVersionResponse]]:
         """Adds a version; the next number is given by the server."""
 
-    @_abc_1.abstractmethod
     def ListVersions(
         self,
         request: _prompt_service_pb2.ListVersionsRequest,
@@ -119,7 +113,6 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_prompt_service_pb2.ListVersionsResponse, _abc.Awaitable[_prompt_service_pb2.ListVersionsResponse]]:
         """Lists the versions of a prompt, newest first."""
 
-    @_abc_1.abstractmethod
     def ActivateVersion(
         self,
         request: _prompt_service_pb2.ActivateVersionRequest,

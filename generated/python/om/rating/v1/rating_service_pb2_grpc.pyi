@@ -104,12 +104,11 @@ class RatingServiceAsyncStub(RatingServiceStub):
     changes nothing more.
     """
 
-class RatingServiceServicer(metaclass=_abc_1.ABCMeta):
+class RatingServiceServicer:
     """Rates usage: cost = usage x price, charge = usage x burn table. Each is exact and rounded once
     for each event, half to even, to 10^-9.
     """
 
-    @_abc_1.abstractmethod
     def RateUsage(
         self,
         request: _rating_service_pb2.RateUsageRequest,
@@ -119,7 +118,6 @@ class RatingServiceServicer(metaclass=_abc_1.ABCMeta):
         would charge for the same lines at the same time.
         """
 
-    @_abc_1.abstractmethod
     def ExplainCharge(
         self,
         request: _rating_service_pb2.ExplainChargeRequest,
@@ -127,7 +125,6 @@ class RatingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rating_service_pb2.ExplainChargeResponse, _abc.Awaitable[_rating_service_pb2.ExplainChargeResponse]]:
         """Shows the arithmetic of a charge that was made: prices, rules, versions, rounding."""
 
-    @_abc_1.abstractmethod
     def ListPrices(
         self,
         request: _rating_service_pb2.ListPricesRequest,
@@ -135,7 +132,6 @@ class RatingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rating_service_pb2.ListPricesResponse, _abc.Awaitable[_rating_service_pb2.ListPricesResponse]]:
         """Lists prices by provider, then model, then time."""
 
-    @_abc_1.abstractmethod
     def CreatePrice(
         self,
         request: _rating_service_pb2.CreatePriceRequest,
@@ -145,7 +141,6 @@ class RatingServiceServicer(metaclass=_abc_1.ABCMeta):
         earlier than two rate card lifetimes from now; the answer says when. PRICE_INVALID otherwise.
         """
 
-    @_abc_1.abstractmethod
     def ListBurnTables(
         self,
         request: _rating_service_pb2.ListBurnTablesRequest,
@@ -153,7 +148,6 @@ class RatingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rating_service_pb2.ListBurnTablesResponse, _abc.Awaitable[_rating_service_pb2.ListBurnTablesResponse]]:
         """Lists burn tables, newest first."""
 
-    @_abc_1.abstractmethod
     def GetBurnTable(
         self,
         request: _rating_service_pb2.GetBurnTableRequest,
@@ -161,7 +155,6 @@ class RatingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rating_service_pb2.GetBurnTableResponse, _abc.Awaitable[_rating_service_pb2.GetBurnTableResponse]]:
         """Gets one burn table."""
 
-    @_abc_1.abstractmethod
     def CreateBurnTable(
         self,
         request: _rating_service_pb2.CreateBurnTableRequest,
@@ -169,7 +162,6 @@ class RatingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rating_service_pb2.CreateBurnTableResponse, _abc.Awaitable[_rating_service_pb2.CreateBurnTableResponse]]:
         """Adds a burn table, inactive. Its rules never change; a change is another version."""
 
-    @_abc_1.abstractmethod
     def ActivateBurnTable(
         self,
         request: _rating_service_pb2.ActivateBurnTableRequest,
@@ -179,7 +171,6 @@ class RatingServiceServicer(metaclass=_abc_1.ABCMeta):
         lifetimes from now; the answer says when.
         """
 
-    @_abc_1.abstractmethod
     def SimulateBurnTable(
         self,
         request: _rating_service_pb2.SimulateBurnTableRequest,
@@ -189,7 +180,6 @@ class RatingServiceServicer(metaclass=_abc_1.ABCMeta):
         differences. Writes nothing.
         """
 
-    @_abc_1.abstractmethod
     def RerateEvents(
         self,
         request: _rating_service_pb2.RerateEventsRequest,

@@ -64,10 +64,9 @@ class EntitlementServiceAsyncStub(EntitlementServiceStub):
     ListEntitlements: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.ListEntitlementsRequest, _entitlement_service_pb2.ListEntitlementsResponse]  # type: ignore[assignment]
     """Lists limits with what is used of them, oldest first."""
 
-class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
+class EntitlementServiceServicer:
     """Limits. What is used comes from ledger and rollup sums: there is no counter to reset."""
 
-    @_abc_1.abstractmethod
     def CheckEntitlement(
         self,
         request: _entitlement_service_pb2.CheckEntitlementRequest,
@@ -77,7 +76,6 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         Reserves nothing. Allowed and refused are both answers.
         """
 
-    @_abc_1.abstractmethod
     def CreateEntitlement(
         self,
         request: _entitlement_service_pb2.CreateEntitlementRequest,
@@ -85,7 +83,6 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_entitlement_service_pb2.CreateEntitlementResponse, _abc.Awaitable[_entitlement_service_pb2.CreateEntitlementResponse]]:
         """Creates a limit. A hard limit holds from one rate card lifetime after it is written."""
 
-    @_abc_1.abstractmethod
     def UpdateEntitlement(
         self,
         request: _entitlement_service_pb2.UpdateEntitlementRequest,
@@ -93,7 +90,6 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_entitlement_service_pb2.UpdateEntitlementResponse, _abc.Awaitable[_entitlement_service_pb2.UpdateEntitlementResponse]]:
         """Replaces a limit. A lowered hard limit holds from one rate card lifetime after it is written."""
 
-    @_abc_1.abstractmethod
     def DeleteEntitlement(
         self,
         request: _entitlement_service_pb2.DeleteEntitlementRequest,
@@ -101,7 +97,6 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_entitlement_service_pb2.DeleteEntitlementResponse, _abc.Awaitable[_entitlement_service_pb2.DeleteEntitlementResponse]]:
         """Deletes a limit. Deleting it again is NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def ListEntitlements(
         self,
         request: _entitlement_service_pb2.ListEntitlementsRequest,

@@ -134,13 +134,12 @@ class WalletServiceAsyncStub(WalletServiceStub):
     VerifyLedger: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.VerifyLedgerRequest, _wallet_service_pb2.VerifyLedgerResponse]  # type: ignore[assignment]
     """Replays the ledger of the organization and compares it with the stored balances."""
 
-class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
+class WalletServiceServicer:
     """Prepaid credits. Every write that moves money carries an idempotency key: the same key with the
     same content returns the first answer, with other content fails with IDEMPOTENCY_KEY_REUSED.
     A wallet of another organization answers NOT_FOUND, like a random id.
     """
 
-    @_abc_1.abstractmethod
     def GetWallet(
         self,
         request: _wallet_service_pb2.GetWalletRequest,
@@ -150,7 +149,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         read creates nothing.
         """
 
-    @_abc_1.abstractmethod
     def ListWallets(
         self,
         request: _wallet_service_pb2.ListWalletsRequest,
@@ -158,7 +156,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_service_pb2.ListWalletsResponse, _abc.Awaitable[_wallet_service_pb2.ListWalletsResponse]]:
         """Lists wallets, oldest first."""
 
-    @_abc_1.abstractmethod
     def UpdateWallet(
         self,
         request: _wallet_service_pb2.UpdateWalletRequest,
@@ -166,7 +163,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_service_pb2.UpdateWalletResponse, _abc.Awaitable[_wallet_service_pb2.UpdateWalletResponse]]:
         """Changes mode, credit limit, overflow or the block of a wallet, and creates it if it is missing."""
 
-    @_abc_1.abstractmethod
     def GrantCredits(
         self,
         request: _wallet_service_pb2.GrantCreditsRequest,
@@ -174,7 +170,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_service_pb2.GrantCreditsResponse, _abc.Awaitable[_wallet_service_pb2.GrantCreditsResponse]]:
         """Gives credits without payment. Creates the wallet if it is missing."""
 
-    @_abc_1.abstractmethod
     def PurchaseCredits(
         self,
         request: _wallet_service_pb2.PurchaseCreditsRequest,
@@ -182,7 +177,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_service_pb2.PurchaseCreditsResponse, _abc.Awaitable[_wallet_service_pb2.PurchaseCreditsResponse]]:
         """Adds credits that were paid for elsewhere. Creates the wallet if it is missing."""
 
-    @_abc_1.abstractmethod
     def DeductCredits(
         self,
         request: _wallet_service_pb2.DeductCreditsRequest,
@@ -190,7 +184,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_service_pb2.DeductCreditsResponse, _abc.Awaitable[_wallet_service_pb2.DeductCreditsResponse]]:
         """Takes credits for something that was not metered. INSUFFICIENT_FUNDS takes nothing."""
 
-    @_abc_1.abstractmethod
     def RefundCharge(
         self,
         request: _wallet_service_pb2.RefundChargeRequest,
@@ -200,7 +193,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         charge. A grant that expired since is replaced by one with a grace of seven days.
         """
 
-    @_abc_1.abstractmethod
     def TransferCredits(
         self,
         request: _wallet_service_pb2.TransferCreditsRequest,
@@ -208,7 +200,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_service_pb2.TransferCreditsResponse, _abc.Awaitable[_wallet_service_pb2.TransferCreditsResponse]]:
         """Moves credits between two wallets of the organization."""
 
-    @_abc_1.abstractmethod
     def AdjustWallet(
         self,
         request: _wallet_service_pb2.AdjustWalletRequest,
@@ -216,7 +207,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_service_pb2.AdjustWalletResponse, _abc.Awaitable[_wallet_service_pb2.AdjustWalletResponse]]:
         """Corrects a wallet by hand, up or down, with a reason that stays in the ledger."""
 
-    @_abc_1.abstractmethod
     def CreateHold(
         self,
         request: _wallet_service_pb2.CreateHoldRequest,
@@ -224,7 +214,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_service_pb2.CreateHoldResponse, _abc.Awaitable[_wallet_service_pb2.CreateHoldResponse]]:
         """Reserves money before work starts. INSUFFICIENT_FUNDS reserves nothing. Its expiry releases it."""
 
-    @_abc_1.abstractmethod
     def CaptureHold(
         self,
         request: _wallet_service_pb2.CaptureHoldRequest,
@@ -234,7 +223,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         it fails with HOLD_STATE; after expiry the amount becomes receivable.
         """
 
-    @_abc_1.abstractmethod
     def ReleaseHold(
         self,
         request: _wallet_service_pb2.ReleaseHoldRequest,
@@ -242,7 +230,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_service_pb2.ReleaseHoldResponse, _abc.Awaitable[_wallet_service_pb2.ReleaseHoldResponse]]:
         """Frees a hold, once. A repeat returns the first answer; HOLD_STATE if it was captured."""
 
-    @_abc_1.abstractmethod
     def ListEntries(
         self,
         request: _wallet_service_pb2.ListEntriesRequest,
@@ -250,7 +237,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_service_pb2.ListEntriesResponse, _abc.Awaitable[_wallet_service_pb2.ListEntriesResponse]]:
         """Lists the movements of one wallet, newest first."""
 
-    @_abc_1.abstractmethod
     def ListLeases(
         self,
         request: _wallet_service_pb2.ListLeasesRequest,
@@ -258,7 +244,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_service_pb2.ListLeasesResponse, _abc.Awaitable[_wallet_service_pb2.ListLeasesResponse]]:
         """Lists the leases that edges took from a wallet, newest first."""
 
-    @_abc_1.abstractmethod
     def ResolveLease(
         self,
         request: _wallet_service_pb2.ResolveLeaseRequest,
@@ -268,7 +253,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         while the edge may still speak.
         """
 
-    @_abc_1.abstractmethod
     def ListSuspense(
         self,
         request: _wallet_service_pb2.ListSuspenseRequest,
@@ -276,7 +260,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_service_pb2.ListSuspenseResponse, _abc.Awaitable[_wallet_service_pb2.ListSuspenseResponse]]:
         """Lists money whose end is not known, oldest first."""
 
-    @_abc_1.abstractmethod
     def ReleaseSuspense(
         self,
         request: _wallet_service_pb2.ReleaseSuspenseRequest,
@@ -284,7 +267,6 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_service_pb2.ReleaseSuspenseResponse, _abc.Awaitable[_wallet_service_pb2.ReleaseSuspenseResponse]]:
         """Returns suspended money to its wallet, or charges it. Audited."""
 
-    @_abc_1.abstractmethod
     def VerifyLedger(
         self,
         request: _wallet_service_pb2.VerifyLedgerRequest,
