@@ -49,10 +49,11 @@ def _migrate(database: Database) -> list[str]:
     return migrate(database, incarnation=incarnation, now_us=system_clock())
 
 
-def seed_development(platform: wiring.Platform) -> None:
+def seed_development(platform: wiring.Platform) -> str:
     """Make the development organization, its public key and 10,000 credits; again changes nothing."""
     organization_id = platform.account.seed_development(DEVELOPMENT_KEY)
     platform.wallet.seed_grant(organization_id, _DEVELOPMENT_CREDITS)
+    return organization_id
 
 
 @contextlib.contextmanager

@@ -6,10 +6,22 @@ An RPC that is written leaves this list; one that is lost comes back to it.
 import pytest
 
 from om_server.account.servicer import AccountServicer
+from om_server.analytics.servicer import AnalyticsServicer
+from om_server.ingestion.servicer import IngestionServicer
+from om_server.pipeline.edge_servicer import EdgeServicer
+from om_server.rating.servicer import RatingServicer
 from om_server.rpc.contract import SERVICES
 from om_server.rpc.unimplemented import not_implemented, service_of
+from om_server.wallet.servicer import WalletServicer
 
-SERVICERS = (AccountServicer,)
+SERVICERS = (
+    AccountServicer,
+    AnalyticsServicer,
+    EdgeServicer,
+    IngestionServicer,
+    RatingServicer,
+    WalletServicer,
+)
 
 MISSING = {
     "om.account.v1.AccountService": {
@@ -31,6 +43,59 @@ MISSING = {
         "UpdateOrganization",
         "UpdateTeam",
     },
+    "om.analytics.v1.AnalyticsService": {
+        "CompareVersions",
+        "ExportEvents",
+        "GetBurnRate",
+        "WatchEvents",
+    },
+    "om.edge.v1.EdgeService": {
+        "CloseLease",
+        "Watch",
+    },
+    "om.ingestion.v1.IngestionService": {
+        "GetEventStatus",
+        "ReplayDeadLetters",
+    },
+    "om.prompt.v1.PromptService": {
+        "ActivateVersion",
+        "CreatePrompt",
+        "CreateVersion",
+        "GetPrompt",
+        "ListPrompts",
+        "ListVersions",
+        "UpdatePrompt",
+    },
+    "om.rating.v1.RatingService": {
+        "ActivateBurnTable",
+        "CreateBurnTable",
+        "CreatePrice",
+        "ExplainCharge",
+        "GetBurnTable",
+        "ListBurnTables",
+        "ListPrices",
+        "RerateEvents",
+        "SimulateBurnTable",
+    },
+    "om.wallet.v1.EntitlementService": {
+        "CheckEntitlement",
+        "CreateEntitlement",
+        "DeleteEntitlement",
+        "ListEntitlements",
+        "UpdateEntitlement",
+    },
+    "om.wallet.v1.WalletService": {
+        "AdjustWallet",
+        "CaptureHold",
+        "CreateHold",
+        "ListSuspense",
+        "RefundCharge",
+        "ReleaseHold",
+        "ReleaseSuspense",
+        "ResolveLease",
+        "TransferCredits",
+        "VerifyLedger",
+    },
 }
 
 
@@ -42,4 +107,4 @@ def test_exactly_these_rpcs_are_not_written_yet(service: str) -> None:
 
 
 def test_every_servicer_is_in_the_table() -> None:
-    assert {service_of(servicer) for servicer in SERVICERS} <= set(MISSING) <= set(SERVICES)
+    assert {service_of(servicer) for servicer in SERVICERS} <= set(MISSING) == set(SERVICES)
