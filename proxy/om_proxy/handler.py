@@ -168,12 +168,16 @@ class Handler:
         return URL(f"{origin}{forward.target.upstream_path}{'?' if query else ''}{query}", encoded=True)
 
     def _headers(self, request: web.Request, forward: _Forward) -> list[tuple[str, str]]:
-        return request_headers(
+        headers = request_headers(
             request.headers,
             forward.credential,
             defaults=forward.provider.default_headers,
             identity=forward.intent.call.usage_added,
         )
+        if forward.intent.sandbox:
+            # It steers the simulator: a caller could order answers without end.
+            headers = [(name, value) for name, value in headers if name.lower() != "x-sim"]
+        return headers
 
     def _explain(self, method: str, raw_path: str) -> Problem:
         for provider in self._providers.values():

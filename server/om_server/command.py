@@ -71,6 +71,9 @@ async def serve_rpc(settings: Settings) -> None:
     with _database(settings) as database:
         _require_migrated(database)
         platform = wiring.build(database)
+        if settings.environment == Environment.PRODUCTION:
+            # The development key is public; on data that was once seeded it must not open anything.
+            platform.account.retire_development()
         server = RpcServer(
             platform.servicers,
             platform.account.authenticator(),
