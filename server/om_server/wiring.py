@@ -76,7 +76,7 @@ def build(database: Database, *, clock: Clock = system_clock, limits: WorkerLimi
     )
     wallet = WalletOperations(database, WalletStore(database), ids=ids, clock=clock)
     rating = RatingOperations(load_catalogue(), clock=clock)
-    analytics = AnalyticsOperations(database, AnalyticsStore(), names=account.names, clock=clock)
+    analytics = AnalyticsOperations(database, AnalyticsStore(database), names=account.names, clock=clock)
     ingestion = IngestionOperations(database, ingestion_store, inbox, ids=ids, clock=clock)
     admission = Admission(database, account=account, wallet=wallet, rating=rating, clock=clock)
     slices = Slices(

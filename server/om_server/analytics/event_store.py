@@ -11,10 +11,12 @@ import peewee
 
 from om_server.analytics.query import EventFilter
 from om_server.analytics.settled import SettledEvent, SettledLine, SettledState
-from om_server.analytics.table import EventRow, LineRow, insert_rows
-from om_server.core.event import Attribution, EdgePosition, Event, EventType, Outcome, UsageLine
+from om_server.analytics.table import EventRow, LineRow
+from om_server.core.event import Attribution, EdgePosition, Event, EventType, Funding, Outcome, UsageLine
 from om_server.core.page import Cursor
 from om_server.core.usage import Certainty, Quantity, Usage
+from om_server.storage.batch import BatchWriter, Row
+from om_server.storage.database import Database
 
 _SCAN_SIZE = 1000
 
@@ -22,14 +24,17 @@ _SCAN_SIZE = 1000
 class EventStore:
     """Settled events of all organizations; the caller opens the transaction.
 
-    What it gives back lacks what is not kept here: idempotency key, funding, admission's wallet,
-    job and payload hash.
+    What it gives back lacks the payload hash, which is kept with the identity, and names as the
+    event's wallet the one that settlement charged.
     """
+
+    def __init__(self, database: Database) -> None:
+        self._batch = BatchWriter(database)
 
     def add(self, batch: Sequence[SettledEvent]) -> None:
         """Insert events and their lines. An identity that is there is a bug of the caller's."""
-        insert_rows(EventRow, [_event_to_row(settled) for settled in batch])
-        insert_rows(
+        self._batch.insert(EventRow, [_event_to_row(settled) for settled in batch])
+        self._batch.insert(
             LineRow,
             [_line_to_row(settled, position) for settled in batch for position in range(len(settled.lines))],
         )
@@ -137,7 +142,7 @@ def _tags_to_text(tags: Iterable[str]) -> str:
     return f"[{','.join(map(_marked, tags))}]"
 
 
-def _event_to_row(settled: SettledEvent) -> tuple[str | int | None, ...]:
+def _event_to_row(settled: SettledEvent) -> Row:
     event, attribution, edge = settled.event, settled.event.attribution, settled.event.edge
     return (
         event.organization_id,
@@ -163,19 +168,22 @@ def _event_to_row(settled: SettledEvent) -> tuple[str | int | None, ...]:
         settled.charge if settled.rated else None,
         settled.burn_table_version,
         settled.wallet_id,
+        _json([(part.lease_id, part.bound, part.retained) for part in event.funding]),
         settled.receivable,
         edge.edge_id if edge is not None else "",
         edge.edge_epoch if edge is not None else None,
         edge.sequence if edge is not None else None,
         event.http_status,
         event.latency_ms,
+        event.idempotency_key,
+        event.job_id,
         event.event_time,
         event.receive_time,
         settled.settle_time,
     )
 
 
-def _line_to_row(settled: SettledEvent, position: int) -> tuple[str | int | None, ...]:
+def _line_to_row(settled: SettledEvent, position: int) -> Row:
     share = settled.lines[position]
     line = share.line
     return (
@@ -220,10 +228,14 @@ def _event_from_row(row: EventRow, lines: tuple[SettledLine, ...]) -> SettledEve
         lines=tuple(line.line for line in lines),
         outcome=Outcome(row.outcome),
         metadata_json=row.metadata,
+        idempotency_key=row.idempotency_key,
         sandbox=row.sandbox,
         key_id=row.key_id,
         edge=_edge_from_row(row),
+        funding=tuple(Funding(*part) for part in orjson.loads(row.funding)),
+        wallet_id=row.wallet_id,
         unfunded=row.unfunded,
+        job_id=row.job_id,
         http_status=row.http_status,
         latency_ms=row.latency_ms,
         flags=tuple(orjson.loads(row.flags)),

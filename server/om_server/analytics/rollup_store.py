@@ -11,7 +11,9 @@ import peewee
 from om_server.analytics.period import Cut, Granularity, HourRange, Period
 from om_server.analytics.query import Dimension, GroupKey, GroupSums, UsageQuery
 from om_server.analytics.rollup import TAG_ALL, Counters, QuantitySum, RollupDelta
-from om_server.analytics.table import RollupQuantityRow, RollupRow, SeriesRow, insert_rows
+from om_server.analytics.table import RollupQuantityRow, RollupRow, SeriesRow
+from om_server.storage.batch import BatchWriter
+from om_server.storage.database import Database
 
 _ADD_COUNTERS = """
 ON CONFLICT (organization_id, hour, tag, series_id) DO UPDATE SET
@@ -56,9 +58,12 @@ class Question:
 class RollupStore:
     """Rollups of all organizations; the caller opens the transaction."""
 
+    def __init__(self, database: Database) -> None:
+        self._batch = BatchWriter(database)
+
     def add(self, delta: RollupDelta) -> None:
         """Add a delta. Rows are locked in the order of their keys, so that settlers never deadlock."""
-        insert_rows(
+        self._batch.insert(
             SeriesRow,
             [
                 (*key, *series.dimensions)
@@ -67,7 +72,7 @@ class RollupStore:
             on_conflict=_KEEP,
         )
         counters = sorted(delta.counters.items(), key=lambda item: item[0])
-        insert_rows(
+        self._batch.insert(
             RollupRow,
             [
                 (
@@ -84,7 +89,7 @@ class RollupStore:
             on_conflict=_ADD_COUNTERS,
         )
         quantities = sorted(delta.quantities.items(), key=lambda item: item[0])
-        insert_rows(
+        self._batch.insert(
             RollupQuantityRow,
             [(*key, row.amount, row.estimated_amount) for key, row in quantities],
             on_conflict=_ADD_QUANTITIES,

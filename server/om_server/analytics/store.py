@@ -3,6 +3,7 @@
 from om_server.analytics.event_store import EventStore
 from om_server.analytics.rollup_store import RollupStore
 from om_server.analytics.table import MODELS
+from om_server.storage.database import Database
 
 __all__ = ["MODELS", "AnalyticsStore"]
 
@@ -10,6 +11,6 @@ __all__ = ["MODELS", "AnalyticsStore"]
 class AnalyticsStore:
     """Settled events and their rollups; the caller opens the transaction."""
 
-    def __init__(self) -> None:
-        self.events = EventStore()
-        self.rollups = RollupStore()
+    def __init__(self, database: Database) -> None:
+        self.events = EventStore(database)
+        self.rollups = RollupStore(database)

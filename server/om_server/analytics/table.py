@@ -1,6 +1,4 @@
-"""Tables of analytics, and the one way to write many rows of them."""
-
-from collections.abc import Sequence
+"""Tables of analytics."""
 
 import peewee
 
@@ -8,7 +6,7 @@ from om_server.storage.database import Record
 
 
 class EventRow(Record):
-    """A settled event. What only intake and funding need is not kept here."""
+    """A settled event: all that was reported of it, and what became of it."""
 
     organization_id = peewee.TextField()
     source = peewee.TextField()
@@ -33,12 +31,15 @@ class EventRow(Record):
     charge = peewee.BigIntegerField(null=True)
     burn_table_version = peewee.TextField()
     wallet_id = peewee.TextField()
+    funding = peewee.TextField()
     receivable = peewee.BigIntegerField()
     edge_id = peewee.TextField()
     edge_epoch = peewee.BigIntegerField(null=True)
     edge_sequence = peewee.BigIntegerField(null=True)
     http_status = peewee.IntegerField()
     latency_ms = peewee.BigIntegerField(null=True)
+    idempotency_key = peewee.TextField()
+    job_id = peewee.TextField()
     event_time = peewee.BigIntegerField()
     receive_time = peewee.BigIntegerField()
     settle_time = peewee.BigIntegerField()
@@ -131,24 +132,3 @@ class RollupQuantityRow(Record):
 
 
 MODELS: tuple[type[Record], ...] = (EventRow, LineRow, SeriesRow, RollupRow, RollupQuantityRow)
-
-_TRANSLATED = (peewee.OperationalError, peewee.InterfaceError, peewee.IntegrityError, peewee.DataError)
-
-
-def insert_rows(
-    model: type[Record], rows: Sequence[tuple[str | int | None, ...]], *, on_conflict: str = ""
-) -> None:
-    """Insert rows, their values in the order of the model's fields, in the order given.
-
-    The driver runs one prepared statement for all. Peewee's own insert of many rows spends twelve
-    times as long in building its statement.
-    """
-    if not rows:
-        return
-    meta = model._meta  # noqa: SLF001 - peewee's documented way to a model's columns and database
-    columns = meta.sorted_field_names
-    marks = ", ".join([meta.database.param] * len(columns))
-    sql = f"INSERT INTO {meta.table_name} ({', '.join(columns)}) VALUES ({marks}) {on_conflict}"  # noqa: S608
-    # Past peewee's own execute a lost connection or a lock that was not given would not be seen as such.
-    with peewee.ExceptionWrapper({error.__name__: error for error in _TRANSLATED}):
-        meta.database.cursor().executemany(sql, rows)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
+from om_server.storage.batch import BatchWriter, Row
 from om_server.storage.database import Database
-from om_server.wallet.batch import BatchWriter, Row
 from om_server.wallet.entry import INTERNAL_KINDS, Account, Entry, EntryKind
 from om_server.wallet.record import EntryRow
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import peewee
 
+from om_server.storage.batch import BatchWriter, Row
 from om_server.storage.database import Database
-from om_server.wallet.batch import BatchWriter, Row
 from om_server.wallet.grant import Slice
 from om_server.wallet.lease import EdgeIdentity, Lease, LeaseState
 from om_server.wallet.record import LeaseRow, SliceRow

@@ -6,9 +6,9 @@ from typing import Any
 import peewee
 
 from om_server.core.money import Money
+from om_server.storage.batch import BatchWriter
 from om_server.storage.database import Database
 from om_server.wallet.answer import AnswerStore
-from om_server.wallet.batch import BatchWriter
 from om_server.wallet.edge_store import EdgeStore
 from om_server.wallet.grant import Grant
 from om_server.wallet.journal import JournalStore

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from om_server.analytics.period import HOUR
 from om_server.analytics.settled import SettledEvent, SettledLine, SettledState
-from om_server.core.event import Attribution, EdgePosition, Event, EventType, Outcome, UsageLine
+from om_server.core.event import Attribution, EdgePosition, Event, EventType, Funding, Outcome, UsageLine
 from om_server.core.usage import Certainty, Quantity, Usage
 
 ORG = "org_a"
@@ -109,7 +109,11 @@ def full_event() -> SettledEvent:
         outcome=Outcome.ESTIMATED,
         metadata_json='{"nested":{"list":[1,2.5,null,true]}}',
         key_id="key",
+        idempotency_key="key of the caller",
         edge=EdgePosition("edge", 4, 17),
+        funding=(Funding("lse_1", 50, 40), Funding("lse_2", 5, 5)),
+        wallet_id="wallet",
+        job_id="job",
         unfunded=True,
         http_status=200,
         latency_ms=0,

@@ -17,8 +17,8 @@ EVERYTHING = EventFilter()
 
 
 @pytest.fixture
-def store() -> EventStore:
-    return EventStore()
+def store(database: Database) -> EventStore:
+    return EventStore(database)
 
 
 def add(database: Database, store: EventStore, *events: SettledEvent) -> None:

@@ -26,7 +26,7 @@ EVERYTHING = EventFilter()
 
 @pytest.fixture
 def operations(database: Database) -> AnalyticsOperations:
-    return AnalyticsOperations(database, AnalyticsStore(), clock=lambda: NOW)
+    return AnalyticsOperations(database, AnalyticsStore(database), clock=lambda: NOW)
 
 
 def groups(report: UsageReport) -> dict[tuple[str, ...], int]:
@@ -212,7 +212,7 @@ def test_tags_overlap_in_groups_but_not_in_a_filter(operations: AnalyticsOperati
 def test_several_tags_over_too_many_events_are_refused_unless_they_are_the_groups(
     database: Database,
 ) -> None:
-    operations = AnalyticsOperations(database, AnalyticsStore(), clock=lambda: NOW, scan_max=2)
+    operations = AnalyticsOperations(database, AnalyticsStore(database), clock=lambda: NOW, scan_max=2)
     operations.record([settled(f"e{number}", tags=("a", "b")) for number in range(3)])
     broad = EventFilter(tags=("a", "b"))
 
@@ -239,7 +239,7 @@ def test_teams_and_keys_have_names_within_their_organization(database: Database)
         asked.append((organization_id, dimension))
         return {"t1": "Research"}
 
-    operations = AnalyticsOperations(database, AnalyticsStore(), clock=lambda: NOW, names=names)
+    operations = AnalyticsOperations(database, AnalyticsStore(database), clock=lambda: NOW, names=names)
     operations.record([settled("e", team_id="t1")])
 
     [row] = operations.query_usage(ORG, UsageQuery(group_by=(Dimension.TEAM, Dimension.USER))).rows

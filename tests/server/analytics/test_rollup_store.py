@@ -19,8 +19,8 @@ UNCUT = Cut(Granularity.TOTAL)
 
 
 @pytest.fixture
-def store() -> RollupStore:
-    return RollupStore()
+def store(database: Database) -> RollupStore:
+    return RollupStore(database)
 
 
 def add(database: Database, store: RollupStore, *events: SettledEvent) -> None:

@@ -22,7 +22,7 @@ OURS, THEIRS = bearer("ours"), bearer("theirs")
 
 @pytest.fixture
 def operations(database: Database) -> AnalyticsOperations:
-    return AnalyticsOperations(database, AnalyticsStore(), clock=lambda: NOW)
+    return AnalyticsOperations(database, AnalyticsStore(database), clock=lambda: NOW)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 import pytest
 
 from om_server.core.ids import IdSource
+from om_server.storage.batch import RowsContended
 from om_server.storage.database import Database
-from om_server.wallet.batch import RowsContended
 from om_server.wallet.entry import GRANT
 from om_server.wallet.grant import Grant
 from om_server.wallet.ledger import WalletBook

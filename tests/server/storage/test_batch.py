@@ -1,7 +1,12 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import peewee
 import pytest
 
+from om_server.core.errors import DependencyUnavailable
+from om_server.storage.batch import BatchWriter, Row, RowsContended
 from om_server.storage.database import Database
-from om_server.wallet.batch import BatchWriter, Row, RowsContended
 from om_server.wallet.record import GrantRow, SliceRow, WalletRow
 
 BIG = 2**62
@@ -71,3 +76,56 @@ def test_no_rows_are_no_statement(database: Database) -> None:
     database.write(lambda: BatchWriter(database).insert(WalletRow, []))
     database.write(lambda: BatchWriter(database).update(WalletRow, ("available",), rows=[]))
     assert stored(database) == []
+
+
+def test_a_conflict_does_what_the_statement_ends_in(database: Database) -> None:
+    batch = BatchWriter(database)
+    database.write(lambda: batch.insert(WalletRow, [wallet("a", available=1), wallet("b", available=2)]))
+    again = [wallet("b", available=5), wallet("c", available=7)]
+
+    database.write(lambda: batch.insert(WalletRow, again, on_conflict="ON CONFLICT DO NOTHING"))
+    key = "(organization_id, wallet_id)"
+    adding = f"ON CONFLICT {key} DO UPDATE SET available = wallets.available + excluded.available"
+    database.write(lambda: batch.insert(WalletRow, again, on_conflict=adding))
+
+    assert [row[:2] for row in stored(database)] == [("a", 1), ("b", 7), ("c", 14)]
+
+
+def test_a_row_that_exists_is_an_integrity_error_of_peewee(database: Database) -> None:
+    """The driver's own error would pass by whoever handles peewee's."""
+    with pytest.raises(peewee.IntegrityError):
+        database.write(lambda: BatchWriter(database).insert(WalletRow, [wallet("a"), wallet("a")]))
+
+
+def test_a_lock_that_is_not_given_says_try_again(database: Database) -> None:
+    """An error of the driver's own would make the worker set events aside that it should settle later."""
+
+    def insert() -> None:
+        BatchWriter(database).insert(WalletRow, [wallet("a")], on_conflict="ON CONFLICT DO NOTHING")
+
+    if not database.supports_row_locks:
+        # SQLite's one writer never waits for a row; its readers may not write.
+        with pytest.raises(DependencyUnavailable):
+            database.read(insert)
+        return
+
+    def insert_impatiently() -> None:
+        database.engine.execute_sql("SET LOCAL lock_timeout = '20ms'")
+        insert()
+
+    inserted, tried = threading.Event(), threading.Event()
+
+    def insert_and_hold() -> None:
+        insert()
+        inserted.set()
+        tried.wait(10)
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(database.write, insert_and_hold)
+        inserted.wait(10)
+        try:
+            with pytest.raises(DependencyUnavailable):
+                database.write(insert_impatiently)
+        finally:
+            tried.set()
+        holding.result()
