@@ -85,6 +85,7 @@ async def serve_rpc(settings: Settings) -> None:
             ),
             service_token=token,
             new_request_id=lambda: platform.ids.new("req"),
+            database_answers=database.answers,
         )
         port = await server.start()
         if settings.on_sqlite:

@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection
 
 from om_server.rpc.access import Authenticator, Gate
 from om_server.rpc.contract import SERVICES
+from om_server.rpc.health import WHOLE_SERVER, HealthServicer
 from om_server.rpc.interceptors import CallWrapper
 from om_server.rpc.unimplemented import defined_rpcs, service_of
 from om_server.rpc.validation import warm
@@ -25,7 +26,8 @@ class RpcSettings:
     pool_size: int = 16
     #: Calls beyond, waiting ones and streams included, are refused at once.
     concurrent_calls_max: int = 1000
-    receive_bytes_max: int = 4 * 1024 * 1024
+    #: A REST body of 10 MiB may become a somewhat larger message.
+    receive_bytes_max: int = 16 * 1024 * 1024
     send_bytes_max: int = 16 * 1024 * 1024
     keepalive_interval_ms: int = 60_000
     keepalive_timeout_ms: int = 20_000
@@ -38,7 +40,7 @@ class RpcSettings:
 class RpcServer:
     """Serves the contract. What no servicer defines answers NOT_IMPLEMENTED, to whoever may call it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument for each part that the composition root gives
         self,
         servicers: Sequence[object],
         authenticator: Authenticator,
@@ -46,6 +48,7 @@ class RpcServer:
         settings: RpcSettings,
         service_token: str,
         new_request_id: Callable[[], str],
+        database_answers: Callable[[], bool] = lambda: True,
     ) -> None:
         self._settings = settings
         self._pool = ThreadPoolExecutor(settings.pool_size, thread_name_prefix="rpc")
@@ -56,7 +59,7 @@ class RpcServer:
             pool=self._pool,
         )
         self._handlers = _handlers(servicers, wrapper)
-        self._health = health.aio.HealthServicer()
+        self._health = HealthServicer(database_answers, self._pool)
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> int:
@@ -74,7 +77,7 @@ class RpcServer:
         port = server.add_insecure_port(self._settings.address)
         await server.start()
         self._server = server
-        for name in ("", *SERVICES):
+        for name in (WHOLE_SERVER, *SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         return port
 

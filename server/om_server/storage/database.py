@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import peewee
+from playhouse.pool import MaxConnectionsExceeded
 
 from om_server.core.errors import DependencyUnavailable
 
@@ -65,6 +66,14 @@ class Database(abc.ABC):
         """Lock the rows of `query` until the transaction ends. The caller orders them."""
         return query.for_update() if self.supports_row_locks else query
 
+    def answers(self) -> bool:
+        """Whether a statement can be run now."""
+        try:
+            self.read(lambda: self._engine.execute_sql("SELECT 1"))
+        except DependencyUnavailable:
+            return False
+        return True
+
     @abc.abstractmethod
     def close(self) -> None:
         """Give up every connection. Nothing may be running."""
@@ -72,8 +81,8 @@ class Database(abc.ABC):
 
 @contextmanager
 def unavailable_as_domain_error() -> Iterator[None]:
-    """Turn lost connections and lock timeouts into one retryable error, so that no SQL text leaks out."""
+    """Turn lost connections, a drained pool and lock timeouts into one retryable error without SQL text."""
     try:
         yield
-    except (peewee.OperationalError, peewee.InterfaceError) as error:
+    except (peewee.OperationalError, peewee.InterfaceError, MaxConnectionsExceeded) as error:
         raise DependencyUnavailable("the database is not available; retry") from error

@@ -1,6 +1,7 @@
 """What the server does around the calls: health, reflection, bounds, start and stop."""
 
 import asyncio
+from collections.abc import Callable
 
 import grpc
 import pytest
@@ -15,15 +16,19 @@ from tests.rpc import Keyring, bearer, failing, key_caller, made, serving
 from tests.server.rpc.fake_servicer import Accounts, Slow
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-def server(address: str = "127.0.0.1:0", *servicers: object) -> RpcServer:
+def server(
+    address: str = "127.0.0.1:0", *servicers: object, database_answers: Callable[[], bool] = lambda: True
+) -> RpcServer:
     return RpcServer(
         servicers,
         Keyring({"k": key_caller()}),
         settings=RpcSettings(address=address),
         service_token="t",
         new_request_id=lambda: "req_1",
+        database_answers=database_answers,
     )
 
 
@@ -38,6 +43,24 @@ def test_health_is_told_to_anybody_for_every_service() -> None:
         states = {name: check(health_pb2.HealthCheckRequest(service=name)).status for name in ("", *SERVICES)}
 
     assert set(states.values()) == {SERVING}
+
+
+async def test_the_server_is_not_healthy_while_its_database_does_not_answer() -> None:
+    database = {"up": False}
+    one = server(database_answers=lambda: database["up"])
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{await one.start()}") as channel:
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        down = await check(health_pb2.HealthCheckRequest())
+        wallets = await check(health_pb2.HealthCheckRequest(service="om.wallet.v1.WalletService"))
+        database["up"] = True
+        up = await check(health_pb2.HealthCheckRequest())
+    await one.stop(0)
+
+    assert (down.status, wallets.status, up.status) == (NOT_SERVING, SERVING, SERVING)
 
 
 @pytest.mark.parametrize("reflection", [True, False])
@@ -69,6 +92,16 @@ def test_every_service_answers_though_nobody_serves_it(service: str) -> None:
         channel.unary_unary(f"/{rpc.path}", request_serializer=bytes)(b"")
 
     assert failures[0].reason == "CREDENTIAL_MISSING"
+
+
+def test_a_message_of_the_size_of_the_largest_body_is_taken() -> None:
+    with serving([made(Accounts)]) as channel, failing() as failures:
+        accounts = account_service_pb2_grpc.AccountServiceStub(channel)
+        request = pb.AuthenticateKeyRequest(secret="s" * 10 * 1024 * 1024)
+        accounts.AuthenticateKey(request, metadata=bearer())
+
+    # It was read: nobody serves it here.
+    assert failures[0].reason == "NOT_IMPLEMENTED"
 
 
 def test_a_message_above_the_bound_is_refused() -> None:

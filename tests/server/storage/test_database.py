@@ -140,3 +140,14 @@ def test_sqlite_commits_are_durable_by_setting(tmp_path: Path) -> None:
         assert values == ["wal", full]
     finally:
         store.close()
+
+
+def test_a_database_that_is_gone_does_not_answer(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert database.answers()
+
+    def fail(sql: str) -> None:
+        raise peewee.OperationalError(sql)
+
+    monkeypatch.setattr(database.engine, "execute_sql", fail)
+
+    assert not database.answers()
