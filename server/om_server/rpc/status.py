@@ -75,6 +75,7 @@ def _bad_request(violations: tuple[Violation, ...]) -> error_details_pb2.BadRequ
         shown.field_violations.add(
             field=_cut(violation.field, _VALUE_BYTES_MAX),
             description=_cut(violation.description, _VALUE_BYTES_MAX),
+            reason=violation.rule,
         )
         if shown.ByteSize() > _VIOLATIONS_BYTES_MAX:
             break

@@ -13,10 +13,11 @@ from om_server.core.errors import InvalidArgument
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A field that breaks a rule, by its path from the message."""
+    """A field that breaks a rule, by its path from the message. `rule` is protovalidate's id for programs."""
 
     field: str
     description: str
+    rule: str = ""
 
 
 class RequestInvalid(InvalidArgument):
@@ -38,7 +39,10 @@ def violations(message: Message) -> list[Violation]:
     broken = [_violation(found) for found in protovalidate.collect_violations(message)]
     # The bytes tell cheaply that there is no zero character; a zero in them may be a number.
     if b"\0" in message.SerializeToString():
-        broken.extend(Violation(path, "must not contain a zero character") for path in _zeroes(message))
+        broken.extend(
+            Violation(path, "must not contain a zero character", "string.no_zero")
+            for path in _zeroes(message)
+        )
     return broken
 
 
@@ -54,7 +58,7 @@ def _violation(found: protovalidate.Violation) -> Violation:
         path += f".{element.field_name}" if path else element.field_name
         if element.subscript is not None:
             path += f"[{element.subscript.value}]"
-    return Violation(path, found.proto.message or found.proto.rule_id)
+    return Violation(path, found.proto.message or found.proto.rule_id, found.proto.rule_id)
 
 
 def _zeroes(message: Message, prefix: str = "") -> Iterator[str]:

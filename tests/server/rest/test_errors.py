@@ -57,7 +57,9 @@ def test_the_table(code: str, reason: str, status: int) -> None:
 
 
 def test_details_of_the_server_become_reason_metadata_and_fields() -> None:
-    violation = error_details_pb2.BadRequest.FieldViolation(field="filter.page_size", description="negative")
+    violation = error_details_pb2.BadRequest.FieldViolation(
+        field="filter.page_size", description="negative", reason="int32.gte"
+    )
     error = rpc_error(
         grpc.StatusCode.INVALID_ARGUMENT,
         "filter.page_size: negative",
@@ -73,7 +75,7 @@ def test_details_of_the_server_become_reason_metadata_and_fields() -> None:
             "reason": "INVALID_ARGUMENT",
             "message": "filter.page_size: negative",
             "metadata": {"field": "filter.page_size"},
-            "fields": [{"field": "filter.pageSize", "message": "negative", "rule": ""}],
+            "fields": [{"field": "filter.pageSize", "message": "negative", "rule": "int32.gte"}],
             "requestId": "req_1",
         }
     }

@@ -56,13 +56,13 @@ def test_a_more_exact_reason_keeps_its_field() -> None:
 
 
 def test_all_violations_are_told() -> None:
-    error = RequestInvalid([Violation("a", "1"), Violation("b", "2")])
+    error = RequestInvalid([Violation("a", "1", "string.min_len"), Violation("b", "2")])
 
     _, request = read(failure_from_error(error))
 
-    assert [(found.field, found.description) for found in request.field_violations] == [
-        ("a", "1"),
-        ("b", "2"),
+    assert [(found.field, found.description, found.reason) for found in request.field_violations] == [
+        ("a", "1", "string.min_len"),
+        ("b", "2", ""),
     ]
 
 

@@ -18,7 +18,7 @@ def test_a_message_in_shape_passes() -> None:
 def test_a_violation_names_the_field_and_the_rule() -> None:
     [violation] = violations(account_service_pb2.ListTeamsRequest(page_size=-1))
 
-    assert violation == Violation("page_size", "must be greater than or equal to 0")
+    assert violation == Violation("page_size", "must be greater than or equal to 0", "int32.gte")
 
 
 def test_every_violation_is_collected_and_the_first_is_the_error() -> None:
