@@ -21,13 +21,15 @@ export PATH := $(CURDIR)/$(TOOLCHAIN)/bin:$(PATH)
 
 PYTEST := $(BIN)/pytest -n 2
 DEVELOPMENT := $(STAMPS)/python $(STAMPS)/node $(STAMPS)/go
+# Not part of DEVELOPMENT: `make generate` must work where generated code does not compile.
+CLIENTS := $(STAMPS)/client-go $(STAMPS)/client-typescript
 
 .PHONY: help setup run demo check test soak bench generate clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(DEVELOPMENT) ## Install everything that development needs
+setup: $(DEVELOPMENT) $(CLIENTS) ## Install everything that development needs
 	@echo "Everything is installed."
 
 run: $(STAMPS)/runtime ## Start the whole platform on this machine, with demo data
@@ -36,7 +38,7 @@ run: $(STAMPS)/runtime ## Start the whole platform on this machine, with demo da
 demo: $(STAMPS)/runtime ## Send some traffic through a running platform and show what it cost
 	$(BIN)/openmonetize demo
 
-check: $(DEVELOPMENT) ## Check statically: format, lint, types, imports, contract, generated code
+check: $(DEVELOPMENT) $(CLIENTS) ## Check statically: format, lint, types, imports, contract, generated code
 	@echo "--- format and lint"
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -55,7 +57,7 @@ check: $(DEVELOPMENT) ## Check statically: format, lint, types, imports, contrac
 test: check ## Run the checks, then the tests
 	$(PYTEST)
 
-soak: $(DEVELOPMENT) ## Run the long tests: large seeds and kill counts
+soak: $(DEVELOPMENT) $(CLIENTS) ## Run the long tests: large seeds and kill counts
 	$(PYTEST) -m "soak or not soak" --hypothesis-profile=soak
 
 bench: $(DEVELOPMENT) ## Measure, and print ratios within one run
@@ -66,6 +68,7 @@ generate: $(DEVELOPMENT) ## Write generated/ from proto/
 
 clean: ## Remove what setup installed and what tools cached
 	rm -rf $(VENV) tools/node/node_modules tools/go/bin
+	rm -rf clients/go/bin clients/typescript/node_modules clients/typescript/dist
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find server proxy tests tools clients generated -name __pycache__ -prune -exec rm -rf {} +
 
@@ -102,4 +105,26 @@ $(STAMPS)/node: tools/node/package.json tools/node/package-lock.json | $(STAMPS)
 $(STAMPS)/go: tools/go/go.mod tools/go/go.sum | $(STAMPS)/toolchain
 	@echo "--- Go tools"
 	cd tools/go && GOBIN="$$PWD/bin" go install tool
+	@touch $@
+
+# Building is the type check of the clients and of all generated Go and TypeScript.
+
+GO_SOURCES := $(shell find generated/go clients/go -name '*.go' -o -name 'go.*')
+TYPESCRIPT_SOURCES := $(shell find generated/typescript clients/typescript/src clients/typescript/examples -name '*.ts')
+
+$(STAMPS)/client-go: $(GO_SOURCES) | $(STAMPS)/toolchain
+	@echo "--- Go client"
+	cd generated/go && go vet ./...
+	cd clients/go && go vet ./... && go build -buildvcs=false -o bin/ ./examples/...
+	@touch $@
+
+$(STAMPS)/client-typescript-packages: clients/typescript/package.json clients/typescript/package-lock.json | $(STAMPS)/toolchain
+	@echo "--- Packages of the TypeScript client"
+	cd clients/typescript && npm ci
+	@touch $@
+
+$(STAMPS)/client-typescript: $(STAMPS)/client-typescript-packages clients/typescript/tsconfig.json $(TYPESCRIPT_SOURCES)
+	@echo "--- TypeScript client"
+	rm -rf clients/typescript/dist
+	cd clients/typescript && npm run --silent build
 	@touch $@
