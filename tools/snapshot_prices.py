@@ -126,6 +126,8 @@ class Entry:
     same_as: dict[str, str] = field(default_factory=dict)
     defaults: dict[str, str] = field(default_factory=dict)
     source: str = ""
+    # The day on which figures of the supplement were last compared with their source.
+    checked: str = ""
     prices: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -178,6 +180,7 @@ def snapshot(supplement: str) -> str:
     head = {
         "format": 1,
         "version": overlay["version"],
+        "currency": "USD",
         "sources": [f"genai-prices {version('genai-prices')}", "supplement.json"],
         "fallback_providers": {name: found for name in PROVIDERS if (found := _fallbacks(providers[name]))},
     }

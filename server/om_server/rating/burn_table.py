@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 
 from om_server.core.money import AMOUNT_MAX, USD
 from om_server.rating.model import canonical_provider
-from om_server.rating.price import PriceInvalid, Rate, RateTable, compile_tables, exact_decimal
+from om_server.rating.price import (
+    PriceInvalid,
+    Rate,
+    RateTable,
+    compile_tables,
+    exact_decimal,
+    require_currency,
+)
 
 DEFAULT_VERSION = "default"
 DEFAULT_CREDITS_PER_COST = "1000"
@@ -43,6 +50,7 @@ class BurnRule:
             raise PriceInvalid("rules", "a rule charges by cost, by unit or by event")
         if not (0 <= self.flat_nanos <= AMOUNT_MAX and 0 <= self.minimum_nanos <= AMOUNT_MAX):
             raise PriceInvalid("rules", "a fee or minimum is negative or above 2^62")
+        require_currency(self.cost_currency, "cost_currency")
         markup = exact_decimal(self.credits_per_cost, "credits_per_cost") if self.credits_per_cost else None
         object.__setattr__(self, "markup", markup)
         object.__setattr__(self, "tables", compile_tables(self.rates, same_as={}) if self.rates else ())

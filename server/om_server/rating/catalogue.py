@@ -1,7 +1,9 @@
 """The price catalogue that ships with the server: reads and validates our own dated JSON format.
 
-A file that breaks a rule is refused whole, with the place in it: overlapping or missing periods,
-negative rates, unknown units, unknown fields. tools/snapshot_prices.py writes the file.
+A file that breaks a rule is refused whole, with the place in it: another currency than dollars, negative
+rates, unknown units or fields, models named twice, periods that overlap, leave gaps or are out of order.
+tools/snapshot_prices.py writes the file; data/README.md says where the figures come from and whose are
+missing.
 """
 
 import json
@@ -9,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 from om_server.core.errors import DomainError
+from om_server.core.money import USD
 from om_server.rating.model import Model
 from om_server.rating.price import PER_MILLION, Price, PriceInvalid, Rate
 from om_server.rating.price_book import PriceBook
@@ -21,7 +24,9 @@ KINDS = frozenset(
     {"chat", "completion", "embedding", "image", "moderation", "ocr", "speech", "transcription", "video"}
 )
 
-_TOP_FIELDS = frozenset({"format", "version", "sources", "fallback_providers", "models", "omitted"})
+_TOP_FIELDS = frozenset(
+    {"format", "version", "currency", "sources", "fallback_providers", "models", "omitted"}
+)
 _MODEL_FIELDS = frozenset(
     {
         "provider",
@@ -35,10 +40,11 @@ _MODEL_FIELDS = frozenset(
         "same_as",
         "defaults",
         "source",
+        "checked",
         "prices",
     }
 )
-_PRICE_FIELDS = frozenset({"tier", "from", "to", "rates"})
+_PRICE_FIELDS = frozenset({"tier", "from", "to", "currency", "rates"})
 _RATE_FIELDS = frozenset({"price", "per", "when", "above"})
 
 
@@ -64,27 +70,31 @@ def load_catalogue() -> Catalogue:
 def read_catalogue(text: str) -> Catalogue:
     """Read a catalogue; PRICE_INVALID names the place of the first rule that is broken."""
     try:
-        raw = json.loads(text)
+        raw = json.loads(text, object_pairs_hook=_named_once)
     except ValueError as error:
         raise PriceInvalid("catalogue", "not JSON") from error
     top = _object(raw, "catalogue", known=_TOP_FIELDS)
     if top.get("format") != FORMAT:
         raise PriceInvalid("format", f"this server reads format {FORMAT}")
+    # Said once in the file, so that figures of another price list cannot be read as dollars.
+    _require_dollars(top.get("currency"), "currency")
     version = _text(top.get("version"), "version")
     prices: list[Price] = []
     models: list[Model] = []
     for entry in _list(top.get("models"), "models"):
         fields = _object(entry, "models", known=_MODEL_FIELDS)
         model = _model(fields)
+        if any((known.provider, known.name) == (model.provider, model.name) for known in models):
+            raise PriceInvalid(f"{model.provider}/{model.name}", "the model is named twice")
         models.append(model)
         prices.extend(_prices(fields, model, version=version))
-    _require_no_gap(prices)
+    _require_adjoining(prices)
     fallbacks = {
         provider: _texts(names, f"fallback_providers.{provider}")
         for provider, names in _object(top.get("fallback_providers", {}), "fallback_providers").items()
     }
     catalogue = Catalogue(version, tuple(prices), tuple(models), fallbacks)
-    # The book refuses overlapping periods and names that two models claim.
+    # The book refuses names that two models claim.
     catalogue.book()
     return catalogue
 
@@ -99,6 +109,7 @@ def _model(fields: Mapping[str, object]) -> Model:
     reasons = fields.get("reasons")
     if not isinstance(reasons, bool | None):
         raise PriceInvalid(f"{place}.reasons", "not true, false or null")
+    _midnight(fields.get("checked"), f"{place}.checked")
     return Model(
         provider=provider,
         name=name,
@@ -118,6 +129,7 @@ def _prices(fields: Mapping[str, object], model: Model, *, version: str) -> Iter
     for entry in _list(fields.get("prices"), f"{place}.prices"):
         row = _object(entry, f"{place}.prices", known=_PRICE_FIELDS)
         tier = _text(row.get("tier"), f"{place}.tier")
+        _require_dollars(row.get("currency", USD), f"{place}.currency")
         begin = row.get("from")
         name = f"{version}/{place}/{tier}/{begin or 'origin'}"
         try:
@@ -155,14 +167,39 @@ def _rates(raw: object, place: str) -> Iterable[Rate]:
                 yield Rate(unit, _text(price, where), per, when, int(threshold))
 
 
-def _require_no_gap(prices: Iterable[Price]) -> None:
-    ordered = sorted(
-        prices, key=lambda price: (price.provider, price.model, price.tier, price.effective_from or 0)
-    )
-    for _, history in groupby(ordered, key=lambda price: (price.provider, price.model, price.tier)):
+def _require_adjoining(prices: Iterable[Price]) -> None:
+    """Each tier of a model has one history in order of time: a price starts where the last one ends."""
+    histories: dict[tuple[str, str, str], list[Price]] = {}
+    for price in prices:
+        histories.setdefault((price.provider, price.model, price.tier), []).append(price)
+    for history in histories.values():
         for earlier, later in pairwise(history):
-            if earlier.effective_to != later.effective_from:
-                raise PriceInvalid(later.version, f"there is a gap or an overlap after {earlier.version}")
+            ends, starts = earlier.effective_to, later.effective_from
+            if starts is None or (earlier.effective_from is not None and starts <= earlier.effective_from):
+                raise PriceInvalid(
+                    later.version, f"it is out of order: it does not start after {earlier.version}"
+                )
+            if ends is None or starts < ends:
+                raise PriceInvalid(later.version, f"it overlaps with {earlier.version}")
+            if starts > ends:
+                raise PriceInvalid(later.version, f"there is a gap after {earlier.version}")
+
+
+def _require_dollars(raw: object, place: str) -> None:
+    if raw != USD:
+        raise PriceInvalid(
+            place, f"the prices of a catalogue are in {USD}, not in {raw or 'an unnamed currency'}"
+        )
+
+
+def _named_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make an object of its fields. JSON would quietly keep the last of two rates for a unit."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise PriceInvalid("catalogue", f"an object names {twice} twice")
+    return made
 
 
 def _object(raw: object, place: str, *, known: frozenset[str] | None = None) -> dict[str, object]:

@@ -19,7 +19,8 @@ STANDARD = "standard"
 PER_MILLION = 1_000_000
 
 _DECIMAL = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,18}))?")
-_CURRENCY = re.compile(r"[A-Z]{3}|CREDITS")
+# Credits are what is charged, never what a provider costs.
+_CURRENCY = re.compile(r"[A-Z]{3}")
 
 # A class that has no rate of its own and no rate by the price list is charged as the class beside it.
 # Each is what providers document, or dearer, never a discount: cached input without a cache price is
@@ -54,6 +55,12 @@ def exact_decimal(text: str, field_name: str) -> tuple[int, int]:
         raise PriceInvalid(field_name, "not a plain non-negative decimal of at most 12 and 18 digits")
     decimals = match[2] or ""
     return int(match[1] + decimals), 10 ** len(decimals)
+
+
+def require_currency(code: str, field_name: str) -> None:
+    """Refuse what is no currency of a provider's cost: three capital letters, so never credits."""
+    if _CURRENCY.fullmatch(code) is None:
+        raise PriceInvalid(field_name, f"{code!r} is not a currency of three capital letters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +186,7 @@ class Price:
     def __post_init__(self) -> None:
         if not self.rates:
             raise PriceInvalid("rates", f"{self.version} has none")
-        if _CURRENCY.fullmatch(self.currency) is None:
-            raise PriceInvalid("currency", f"{self.currency!r} is not a currency")
+        require_currency(self.currency, "currency")
         if None not in (self.effective_from, self.effective_to) and not self.covers(self.effective_from or 0):
             raise PriceInvalid("effective_to", f"{self.version} ends before it starts")
         tables = compile_tables(self.rates, same_as=dict(self.same_as), defaults=self.attribute_defaults)

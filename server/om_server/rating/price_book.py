@@ -65,11 +65,17 @@ class PriceBook:
         The model that served decides. Where the catalogue does not know it at all, the model that was
         asked for does.
         """
-        found = self._resolve(provider, model) or self._resolve(provider, requested_model)
-        if found is None:
-            return None
-        tiers = self._histories.get((found.provider, found.name), {})
-        for price in reversed(tiers.get(canonical_tier(found.provider, tier), ())):
+        found = self.served_model(provider, model, requested_model=requested_model)
+        return None if found is None else self.price_of(found, at=at, tier=tier)
+
+    def served_model(self, provider: str, model: str, *, requested_model: str = "") -> Model | None:
+        """Return the model that served; where the catalogue does not know it, the one that was asked for."""
+        return self._resolve(provider, model) or self._resolve(provider, requested_model)
+
+    def price_of(self, model: Model, *, at: int, tier: str = "") -> Price | None:
+        """Return the price of a known model in force at a time in a service tier; None if it has none."""
+        tiers = self._histories.get((model.provider, model.name), {})
+        for price in reversed(tiers.get(canonical_tier(model.provider, tier), ())):
             if price.covers(at):
                 return price
         return None

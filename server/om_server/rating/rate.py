@@ -1,64 +1,52 @@
 """Rating one event: cost = usage x price, charge = usage x burn table, each rounded once.
 
-Everything is summed exactly, as integers over one denominator; the two sums are rounded half to even
-when they are complete. A line's share is what the running total gained in rounding by that line, so
-that the shares add up to the event to the nano.
+The two sums are exact (arithmetic.py) and are rounded when they are complete. Amounts in two currencies
+are never added up, and a rule for one currency never reads a cost in another.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from fractions import Fraction
-from itertools import pairwise
 
 from om_server.core.event import UsageLine
-from om_server.core.money import AMOUNT_MAX, CREDITS, USD, Money, round_half_even
-from om_server.core.usage import INFORMATIONAL_UNITS
+from om_server.core.money import CREDITS, USD, Money
+from om_server.rating.arithmetic import (
+    Component,
+    ExactSum,
+    Obstacle,
+    UnratedReason,
+    add_up,
+    shares,
+    table_of,
+)
 from om_server.rating.burn_table import BurnRule, BurnTable
 from om_server.rating.model import canonical_provider, canonical_tier
-from om_server.rating.price import Price, Rate, RateTable, pick_table
+from om_server.rating.price import Price
 from om_server.rating.price_book import PriceBook
-
-
-class UnratedReason(StrEnum):
-    """Why an event has no cost or no charge."""
-
-    PRICE_UNKNOWN = "PRICE_UNKNOWN"  # The model has no price in this tier at this time.
-    UNIT_UNPRICED = "UNIT_UNPRICED"  # The price, or the rule, has no rate for a unit that was consumed.
-    QUANTITY_UNKNOWN = "QUANTITY_UNKNOWN"  # It was consumed, and nobody knows how much.
-    USAGE_MISSING = "USAGE_MISSING"  # The line reports no quantity at all, which is not zero.
-    CURRENCY_MISMATCH = "CURRENCY_MISMATCH"  # Lines in several currencies, or a rule for another one.
-    AMOUNT_OUT_OF_RANGE = "AMOUNT_OUT_OF_RANGE"  # More than 2^62 nanos: no ledger could hold it.
 
 
 @dataclass(frozen=True, slots=True)
 class Unrated:
-    """One obstacle: a line by its position, and the unit where it is about one."""
+    """One thing in the way: a line by its position (None: the whole event), a unit where it is about one.
+
+    `cost` and `charge` tell which of the two it keeps away.
+    """
 
     reason: UnratedReason
-    line: int
+    line: int | None
     unit: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Component:
-    """One product of a sum."""
-
-    unit: str
-    amount: int
-    rate: Rate
-    currency: str
-
-    @property
-    def exact(self) -> Fraction:
-        """The product in nano-units, before any rounding."""
-        return Fraction(self.amount * self.rate.numerator, self.rate.denominator)
+    cost: bool = True
+    charge: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class RatedLine:
-    """The arithmetic of one line. Price version and model are empty where no price was needed or known."""
+    """The arithmetic of one line. Price version and model are empty where no price was needed or known.
+
+    Cost products x `credits_per_cost` (empty: not by cost) + credit products + `fee` in nano-credits is
+    the line's exact charge.
+    """
 
     provider: str
     model: str
@@ -66,6 +54,8 @@ class RatedLine:
     price_version: str
     context_threshold: int
     components: tuple[Component, ...]
+    credits_per_cost: str
+    fee: Fraction
     cost: Money | None
     charge: Money | None
 
@@ -90,26 +80,6 @@ class Rating:
 
 
 @dataclass(frozen=True, slots=True)
-class _Obstacle:
-    reason: UnratedReason
-    unit: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Sum:
-    """An exact amount in nano-units, or the reason why there is none."""
-
-    numerator: int = 0
-    denominator: int = 1
-    components: tuple[Component, ...] = ()
-    obstacle: _Obstacle | None = None
-
-    def over(self, denominator: int) -> int:
-        """Return the numerator over a multiple of the denominator."""
-        return self.numerator * (denominator // self.denominator)
-
-
-@dataclass(frozen=True, slots=True)
 class _Rules:
     """What decides about every line of the event."""
 
@@ -127,9 +97,9 @@ class _Weighed:
     provider: str
     price: Price | None
     threshold: int
-    cost: _Sum
+    cost: ExactSum
     rule: BurnRule
-    charge: _Sum
+    charge: ExactSum
 
 
 def rate(
@@ -141,40 +111,40 @@ def rate(
     """
     rules = _Rules(book, burn_table, feature_id, at)
     weighed = [_weigh(line, rules) for line in lines]
-    unrated = _obstacles(weighed)
+    unrated = _in_the_way(weighed)
     currencies = {item.price.currency for item in weighed if item.price is not None} or {USD}
-    costs: tuple[Money, ...] | None = None
-    charges: tuple[Money, ...] | None = None
     if len(currencies) > 1:
-        unrated = (*unrated, Unrated(UnratedReason.CURRENCY_MISMATCH, 0))
-    elif all(item.cost.obstacle is None for item in weighed):
-        costs = _shares([item.cost for item in weighed], min(currencies))
-    if all(item.charge.obstacle is None for item in weighed):
-        charges = _shares(_with_fees(weighed), CREDITS)
-    if (costs is None or charges is None) and not unrated:
-        unrated = (Unrated(UnratedReason.AMOUNT_OUT_OF_RANGE, 0),)
+        unrated.append(Unrated(UnratedReason.CURRENCY_MISMATCH, None, charge=False))
+    has_cost = len(currencies) == 1 and not any(item.cost.obstacles for item in weighed)
+    has_charge = not any(item.charge.obstacles for item in weighed)
+    costs = shares([item.cost for item in weighed], min(currencies)) if has_cost else None
+    charged, fees = _with_fees(weighed) if has_charge else ([], {})
+    charges = shares(charged, CREDITS) if has_charge else None
+    beyond = (has_cost and costs is None, has_charge and charges is None)
+    if any(beyond):
+        unrated.append(Unrated(UnratedReason.AMOUNT_OUT_OF_RANGE, None, cost=beyond[0], charge=beyond[1]))
     return Rating(
         cost=_total(costs, min(currencies)),
         charge=_total(charges, CREDITS),
-        lines=tuple(_rated_lines(weighed, costs=costs, charges=charges)),
+        lines=tuple(_rated_lines(weighed, costs=costs, charges=charges, fees=fees)),
         burn_table_version=burn_table.version,
-        unrated=unrated,
+        unrated=tuple(unrated),
     )
 
 
 def _weigh(line: UsageLine, rules: _Rules) -> _Weighed:
     provider = canonical_provider(line.provider)
-    price = rules.book.effective(
-        provider, line.model, at=rules.at, tier=line.tier, requested_model=line.requested_model
-    )
-    table = _table(price.tables, line) if price is not None else None
+    model = rules.book.served_model(provider, line.model, requested_model=line.requested_model)
+    price = rules.book.price_of(model, at=rules.at, tier=line.tier) if model is not None else None
+    table = table_of(price.tables, line) if price is not None else None
     currency = price.currency if price is not None else USD
-    cost = _add_up(line, table, currency=currency)
+    cost = add_up(line, table, currency=currency)
     rule = rules.burn_table.rule_for(
         feature_id=rules.feature_id,
         provider=provider,
-        # Not the served name: an edge that bounds the call beforehand cannot know it.
-        models=(line.requested_model or line.model, price.model if price is not None else ""),
+        # The name that was asked for and its catalogue name, as the rate card reads them: an edge that
+        # bounds the call beforehand knows neither the served name nor whether the tier has a price.
+        models=(line.requested_model or line.model, model.name if model is not None else ""),
     )
     return _Weighed(
         line=line,
@@ -187,71 +157,45 @@ def _weigh(line: UsageLine, rules: _Rules) -> _Weighed:
     )
 
 
-def _table(tables: tuple[RateTable, ...], line: UsageLine) -> RateTable:
-    if len(tables) == 1:
-        return tables[0]
-    # An unknown prompt size leaves the line unrated anyhow, by its unknown quantity.
-    return pick_table(tables, line.usage.prompt_size or 0)
-
-
-def _add_up(line: UsageLine, table: RateTable | None, *, currency: str, complete: bool = True) -> _Sum:
-    """Sum usage x rate. Where the sum need not be complete, units without a rate are left out."""
-    numerator = 0
-    chargeable = False
-    components: list[Component] = []
-    for quantity in line.usage.quantities:
-        unit, amount = quantity.unit, quantity.amount
-        if unit in INFORMATIONAL_UNITS:
-            continue
-        chargeable = True
-        if amount is None:
-            return _Sum(obstacle=_Obstacle(UnratedReason.QUANTITY_UNKNOWN, unit))
-        if amount == 0:
-            continue
-        found = table.find(unit, line.attributes) if table is not None else None
-        if found is not None:
-            numerator += amount * found[0]
-            components.append(Component(unit, amount, found[1], currency))
-        elif complete and table is None:
-            return _Sum(obstacle=_Obstacle(UnratedReason.PRICE_UNKNOWN))
-        elif complete:
-            return _Sum(obstacle=_Obstacle(UnratedReason.UNIT_UNPRICED, unit))
-    if not chargeable:
-        return _Sum(obstacle=_Obstacle(UnratedReason.USAGE_MISSING))
-    return _Sum(numerator, table.denominator if table is not None else 1, tuple(components))
-
-
-def _charge(line: UsageLine, rule: BurnRule, *, cost: _Sum, currency: str) -> _Sum:
+def _charge(line: UsageLine, rule: BurnRule, *, cost: ExactSum, currency: str) -> ExactSum:
     if rule.markup is None:
         # A flat fee alone asks no rate of any unit, but unknown or missing usage stays unrated.
-        table = _table(rule.tables, line) if rule.tables else None
-        return _add_up(line, table, currency=CREDITS, complete=table is not None)
-    if cost.obstacle is not None:
-        return cost
+        table = table_of(rule.tables, line) if rule.tables else None
+        return add_up(line, table, currency=CREDITS, complete=table is not None)
+    if cost.obstacles:
+        return ExactSum(obstacles=cost.obstacles)
     if cost.numerator and currency != rule.cost_currency:
-        return _Sum(obstacle=_Obstacle(UnratedReason.CURRENCY_MISMATCH))
+        return ExactSum(obstacles=(Obstacle(UnratedReason.CURRENCY_MISMATCH),))
     top, bottom = rule.markup
-    by_cost = _Sum(cost.numerator * top, cost.denominator * bottom)
+    by_cost = ExactSum(cost.numerator * top, cost.denominator * bottom)
     if not rule.tables:
         return by_cost
-    by_unit = _add_up(line, _table(rule.tables, line), currency=CREDITS, complete=False)
+    by_unit = add_up(line, table_of(rule.tables, line), currency=CREDITS, complete=False)
     denominator = by_cost.denominator * by_unit.denominator
-    return _Sum(by_cost.over(denominator) + by_unit.over(denominator), denominator, by_unit.components)
+    return ExactSum(by_cost.over(denominator) + by_unit.over(denominator), denominator, by_unit.components)
 
 
-def _obstacles(weighed: list[_Weighed]) -> tuple[Unrated, ...]:
-    found = [
-        Unrated(part.obstacle.reason, position, part.obstacle.unit)
-        for position, item in enumerate(weighed)
-        for part in (item.cost, item.charge)
-        if part.obstacle is not None
+def _in_the_way(weighed: list[_Weighed]) -> list[Unrated]:
+    """List what keeps a line from its sums, in order of lines, each once."""
+    found: dict[tuple[int, Obstacle], tuple[bool, bool]] = {}
+    for position, item in enumerate(weighed):
+        for obstacle in item.cost.obstacles:
+            found[position, obstacle] = (True, False)
+        for obstacle in item.charge.obstacles:
+            found[position, obstacle] = (found.get((position, obstacle), (False, False))[0], True)
+    return [
+        Unrated(obstacle.reason, position, obstacle.unit, cost=cost, charge=charge)
+        for (position, obstacle), (cost, charge) in found.items()
     ]
-    return tuple(dict.fromkeys(found))
 
 
-def _with_fees(weighed: list[_Weighed]) -> list[_Sum]:
-    """Add each rule's flat fee, and what is missing to its minimum, to the first line that it decides."""
+def _with_fees(weighed: list[_Weighed]) -> tuple[list[ExactSum], dict[int, Fraction]]:
+    """Add each rule's flat fee, and what is missing to its minimum, to the first line that it decides.
+
+    Return the sums, and what was added by the line's position.
+    """
     sums = [item.charge for item in weighed]
+    fees: dict[int, Fraction] = {}
     decided: dict[int, list[int]] = {}
     for position, item in enumerate(weighed):
         # A line that consumed nothing is charged nothing.
@@ -265,31 +209,23 @@ def _with_fees(weighed: list[_Weighed]) -> list[_Sum]:
         fee = rule.flat_nanos * denominator
         fee += max(0, rule.minimum_nanos * denominator - total - fee)
         first = sums[positions[0]]
-        sums[positions[0]] = _Sum(first.over(denominator) + fee, denominator, first.components)
-    return sums
+        sums[positions[0]] = ExactSum(first.over(denominator) + fee, denominator, first.components)
+        fees[positions[0]] = Fraction(fee, denominator)
+    return sums, fees
 
 
-def _shares(sums: Sequence[_Sum], currency: str) -> tuple[Money, ...] | None:
-    """Return each line's share of the rounded total: what the running total gains in rounding by it."""
-    denominator = math.lcm(*(part.denominator for part in sums))
-    running = 0
-    totals = [0]
-    for part in sums:
-        running += part.over(denominator)
-        totals.append(round_half_even(running, denominator))
-    if totals[-1] > AMOUNT_MAX:
+def _total(parts: Iterable[Money] | None, currency: str) -> Money | None:
+    if parts is None:
         return None
-    return tuple(Money(currency, after - before) for before, after in pairwise(totals))
-
-
-def _total(shares: Iterable[Money] | None, currency: str) -> Money | None:
-    if shares is None:
-        return None
-    return Money(currency, sum(share.nanos for share in shares))
+    return Money(currency, sum(part.nanos for part in parts))
 
 
 def _rated_lines(
-    weighed: list[_Weighed], *, costs: tuple[Money, ...] | None, charges: tuple[Money, ...] | None
+    weighed: list[_Weighed],
+    *,
+    costs: tuple[Money, ...] | None,
+    charges: tuple[Money, ...] | None,
+    fees: dict[int, Fraction],
 ) -> Iterator[RatedLine]:
     for position, item in enumerate(weighed):
         yield RatedLine(
@@ -299,6 +235,8 @@ def _rated_lines(
             price_version=item.price.version if item.price is not None else "",
             context_threshold=item.threshold,
             components=item.cost.components + item.charge.components,
+            credits_per_cost=item.rule.credits_per_cost,
+            fee=fees.get(position, Fraction(0)),
             cost=costs[position] if costs is not None else None,
             charge=charges[position] if charges is not None else None,
         )

@@ -75,13 +75,14 @@ def model_rates(book: PriceBook, span: CardSpan, *, provider: str, model: str) -
     """
     canonical = canonical_provider(provider)
     dearest = book.dearest(canonical, model, since=span.since, until=span.until)
-    names = (model, dearest.model if dearest is not None else "")
+    known = book.find_model(canonical, model)
+    # As rate() reads them: the name that was asked for, and its catalogue name, priced or not.
+    names = (model, known.name if known is not None else "")
     rules = [
         rule for table in span.burn_tables for rule in _candidates(table, provider=canonical, models=names)
     ]
     priced = [_charges(rule, dearest) for rule in rules]
     units = set.intersection(*(set(charges) for charges in priced)) if priced else set()
-    known = book.find_model(canonical, model)
     return ModelRates(
         provider=canonical,
         model=model,

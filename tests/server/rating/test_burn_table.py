@@ -68,3 +68,9 @@ def test_a_rule_that_charges_nothing_or_nonsense_is_refused(fields: dict[str, ob
 
 def test_free_is_said_with_a_markup_of_zero() -> None:
     assert BurnRule(credits_per_cost="0").markup == (0, 1)
+
+
+@pytest.mark.parametrize("currency", ["CREDITS", "usd", ""])
+def test_a_rule_works_on_costs_in_a_currency_and_never_in_credits(currency: str) -> None:
+    with pytest.raises(PriceInvalid, match="cost_currency"):
+        BurnRule(credits_per_cost="1", cost_currency=currency)

@@ -149,9 +149,11 @@ def test_sample_models_of_the_documents_work_out_of_the_box(
         ("groq", "whisper-large-v3", "", {"audio_seconds": 3_600_000}, "0.111"),
         ("mistral", "mistral-ocr-4-1", "", {"pages": 3, "annotated_pages": 1}, "0.017"),
         # Appendix A of the API reference.
-        ("STABILITY_AI", "sd3.5-large", "", {"images": 2}, "0.16"),
+        ("STABILITY_AI", "sd3.5-large-turbo", "", {"images": 2}, "0.08"),
         ("RUNWAY", "gen-4", "", {"video_seconds": 5_000}, "0.6"),
         ("google", "veo-3.0-generate-001", "", {"video_seconds": 8_000}, "3.2"),
+        # What the provider's own price page says instead of appendix A.
+        ("stability-ai", "sd3.5-large", "", {"images": 2}, "0.13"),
         # Its price depends on the time of day, which the format cannot say.
         ("deepseek", "deepseek-chat", "", {"input_tokens": 1}, None),
     ],
@@ -178,6 +180,28 @@ def test_an_image_is_priced_by_size_and_quality(
     book: PriceBook, model: str, attributes: dict[str, str], expected: str | None
 ) -> None:
     assert cost(book, UsageLine("openai", model, Usage.measured(images=1), attributes=attributes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "resolution", "day", "expected"),
+    [
+        ("veo-3.1-fast-generate-preview", "", "2026-04-06", "1.2"),
+        ("veo-3.1-fast-generate-preview", "4k", "2026-04-06", "2.8"),
+        ("veo-3.1-fast-generate-preview", "", "2026-04-07", "0.8"),
+        ("veo-3.1-fast-generate-preview", "1080p", "2026-11-21", "0.96"),
+        ("veo-3.1-fast-generate-preview", "4K", "2026-11-21", "2.4"),
+        ("veo-3.1-generate-preview", "1080p", "2026-11-21", "3.2"),
+        ("veo-3.1-generate-preview", "4k", "2026-11-21", "4.8"),
+        ("veo-3.0-generate-001", "4k", "2026-11-21", None),
+    ],
+)
+def test_a_video_is_priced_by_resolution_and_day(
+    book: PriceBook, model: str, *, resolution: str, day: str, expected: str | None
+) -> None:
+    usage = Usage.measured(video_seconds=8_000)
+    line = UsageLine("google", model, usage, attributes={"resolution": resolution})
+
+    assert cost(book, line, at=micros(day)) == expected
 
 
 @pytest.mark.parametrize(
@@ -252,7 +276,7 @@ def test_every_shipped_rate_is_within_the_dearest_of_its_model(catalogue: Catalo
 
 PRICE = {"tier": "standard", "rates": {"input_tokens": "1"}}
 MODEL = {"provider": "openai", "model": "m", "prices": [PRICE]}
-FILE = {"format": 1, "version": "2026-11-21", "models": [MODEL]}
+FILE = {"format": 1, "version": "2026-11-21", "currency": "USD", "models": [MODEL]}
 
 
 def _file(**changes: Any) -> str:
@@ -283,7 +307,13 @@ def test_a_small_catalogue_is_read() -> None:
         ("[]", "not an object"),
         (_file(format=2), "format"),
         (_file(version=""), "version"),
+        (_file(currency="EUR"), "^currency: the prices of a catalogue are in USD, not in EUR"),
+        (_file(currency=None), "not in an unnamed currency"),
+        (_rows({"currency": "EUR"}), "^openai/m.currency: .* not in EUR"),
         (_file(surprise=1), "unknown field surprise"),
+        (_file(models=[MODEL, MODEL]), "^openai/m: the model is named twice"),
+        (_models(checked="yesterday"), "^openai/m.checked: not a date"),
+        (_file().replace('{"input_tokens": "1"}', '{"input_tokens": "1", "input_tokens": "2"}'), "twice"),
         (_file(models={}), "not a list"),
         (_file(models=[MODEL, {**MODEL, "model": "n", "aliases": ["m"]}]), "answer to m"),
         (_models(provider=""), "provider"),
@@ -294,14 +324,22 @@ def test_a_small_catalogue_is_read() -> None:
         (_models(aliases="m2"), "not a list"),
         (_models(same_as={"images": "input_tokens", "pages": "images"}), "alias"),
         (_models(prices=None), "not a list"),
-        (_rows({}, {}), "overlap"),
-        (_rows({"to": "2026-01-02"}, {"from": "2026-01-01"}), "gap or an overlap"),
-        (_rows({"to": "2026-01-01"}, {"from": "2026-01-02"}), "gap or an overlap"),
-        (_rows({"from": "2026-01-01"}, {"from": "2026-02-01"}), "gap or an overlap"),
+        (_rows({}, {}), "out of order"),
+        (_rows({"from": "2026-01-01"}, {"to": "2026-01-01"}), "out of order"),
+        (_rows({"from": "2026-01-01"}, {"from": "2026-01-01"}), "out of order"),
+        (
+            _rows({"to": "2026-01-02"}, {"from": "2026-01-01"}),
+            "overlaps with 2026-11-21/openai/m/standard/origin",
+        ),
+        (_rows({}, {"from": "2026-01-01"}), "overlaps"),
+        (_rows({"from": "2026-01-01"}, {"from": "2026-02-01"}), "overlaps"),
+        (_rows({"to": "2026-01-01"}, {"from": "2026-01-02"}), "there is a gap after"),
+        (_rows({"from": "2026-02-01", "to": "2026-01-01"}), "ends before it starts"),
+        (_rows({"from": "2026-01-01", "to": "2026-01-01"}), "ends before it starts"),
         (_rows({"from": "01.02.2026"}), "not a date"),
         (_rows({"until": "2026-01-01"}), "unknown field until"),
         (_rows({"rates": {}}), "has none"),
-        (_rows({"rates": {"input_tokens": "-1"}}), "non-negative"),
+        (_rows({"rates": {"input_tokens": "-1"}}), "^2026-11-21/openai/m/standard/origin.*non-negative"),
         (_rows({"rates": {"input_tokens": 1}}), "not an object"),
         (_rows({"rates": {"tokens": "1"}}), "not registered"),
         (_rows({"rates": {"reasoning_tokens": "1"}}), "counted in another unit"),

@@ -212,6 +212,7 @@ def test_a_price_is_in_force_from_its_start_until_before_its_end(
     assert all(dated.overlaps(at, at + 1) is (at in covered) for at in (9, 10, 19, 20))
 
 
-def test_a_currency_is_three_capitals() -> None:
-    with pytest.raises(PriceInvalid):
-        price(IN, currency="usd")
+@pytest.mark.parametrize("currency", ["usd", "US", "CREDITS", ""])
+def test_a_currency_is_three_capitals_and_credits_are_none(currency: str) -> None:
+    with pytest.raises(PriceInvalid, match="currency"):
+        price(IN, currency=currency)

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from om_server.core.event import UsageLine
 from om_server.core.money import CREDITS, USD, Money
 from om_server.core.usage import QUANTITY_MAX, Certainty, Quantity, Usage
+from om_server.rating.arithmetic import UnratedReason
 from om_server.rating.burn_table import BurnRule, BurnTable, burn_table, default_burn_table
 from om_server.rating.price import Price, Rate
 from om_server.rating.price_book import PriceBook
-from om_server.rating.rate import Rating, Unrated, UnratedReason, rate
+from om_server.rating.rate import Rating, Unrated, rate
 
 AT = 1_000
 
@@ -200,23 +201,74 @@ def test_a_cost_in_another_currency_is_not_charged_by_a_rule_for_dollars() -> No
     ours = rated(usage, table=burn_table("t", (BurnRule(credits_per_cost="1100", cost_currency="EUR"),)))
 
     assert (rating.cost, rating.charge) == (Money.parse("1", "EUR"), None)
-    assert rating.unrated == (Unrated(UnratedReason.CURRENCY_MISMATCH, 0),)
+    assert rating.unrated == (Unrated(UnratedReason.CURRENCY_MISMATCH, 0, cost=False),)
     assert ours.charge == Money.parse("1100", CREDITS)
 
 
-def test_costs_in_two_currencies_have_no_sum() -> None:
-    rating = rated(line(input_tokens=1), line("euro", provider="mistral", input_tokens=1))
+def test_costs_in_two_currencies_have_no_sum_whatever_their_charges_are() -> None:
+    lines = (line(input_tokens=1_000_000), line("euro", provider="mistral", input_tokens=1_000_000))
+    table = burn_table("t", (BurnRule(provider="mistral", credits_per_cost="1100", cost_currency="EUR"),))
 
-    assert rating.cost is None
-    assert UnratedReason.CURRENCY_MISMATCH in {obstacle.reason for obstacle in rating.unrated}
+    rating, charged = rated(*lines), rated(*lines, table=table)
+
+    assert rating.unrated == (
+        Unrated(UnratedReason.CURRENCY_MISMATCH, 1, cost=False),
+        Unrated(UnratedReason.CURRENCY_MISMATCH, None, charge=False),
+    )
+    assert (rating.cost, rating.charge) == (None, None)
+    # Credits of both rules are one currency, the costs behind them are not.
+    assert (charged.cost, charged.charge) == (None, Money.parse("3600", CREDITS))
+    assert charged.unrated == (Unrated(UnratedReason.CURRENCY_MISMATCH, None, charge=False),)
+    assert [part.cost for part in charged.lines] == [None, None]
 
 
-@pytest.mark.parametrize("amounts", [{"output_tokens": QUANTITY_MAX}, {"input_tokens": 2 * 10**12}])
-def test_an_amount_beyond_the_range_is_unrated_and_not_wrapped(amounts: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("amounts", "cost"), [({"output_tokens": QUANTITY_MAX}, True), ({"input_tokens": 2 * 10**12}, False)]
+)
+def test_an_amount_beyond_the_range_is_unrated_and_not_wrapped(
+    amounts: dict[str, int], *, cost: bool
+) -> None:
     rating = rated(UsageLine("openai", "gpt-4o", Usage.measured(**amounts)))
 
     assert rating.charge is None
-    assert rating.unrated == (Unrated(UnratedReason.AMOUNT_OUT_OF_RANGE, 0),)
+    assert (rating.cost is None) is cost
+    assert rating.unrated == (Unrated(UnratedReason.AMOUNT_OUT_OF_RANGE, None, cost=cost),)
+
+
+def test_everything_in_the_way_is_named_with_its_line_and_unit() -> None:
+    usage = Usage(
+        (
+            Quantity("input_tokens", 1_000_000),
+            Quantity("output_tokens", None, Certainty.UNKNOWN),
+            Quantity("web_searches", 2),
+            Quantity("images", 1),
+            Quantity("pages", 0),
+        )
+    )
+
+    rating = rated(line("?", input_tokens=1, output_tokens=1), UsageLine("openai", "gpt-4o", usage), line())
+
+    assert rating.unrated == (
+        Unrated(UnratedReason.PRICE_UNKNOWN, 0),
+        Unrated(UnratedReason.QUANTITY_UNKNOWN, 1, "output_tokens"),
+        Unrated(UnratedReason.UNIT_UNPRICED, 1, "web_searches"),
+        Unrated(UnratedReason.UNIT_UNPRICED, 1, "images"),
+        Unrated(UnratedReason.USAGE_MISSING, 2),
+    )
+    # What could be multiplied is shown, and is no cost.
+    assert [part.unit for part in rating.lines[1].components] == ["input_tokens"]
+    assert rating.lines[1].cost is None
+
+
+def test_a_price_and_a_rule_may_each_lack_something_else() -> None:
+    rule = BurnRule(rates=(Rate("web_searches", "1", 1),))
+
+    rating = rated(line(input_tokens=1, web_searches=1), table=burn_table("t", (rule,)))
+
+    assert rating.unrated == (
+        Unrated(UnratedReason.UNIT_UNPRICED, 0, "web_searches", charge=False),
+        Unrated(UnratedReason.UNIT_UNPRICED, 0, "input_tokens", cost=False),
+    )
 
 
 TOKEN_CREDITS = (Rate("input_tokens", "3000"), Rate("output_tokens", "9000"))
@@ -259,7 +311,7 @@ def test_a_rule_by_unit_charges_what_has_no_price() -> None:
     rating = rated(usage, table=burn_table("t", (rule,)))
 
     assert (rating.cost, rating.charge) == (None, Money.parse("7", CREDITS))
-    assert rating.unrated == (Unrated(UnratedReason.PRICE_UNKNOWN, 0),)
+    assert rating.unrated == (Unrated(UnratedReason.PRICE_UNKNOWN, 0, charge=False),)
 
 
 def test_a_rule_by_unit_without_a_rate_for_a_unit_charges_nothing_of_it() -> None:
@@ -269,7 +321,7 @@ def test_a_rule_by_unit_without_a_rate_for_a_unit_charges_nothing_of_it() -> Non
     )
 
     assert rating.charge is None
-    assert rating.unrated == (Unrated(UnratedReason.UNIT_UNPRICED, 0, "input_tokens"),)
+    assert rating.unrated == (Unrated(UnratedReason.UNIT_UNPRICED, 0, "input_tokens", cost=False),)
 
 
 @pytest.mark.parametrize("model", ["gpt-4o", "gpt-4o-2024-08-06", "tuned"])
@@ -278,6 +330,15 @@ def test_a_pattern_meets_the_asked_name_and_the_catalogue_name(model: str) -> No
     usage = UsageLine("openai", "gpt-4o-2024-08-06", Usage.measured(input_tokens=1), requested_model=model)
 
     assert rated(usage, table=burn_table("t", (rule,))).charge == Money.parse("1", CREDITS)
+
+
+@pytest.mark.parametrize("tier", ["", "flex"])
+def test_the_deciding_rule_does_not_depend_on_whether_the_tier_has_a_price(tier: str) -> None:
+    rules = (BurnRule(model_pattern="gpt-4o", rates=TOKEN_CREDITS), BurnRule(flat_nanos=10**12))
+
+    rating = rated(line("gpt-4o-2024-08-06", input_tokens=1000, tier=tier), table=burn_table("t", rules))
+
+    assert rating.charge == Money.parse("3", CREDITS)
 
 
 def test_a_fee_and_a_minimum_apply_once_for_the_lines_that_a_rule_decides() -> None:
@@ -289,6 +350,8 @@ def test_a_fee_and_a_minimum_apply_once_for_the_lines_that_a_rule_decides() -> N
     # 1 + 3 + 1.5 is 5.5, raised to 6, and 1.25 by the default rule.
     assert rating.charge == Money.parse("7.25", CREDITS)
     assert [part.charge and part.charge.decimal() for part in rating.lines] == ["1.25", "4.5", "1.5"]
+    assert [part.fee for part in rating.lines] == [0, 15 * 10**8, 0]
+    assert [part.credits_per_cost for part in rating.lines] == ["1000", "", ""]
 
 
 @given(

@@ -1,3 +1,6 @@
+import math
+import random
+from collections.abc import Mapping
 from fractions import Fraction
 
 import pytest
@@ -5,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from om_server.core.event import UsageLine
-from om_server.core.usage import Usage
+from om_server.core.usage import PROMPT_UNITS, Usage
 from om_server.rating.burn_table import BurnRule, BurnTable, burn_table, default_burn_table
+from om_server.rating.catalogue import load_catalogue
 from om_server.rating.model import Model
 from om_server.rating.price import Price, Rate
 from om_server.rating.price_book import PriceBook
@@ -167,7 +171,97 @@ def test_what_an_edge_multiplies_is_never_below_the_charge(
     )
 
     assert rating.charge is not None
-    exact = sum(Fraction(amount * found.rates[unit], 10**6) for unit, amount in amounts.items())
-    bound = max(exact + found.request_nanos, Fraction(found.minimum_nanos))
     # Half to even can only round up to a bound that is itself rounded up.
-    assert -(-bound.numerator // bound.denominator) >= rating.charge.nanos
+    assert edge_bound(found, amounts) >= rating.charge.nanos
+
+
+# Rules that an organization may have: by feature, by pattern, by unit, with fees and minimums.
+HARSH = burn_table(
+    "harsh",
+    (
+        BurnRule(feature_id="vip", credits_per_cost="2500.5", flat_nanos=3 * 10**9),
+        BurnRule(model_pattern="*mini*", credits_per_cost="1333.375", minimum_nanos=10**9),
+        BurnRule(
+            provider="google",
+            credits_per_cost="0.0000001",
+            rates=(Rate("output_tokens", "7"), Rate("input_tokens", "0.000000001")),
+        ),
+        BurnRule(credits_per_cost="999.999999", flat_nanos=1, minimum_nanos=2),
+    ),
+)
+FEATURES = ("", "vip", "other")
+
+
+def edge_bound(card: ModelRates, amounts: Mapping[str, int]) -> int:
+    """What an edge sets aside: it multiplies, adds the fee, and rounds up."""
+    exact = sum(Fraction(amount * card.rates[unit], 10**6) for unit, amount in amounts.items())
+    return math.ceil(max(exact + card.request_nanos, Fraction(card.minimum_nanos)))
+
+
+def usage_of(price: Price, dice: random.Random) -> tuple[dict[str, int], dict[str, str]]:
+    """Make up a call in a price's units, often at the edge of a context tier, and attributes for it."""
+    table = dice.choice(price.tables)
+    units = [*table.rates, *table.keyed]
+    amounts = {
+        unit: dice.choice([1, dice.randrange(10**5)])
+        for unit in dice.sample(units, dice.randint(1, min(5, len(units))))
+    }
+    if table.threshold and "input_tokens" in units:
+        prompt = sum(amount for unit, amount in amounts.items() if unit in PROMPT_UNITS)
+        prompt -= amounts.get("input_tokens", 0)
+        amounts["input_tokens"] = max(0, table.threshold + dice.choice([0, 1]) - prompt)
+    rates = [rate for keyed in table.keyed.values() for rate in keyed.by_values.values()]
+    return amounts, dict(dice.choice(rates).attributes) if rates else {}
+
+
+@pytest.mark.parametrize("table", [default_burn_table(), HARSH], ids=lambda table: table.version)
+def test_no_call_at_any_model_of_the_catalogue_is_charged_more_than_an_edge_set_aside(
+    table: BurnTable,
+) -> None:
+    catalogue, now = load_catalogue(), 1_795_000_000_000_000
+    book, dice = catalogue.book(), random.Random(20261121)
+    span = CardSpan(now, now + 60_000_000, (table,))
+    charged = 0
+    for price in catalogue.prices:
+        if not price.overlaps(span.since, span.until):
+            continue
+        known = book.find_model(price.provider, price.model)
+        assert known is not None
+        name = dice.choice([price.model, *known.aliases])
+        card = model_rates(book, span, provider=price.provider, model=name)
+        # The rates travel as int64.
+        assert max(card.rates.values()) < 2**63
+        for feature in FEATURES:
+            amounts, attributes = usage_of(price, dice)
+            line = UsageLine(
+                price.provider, name, Usage.measured(**amounts), tier=price.tier, attributes=attributes
+            )
+            at = dice.choice([span.since, span.until - 1])
+            charge = rate((line,), book, at=at, burn_table=table, feature_id=feature).charge
+            # A unit that can be charged is on the card, else the edge could not bound it.
+            assert charge is None or card.rates.keys() >= amounts.keys(), (name, amounts)
+            if charge is not None:
+                assert edge_bound(card, amounts) >= charge.nanos, (name, price.tier, amounts)
+                charged += 1
+    assert charged > 3000
+
+
+@pytest.mark.parametrize(("name", "tier"), [("nickname", ""), ("nickname", "flex"), ("alias", "")])
+def test_the_same_rule_decides_the_card_and_the_charge_where_a_tier_or_a_model_has_no_price(
+    name: str, tier: str
+) -> None:
+    # The alias leads to a model that the catalogue knows without any price.
+    models = [Model("openai", "m", aliases=("nickname",)), Model("openai", "m-free", aliases=("alias",))]
+    book = PriceBook(BOOK.prices(), models=models)
+    rules = (
+        BurnRule(model_pattern="m*", rates=(Rate("output_tokens", "1"),)),
+        BurnRule(rates=(Rate("output_tokens", "900"),)),
+    )
+    table = burn_table("t", rules)
+    line = UsageLine("openai", name, Usage.measured(output_tokens=10**6), tier=tier)
+
+    found = model_rates(book, CardSpan(40, 60, (table,)), provider="openai", model=name)
+    rating = rate((line,), book, at=45, burn_table=table)
+
+    assert rating.charge is not None
+    assert rating.charge.nanos == found.rates["output_tokens"] == 10**9

@@ -156,6 +156,18 @@ def test_the_supplement_replaces_prices_adds_names_and_takes_them_from_others() 
     assert entries["p", "a"].prices == [{"tier": "new"}]
 
 
+def test_every_figure_of_the_supplement_names_its_source_and_when_it_was_compared() -> None:
+    priced = [fields for fields in json.loads(SUPPLEMENT.read_text("utf-8"))["models"] if "prices" in fields]
+
+    for fields in priced:
+        assert fields["source"].startswith(("https://", "API reference, appendix A", "price list"))
+        assert date.fromisoformat(fields["checked"]).isoformat() == fields["checked"]
+    shipped = {
+        (row["provider"], row["model"]): row for row in json.loads(CATALOGUE.read_text("utf-8"))["models"]
+    }
+    assert all(shipped[row["provider"], row["model"]]["checked"] == row["checked"] for row in priced)
+
+
 def test_limits_for_a_model_without_a_price_stop_the_tool() -> None:
     overlay = {
         "version": "v",

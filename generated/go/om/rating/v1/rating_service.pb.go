@@ -27,19 +27,29 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// One product of the sum that makes a cost or charge.
+// One product of the sum that makes a cost or charge: amount x rate.
 type RatedComponent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The unit.
 	Unit string `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
 	// How much, in the unit's step.
 	Amount int64 `protobuf:"varint,2,opt,name=amount,proto3" json:"amount,omitempty"`
-	// The rate, as decimal text in currency for one million steps.
+	// The rate, as decimal text in currency for one million steps; rounded to 18 places for display
+	// where it does not end, as an hourly price of milliseconds may not. Exact: rate for rate_steps.
 	RatePerMillion string `protobuf:"bytes,3,opt,name=rate_per_million,json=ratePerMillion,proto3" json:"rate_per_million,omitempty"`
 	// The exact product before rounding, as decimal text; rounded to 18 places for display alone.
 	ExactAmount string `protobuf:"bytes,4,opt,name=exact_amount,json=exactAmount,proto3" json:"exact_amount,omitempty"`
-	// The currency of rate and product.
-	CurrencyCode  string `protobuf:"bytes,5,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// The currency of rate and product: of the price, or CREDITS for a rate of the burn table.
+	CurrencyCode string `protobuf:"bytes,5,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// The rate as the price list says it, as decimal text in currency.
+	Rate string `protobuf:"bytes,6,opt,name=rate,proto3" json:"rate,omitempty"`
+	// How many steps of the unit the rate is for.
+	RateSteps int64 `protobuf:"varint,7,opt,name=rate_steps,json=rateSteps,proto3" json:"rate_steps,omitempty"`
+	// The unit whose rate applied where this one has none of its own, as cached input is input where
+	// no cache price is listed; empty if the same.
+	RateUnit string `protobuf:"bytes,8,opt,name=rate_unit,json=rateUnit,proto3" json:"rate_unit,omitempty"`
+	// The attributes that chose the rate, for example size and quality of images.
+	Attributes    map[string]string `protobuf:"bytes,9,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -109,7 +119,36 @@ func (x *RatedComponent) GetCurrencyCode() string {
 	return ""
 }
 
-// The arithmetic of one line.
+func (x *RatedComponent) GetRate() string {
+	if x != nil {
+		return x.Rate
+	}
+	return ""
+}
+
+func (x *RatedComponent) GetRateSteps() int64 {
+	if x != nil {
+		return x.RateSteps
+	}
+	return 0
+}
+
+func (x *RatedComponent) GetRateUnit() string {
+	if x != nil {
+		return x.RateUnit
+	}
+	return ""
+}
+
+func (x *RatedComponent) GetAttributes() map[string]string {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+// The arithmetic of one line, in the order of the request. The event's charge is the sum over its
+// lines of cost products x credits_per_cost + CREDITS products + fee, rounded once.
 type RatedLine struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Canonical provider name.
@@ -118,16 +157,23 @@ type RatedLine struct {
 	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
 	// The tier whose price was used.
 	Tier string `protobuf:"bytes,3,opt,name=tier,proto3" json:"tier,omitempty"`
-	// The version of the price.
+	// The version of the price; empty if there is none.
 	PriceVersion string `protobuf:"bytes,4,opt,name=price_version,json=priceVersion,proto3" json:"price_version,omitempty"`
 	// The context tier's threshold in tokens that applied; 0 for the base price.
 	ContextThreshold int64 `protobuf:"varint,5,opt,name=context_threshold,json=contextThreshold,proto3" json:"context_threshold,omitempty"`
-	// The products.
+	// The products: of the cost in its currency, then those of the burn table's rates in CREDITS.
+	// Where the line is unrated, those that could be made.
 	Components []*RatedComponent `protobuf:"bytes,6,rep,name=components,proto3" json:"components,omitempty"`
-	// The line's share of the event's cost. Shares add up exactly. Absent if unrated.
+	// The line's share of the event's cost. Shares add up exactly. Absent if the event has no cost.
 	Cost *v1.Money `protobuf:"bytes,7,opt,name=cost,proto3" json:"cost,omitempty"`
-	// The line's share of the event's charge. Shares add up exactly. Absent if unrated.
-	Charge        *v1.Money `protobuf:"bytes,8,opt,name=charge,proto3" json:"charge,omitempty"`
+	// The line's share of the event's charge. Shares add up exactly. Absent if it has no charge.
+	Charge *v1.Money `protobuf:"bytes,8,opt,name=charge,proto3" json:"charge,omitempty"`
+	// The credits that the deciding rule charges for each currency unit of unrounded cost, as decimal
+	// text; empty where the charge does not depend on the cost.
+	CreditsPerCost string `protobuf:"bytes,9,opt,name=credits_per_cost,json=creditsPerCost,proto3" json:"credits_per_cost,omitempty"`
+	// The deciding rule's flat fee, and what was missing to its minimum, as decimal text in credits.
+	// The first line that a rule decides bears it for all of them.
+	Fee           string `protobuf:"bytes,10,opt,name=fee,proto3" json:"fee,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -218,26 +264,125 @@ func (x *RatedLine) GetCharge() *v1.Money {
 	return nil
 }
 
-// What a usage costs and is charged.
+func (x *RatedLine) GetCreditsPerCost() string {
+	if x != nil {
+		return x.CreditsPerCost
+	}
+	return ""
+}
+
+func (x *RatedLine) GetFee() string {
+	if x != nil {
+		return x.Fee
+	}
+	return ""
+}
+
+// One thing that keeps an event from being rated.
+type UnratedCause struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is.
+	Reason v1.UnratedReason `protobuf:"varint,1,opt,name=reason,proto3,enum=om.type.v1.UnratedReason" json:"reason,omitempty"`
+	// Position of the line, from 0. Absent: it is about the event as a whole.
+	LineIndex *int32 `protobuf:"varint,2,opt,name=line_index,json=lineIndex,proto3,oneof" json:"line_index,omitempty"`
+	// The unit; empty where the reason is not about one.
+	Unit string `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
+	// The event has no cost because of it.
+	PreventsCost bool `protobuf:"varint,4,opt,name=prevents_cost,json=preventsCost,proto3" json:"prevents_cost,omitempty"`
+	// The event has no charge because of it.
+	PreventsCharge bool `protobuf:"varint,5,opt,name=prevents_charge,json=preventsCharge,proto3" json:"prevents_charge,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *UnratedCause) Reset() {
+	*x = UnratedCause{}
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnratedCause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnratedCause) ProtoMessage() {}
+
+func (x *UnratedCause) ProtoReflect() protoreflect.Message {
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnratedCause.ProtoReflect.Descriptor instead.
+func (*UnratedCause) Descriptor() ([]byte, []int) {
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *UnratedCause) GetReason() v1.UnratedReason {
+	if x != nil {
+		return x.Reason
+	}
+	return v1.UnratedReason(0)
+}
+
+func (x *UnratedCause) GetLineIndex() int32 {
+	if x != nil && x.LineIndex != nil {
+		return *x.LineIndex
+	}
+	return 0
+}
+
+func (x *UnratedCause) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *UnratedCause) GetPreventsCost() bool {
+	if x != nil {
+		return x.PreventsCost
+	}
+	return false
+}
+
+func (x *UnratedCause) GetPreventsCharge() bool {
+	if x != nil {
+		return x.PreventsCharge
+	}
+	return false
+}
+
+// What a usage costs and is charged. Cost and charge are independent: a rule by unit can charge
+// what has no price.
 type Rating struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Provider cost. Absent if unrated, which is not zero.
+	// Provider cost, rounded once, half to even. Absent if unrated, which is not zero.
 	Cost *v1.Money `protobuf:"bytes,1,opt,name=cost,proto3" json:"cost,omitempty"`
-	// Credits charged. Absent if unrated, which is not zero.
+	// Credits charged, rounded once, half to even. Absent if unrated, which is not zero.
 	Charge *v1.Money `protobuf:"bytes,2,opt,name=charge,proto3" json:"charge,omitempty"`
-	// The arithmetic.
+	// The arithmetic, a line for each line of the request.
 	Lines []*RatedLine `protobuf:"bytes,3,rep,name=lines,proto3" json:"lines,omitempty"`
 	// The version of the burn table.
 	BurnTableVersion string `protobuf:"bytes,4,opt,name=burn_table_version,json=burnTableVersion,proto3" json:"burn_table_version,omitempty"`
-	// Why it is unrated: PRICE_UNKNOWN or UNKNOWN_UNIT. Unspecified if rated.
-	UnratedReason v1.ErrorReason `protobuf:"varint,5,opt,name=unrated_reason,json=unratedReason,proto3,enum=om.type.v1.ErrorReason" json:"unrated_reason,omitempty"`
+	// The first of the causes, which is what a settled event keeps. Unspecified if rated.
+	UnratedReason v1.UnratedReason `protobuf:"varint,5,opt,name=unrated_reason,json=unratedReason,proto3,enum=om.type.v1.UnratedReason" json:"unrated_reason,omitempty"`
+	// Everything that keeps cost or charge away, by line; empty if both are there.
+	Unrated       []*UnratedCause `protobuf:"bytes,6,rep,name=unrated,proto3" json:"unrated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Rating) Reset() {
 	*x = Rating{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[2]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -249,7 +394,7 @@ func (x *Rating) String() string {
 func (*Rating) ProtoMessage() {}
 
 func (x *Rating) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[2]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -262,7 +407,7 @@ func (x *Rating) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rating.ProtoReflect.Descriptor instead.
 func (*Rating) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{2}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Rating) GetCost() *v1.Money {
@@ -293,11 +438,18 @@ func (x *Rating) GetBurnTableVersion() string {
 	return ""
 }
 
-func (x *Rating) GetUnratedReason() v1.ErrorReason {
+func (x *Rating) GetUnratedReason() v1.UnratedReason {
 	if x != nil {
 		return x.UnratedReason
 	}
-	return v1.ErrorReason(0)
+	return v1.UnratedReason(0)
+}
+
+func (x *Rating) GetUnrated() []*UnratedCause {
+	if x != nil {
+		return x.Unrated
+	}
+	return nil
 }
 
 // Request message for RateUsage.
@@ -315,7 +467,7 @@ type RateUsageRequest struct {
 
 func (x *RateUsageRequest) Reset() {
 	*x = RateUsageRequest{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[3]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -327,7 +479,7 @@ func (x *RateUsageRequest) String() string {
 func (*RateUsageRequest) ProtoMessage() {}
 
 func (x *RateUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[3]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -340,7 +492,7 @@ func (x *RateUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RateUsageRequest.ProtoReflect.Descriptor instead.
 func (*RateUsageRequest) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{3}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RateUsageRequest) GetLines() []*v1.UsageLine {
@@ -375,7 +527,7 @@ type RateUsageResponse struct {
 
 func (x *RateUsageResponse) Reset() {
 	*x = RateUsageResponse{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[4]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -387,7 +539,7 @@ func (x *RateUsageResponse) String() string {
 func (*RateUsageResponse) ProtoMessage() {}
 
 func (x *RateUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[4]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -400,7 +552,7 @@ func (x *RateUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RateUsageResponse.ProtoReflect.Descriptor instead.
 func (*RateUsageResponse) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{4}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RateUsageResponse) GetRating() *Rating {
@@ -423,7 +575,7 @@ type ExplainChargeRequest struct {
 
 func (x *ExplainChargeRequest) Reset() {
 	*x = ExplainChargeRequest{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[5]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -435,7 +587,7 @@ func (x *ExplainChargeRequest) String() string {
 func (*ExplainChargeRequest) ProtoMessage() {}
 
 func (x *ExplainChargeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[5]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -448,7 +600,7 @@ func (x *ExplainChargeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainChargeRequest.ProtoReflect.Descriptor instead.
 func (*ExplainChargeRequest) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{5}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ExplainChargeRequest) GetEventId() string {
@@ -478,7 +630,7 @@ type ExplainChargeResponse struct {
 
 func (x *ExplainChargeResponse) Reset() {
 	*x = ExplainChargeResponse{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[6]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -490,7 +642,7 @@ func (x *ExplainChargeResponse) String() string {
 func (*ExplainChargeResponse) ProtoMessage() {}
 
 func (x *ExplainChargeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[6]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -503,7 +655,7 @@ func (x *ExplainChargeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainChargeResponse.ProtoReflect.Descriptor instead.
 func (*ExplainChargeResponse) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{6}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ExplainChargeResponse) GetRating() *Rating {
@@ -537,7 +689,7 @@ type PriceRate struct {
 
 func (x *PriceRate) Reset() {
 	*x = PriceRate{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[7]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -549,7 +701,7 @@ func (x *PriceRate) String() string {
 func (*PriceRate) ProtoMessage() {}
 
 func (x *PriceRate) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[7]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -562,7 +714,7 @@ func (x *PriceRate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PriceRate.ProtoReflect.Descriptor instead.
 func (*PriceRate) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{7}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PriceRate) GetUnit() string {
@@ -618,7 +770,7 @@ type Price struct {
 
 func (x *Price) Reset() {
 	*x = Price{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[8]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +782,7 @@ func (x *Price) String() string {
 func (*Price) ProtoMessage() {}
 
 func (x *Price) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[8]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +795,7 @@ func (x *Price) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Price.ProtoReflect.Descriptor instead.
 func (*Price) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{8}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Price) GetPriceId() string {
@@ -721,7 +873,7 @@ type ListPricesRequest struct {
 
 func (x *ListPricesRequest) Reset() {
 	*x = ListPricesRequest{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[9]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -733,7 +885,7 @@ func (x *ListPricesRequest) String() string {
 func (*ListPricesRequest) ProtoMessage() {}
 
 func (x *ListPricesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[9]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -746,7 +898,7 @@ func (x *ListPricesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPricesRequest.ProtoReflect.Descriptor instead.
 func (*ListPricesRequest) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{9}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListPricesRequest) GetProvider() string {
@@ -797,7 +949,7 @@ type ListPricesResponse struct {
 
 func (x *ListPricesResponse) Reset() {
 	*x = ListPricesResponse{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[10]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -809,7 +961,7 @@ func (x *ListPricesResponse) String() string {
 func (*ListPricesResponse) ProtoMessage() {}
 
 func (x *ListPricesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[10]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -822,7 +974,7 @@ func (x *ListPricesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPricesResponse.ProtoReflect.Descriptor instead.
 func (*ListPricesResponse) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{10}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListPricesResponse) GetPrices() []*Price {
@@ -852,7 +1004,7 @@ type CreatePriceRequest struct {
 
 func (x *CreatePriceRequest) Reset() {
 	*x = CreatePriceRequest{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[11]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -864,7 +1016,7 @@ func (x *CreatePriceRequest) String() string {
 func (*CreatePriceRequest) ProtoMessage() {}
 
 func (x *CreatePriceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[11]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -877,7 +1029,7 @@ func (x *CreatePriceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePriceRequest.ProtoReflect.Descriptor instead.
 func (*CreatePriceRequest) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{11}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreatePriceRequest) GetPrice() *Price {
@@ -905,7 +1057,7 @@ type CreatePriceResponse struct {
 
 func (x *CreatePriceResponse) Reset() {
 	*x = CreatePriceResponse{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[12]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -917,7 +1069,7 @@ func (x *CreatePriceResponse) String() string {
 func (*CreatePriceResponse) ProtoMessage() {}
 
 func (x *CreatePriceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[12]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -930,7 +1082,7 @@ func (x *CreatePriceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePriceResponse.ProtoReflect.Descriptor instead.
 func (*CreatePriceResponse) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{12}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreatePriceResponse) GetPrice() *Price {
@@ -963,7 +1115,7 @@ type BurnRule struct {
 
 func (x *BurnRule) Reset() {
 	*x = BurnRule{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[13]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1127,7 @@ func (x *BurnRule) String() string {
 func (*BurnRule) ProtoMessage() {}
 
 func (x *BurnRule) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[13]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1140,7 @@ func (x *BurnRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BurnRule.ProtoReflect.Descriptor instead.
 func (*BurnRule) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{13}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *BurnRule) GetFeatureId() string {
@@ -1063,7 +1215,7 @@ type BurnTable struct {
 
 func (x *BurnTable) Reset() {
 	*x = BurnTable{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[14]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1227,7 @@ func (x *BurnTable) String() string {
 func (*BurnTable) ProtoMessage() {}
 
 func (x *BurnTable) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[14]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +1240,7 @@ func (x *BurnTable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BurnTable.ProtoReflect.Descriptor instead.
 func (*BurnTable) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{14}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *BurnTable) GetBurnTableId() string {
@@ -1155,7 +1307,7 @@ type ListBurnTablesRequest struct {
 
 func (x *ListBurnTablesRequest) Reset() {
 	*x = ListBurnTablesRequest{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[15]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1319,7 @@ func (x *ListBurnTablesRequest) String() string {
 func (*ListBurnTablesRequest) ProtoMessage() {}
 
 func (x *ListBurnTablesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[15]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1332,7 @@ func (x *ListBurnTablesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBurnTablesRequest.ProtoReflect.Descriptor instead.
 func (*ListBurnTablesRequest) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{15}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListBurnTablesRequest) GetCustomerId() string {
@@ -1217,7 +1369,7 @@ type ListBurnTablesResponse struct {
 
 func (x *ListBurnTablesResponse) Reset() {
 	*x = ListBurnTablesResponse{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[16]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1381,7 @@ func (x *ListBurnTablesResponse) String() string {
 func (*ListBurnTablesResponse) ProtoMessage() {}
 
 func (x *ListBurnTablesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[16]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1394,7 @@ func (x *ListBurnTablesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBurnTablesResponse.ProtoReflect.Descriptor instead.
 func (*ListBurnTablesResponse) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{16}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListBurnTablesResponse) GetBurnTables() []*BurnTable {
@@ -1270,7 +1422,7 @@ type GetBurnTableRequest struct {
 
 func (x *GetBurnTableRequest) Reset() {
 	*x = GetBurnTableRequest{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[17]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1434,7 @@ func (x *GetBurnTableRequest) String() string {
 func (*GetBurnTableRequest) ProtoMessage() {}
 
 func (x *GetBurnTableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[17]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +1447,7 @@ func (x *GetBurnTableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBurnTableRequest.ProtoReflect.Descriptor instead.
 func (*GetBurnTableRequest) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{17}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetBurnTableRequest) GetBurnTableId() string {
@@ -1316,7 +1468,7 @@ type GetBurnTableResponse struct {
 
 func (x *GetBurnTableResponse) Reset() {
 	*x = GetBurnTableResponse{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[18]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1328,7 +1480,7 @@ func (x *GetBurnTableResponse) String() string {
 func (*GetBurnTableResponse) ProtoMessage() {}
 
 func (x *GetBurnTableResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[18]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1341,7 +1493,7 @@ func (x *GetBurnTableResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBurnTableResponse.ProtoReflect.Descriptor instead.
 func (*GetBurnTableResponse) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{18}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetBurnTableResponse) GetBurnTable() *BurnTable {
@@ -1364,7 +1516,7 @@ type CreateBurnTableRequest struct {
 
 func (x *CreateBurnTableRequest) Reset() {
 	*x = CreateBurnTableRequest{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[19]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1376,7 +1528,7 @@ func (x *CreateBurnTableRequest) String() string {
 func (*CreateBurnTableRequest) ProtoMessage() {}
 
 func (x *CreateBurnTableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[19]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1389,7 +1541,7 @@ func (x *CreateBurnTableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBurnTableRequest.ProtoReflect.Descriptor instead.
 func (*CreateBurnTableRequest) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{19}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateBurnTableRequest) GetBurnTable() *BurnTable {
@@ -1417,7 +1569,7 @@ type CreateBurnTableResponse struct {
 
 func (x *CreateBurnTableResponse) Reset() {
 	*x = CreateBurnTableResponse{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[20]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1429,7 +1581,7 @@ func (x *CreateBurnTableResponse) String() string {
 func (*CreateBurnTableResponse) ProtoMessage() {}
 
 func (x *CreateBurnTableResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[20]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1442,7 +1594,7 @@ func (x *CreateBurnTableResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBurnTableResponse.ProtoReflect.Descriptor instead.
 func (*CreateBurnTableResponse) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{20}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CreateBurnTableResponse) GetBurnTable() *BurnTable {
@@ -1465,7 +1617,7 @@ type ActivateBurnTableRequest struct {
 
 func (x *ActivateBurnTableRequest) Reset() {
 	*x = ActivateBurnTableRequest{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[21]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1477,7 +1629,7 @@ func (x *ActivateBurnTableRequest) String() string {
 func (*ActivateBurnTableRequest) ProtoMessage() {}
 
 func (x *ActivateBurnTableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[21]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1490,7 +1642,7 @@ func (x *ActivateBurnTableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateBurnTableRequest.ProtoReflect.Descriptor instead.
 func (*ActivateBurnTableRequest) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{21}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ActivateBurnTableRequest) GetBurnTableId() string {
@@ -1518,7 +1670,7 @@ type ActivateBurnTableResponse struct {
 
 func (x *ActivateBurnTableResponse) Reset() {
 	*x = ActivateBurnTableResponse{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[22]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1530,7 +1682,7 @@ func (x *ActivateBurnTableResponse) String() string {
 func (*ActivateBurnTableResponse) ProtoMessage() {}
 
 func (x *ActivateBurnTableResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[22]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1543,7 +1695,7 @@ func (x *ActivateBurnTableResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateBurnTableResponse.ProtoReflect.Descriptor instead.
 func (*ActivateBurnTableResponse) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{22}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ActivateBurnTableResponse) GetBurnTable() *BurnTable {
@@ -1570,7 +1722,7 @@ type SimulateBurnTableRequest struct {
 
 func (x *SimulateBurnTableRequest) Reset() {
 	*x = SimulateBurnTableRequest{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[23]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +1734,7 @@ func (x *SimulateBurnTableRequest) String() string {
 func (*SimulateBurnTableRequest) ProtoMessage() {}
 
 func (x *SimulateBurnTableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[23]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +1747,7 @@ func (x *SimulateBurnTableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulateBurnTableRequest.ProtoReflect.Descriptor instead.
 func (*SimulateBurnTableRequest) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{23}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SimulateBurnTableRequest) GetBurnTable() *BurnTable {
@@ -1641,7 +1793,7 @@ type ChargeDifference struct {
 
 func (x *ChargeDifference) Reset() {
 	*x = ChargeDifference{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[24]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1653,7 +1805,7 @@ func (x *ChargeDifference) String() string {
 func (*ChargeDifference) ProtoMessage() {}
 
 func (x *ChargeDifference) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[24]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1666,7 +1818,7 @@ func (x *ChargeDifference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChargeDifference.ProtoReflect.Descriptor instead.
 func (*ChargeDifference) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{24}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ChargeDifference) GetEventId() string {
@@ -1707,7 +1859,7 @@ type SimulateBurnTableResponse struct {
 
 func (x *SimulateBurnTableResponse) Reset() {
 	*x = SimulateBurnTableResponse{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[25]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +1871,7 @@ func (x *SimulateBurnTableResponse) String() string {
 func (*SimulateBurnTableResponse) ProtoMessage() {}
 
 func (x *SimulateBurnTableResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[25]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,7 +1884,7 @@ func (x *SimulateBurnTableResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulateBurnTableResponse.ProtoReflect.Descriptor instead.
 func (*SimulateBurnTableResponse) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{25}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SimulateBurnTableResponse) GetEventCount() int64 {
@@ -1784,7 +1936,7 @@ type RerateEventsRequest struct {
 
 func (x *RerateEventsRequest) Reset() {
 	*x = RerateEventsRequest{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[26]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1796,7 +1948,7 @@ func (x *RerateEventsRequest) String() string {
 func (*RerateEventsRequest) ProtoMessage() {}
 
 func (x *RerateEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[26]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1809,7 +1961,7 @@ func (x *RerateEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerateEventsRequest.ProtoReflect.Descriptor instead.
 func (*RerateEventsRequest) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{26}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RerateEventsRequest) GetStartTime() *timestamppb.Timestamp {
@@ -1869,7 +2021,7 @@ type RerateEventsResponse struct {
 
 func (x *RerateEventsResponse) Reset() {
 	*x = RerateEventsResponse{}
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[27]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1881,7 +2033,7 @@ func (x *RerateEventsResponse) String() string {
 func (*RerateEventsResponse) ProtoMessage() {}
 
 func (x *RerateEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_rating_v1_rating_service_proto_msgTypes[27]
+	mi := &file_om_rating_v1_rating_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1894,7 +2046,7 @@ func (x *RerateEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerateEventsResponse.ProtoReflect.Descriptor instead.
 func (*RerateEventsResponse) Descriptor() ([]byte, []int) {
-	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{27}
+	return file_om_rating_v1_rating_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RerateEventsResponse) GetEventCount() int64 {
@@ -1922,13 +2074,23 @@ var File_om_rating_v1_rating_service_proto protoreflect.FileDescriptor
 
 const file_om_rating_v1_rating_service_proto_rawDesc = "" +
 	"\n" +
-	"!om/rating/v1/rating_service.proto\x12\fom.rating.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x1dom/type/v1/error_reason.proto\x1a\x16om/type/v1/event.proto\x1a\x16om/type/v1/money.proto\"\xae\x01\n" +
+	"!om/rating/v1/rating_service.proto\x12\fom.rating.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x16om/type/v1/event.proto\x1a\x16om/type/v1/money.proto\x1a\x1fom/type/v1/unrated_reason.proto\"\x8b\x03\n" +
 	"\x0eRatedComponent\x12\x12\n" +
 	"\x04unit\x18\x01 \x01(\tR\x04unit\x12\x16\n" +
 	"\x06amount\x18\x02 \x01(\x03R\x06amount\x12(\n" +
 	"\x10rate_per_million\x18\x03 \x01(\tR\x0eratePerMillion\x12!\n" +
 	"\fexact_amount\x18\x04 \x01(\tR\vexactAmount\x12#\n" +
-	"\rcurrency_code\x18\x05 \x01(\tR\fcurrencyCode\"\xb3\x02\n" +
+	"\rcurrency_code\x18\x05 \x01(\tR\fcurrencyCode\x12\x12\n" +
+	"\x04rate\x18\x06 \x01(\tR\x04rate\x12\x1d\n" +
+	"\n" +
+	"rate_steps\x18\a \x01(\x03R\trateSteps\x12\x1b\n" +
+	"\trate_unit\x18\b \x01(\tR\brateUnit\x12L\n" +
+	"\n" +
+	"attributes\x18\t \x03(\v2,.om.rating.v1.RatedComponent.AttributesEntryR\n" +
+	"attributes\x1a=\n" +
+	"\x0fAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xef\x02\n" +
 	"\tRatedLine\x12\x1a\n" +
 	"\bprovider\x18\x01 \x01(\tR\bprovider\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12\x12\n" +
@@ -1939,13 +2101,25 @@ const file_om_rating_v1_rating_service_proto_rawDesc = "" +
 	"components\x18\x06 \x03(\v2\x1c.om.rating.v1.RatedComponentR\n" +
 	"components\x12%\n" +
 	"\x04cost\x18\a \x01(\v2\x11.om.type.v1.MoneyR\x04cost\x12)\n" +
-	"\x06charge\x18\b \x01(\v2\x11.om.type.v1.MoneyR\x06charge\"\xf7\x01\n" +
+	"\x06charge\x18\b \x01(\v2\x11.om.type.v1.MoneyR\x06charge\x12(\n" +
+	"\x10credits_per_cost\x18\t \x01(\tR\x0ecreditsPerCost\x12\x10\n" +
+	"\x03fee\x18\n" +
+	" \x01(\tR\x03fee\"\xd6\x01\n" +
+	"\fUnratedCause\x121\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x19.om.type.v1.UnratedReasonR\x06reason\x12\"\n" +
+	"\n" +
+	"line_index\x18\x02 \x01(\x05H\x00R\tlineIndex\x88\x01\x01\x12\x12\n" +
+	"\x04unit\x18\x03 \x01(\tR\x04unit\x12#\n" +
+	"\rprevents_cost\x18\x04 \x01(\bR\fpreventsCost\x12'\n" +
+	"\x0fprevents_charge\x18\x05 \x01(\bR\x0epreventsChargeB\r\n" +
+	"\v_line_index\"\xaf\x02\n" +
 	"\x06Rating\x12%\n" +
 	"\x04cost\x18\x01 \x01(\v2\x11.om.type.v1.MoneyR\x04cost\x12)\n" +
 	"\x06charge\x18\x02 \x01(\v2\x11.om.type.v1.MoneyR\x06charge\x12-\n" +
 	"\x05lines\x18\x03 \x03(\v2\x17.om.rating.v1.RatedLineR\x05lines\x12,\n" +
-	"\x12burn_table_version\x18\x04 \x01(\tR\x10burnTableVersion\x12>\n" +
-	"\x0eunrated_reason\x18\x05 \x01(\x0e2\x17.om.type.v1.ErrorReasonR\runratedReason\"\xbb\x01\n" +
+	"\x12burn_table_version\x18\x04 \x01(\tR\x10burnTableVersion\x12@\n" +
+	"\x0eunrated_reason\x18\x05 \x01(\x0e2\x19.om.type.v1.UnratedReasonR\runratedReason\x124\n" +
+	"\aunrated\x18\x06 \x03(\v2\x1a.om.rating.v1.UnratedCauseR\aunrated\"\xbb\x01\n" +
 	"\x10RateUsageRequest\x127\n" +
 	"\x05lines\x18\x01 \x03(\v2\x15.om.type.v1.UsageLineB\n" +
 	"\xbaH\a\x92\x01\x04\b\x01\x10@R\x05lines\x123\n" +
@@ -2116,111 +2290,116 @@ func file_om_rating_v1_rating_service_proto_rawDescGZIP() []byte {
 	return file_om_rating_v1_rating_service_proto_rawDescData
 }
 
-var file_om_rating_v1_rating_service_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_om_rating_v1_rating_service_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_om_rating_v1_rating_service_proto_goTypes = []any{
 	(*RatedComponent)(nil),            // 0: om.rating.v1.RatedComponent
 	(*RatedLine)(nil),                 // 1: om.rating.v1.RatedLine
-	(*Rating)(nil),                    // 2: om.rating.v1.Rating
-	(*RateUsageRequest)(nil),          // 3: om.rating.v1.RateUsageRequest
-	(*RateUsageResponse)(nil),         // 4: om.rating.v1.RateUsageResponse
-	(*ExplainChargeRequest)(nil),      // 5: om.rating.v1.ExplainChargeRequest
-	(*ExplainChargeResponse)(nil),     // 6: om.rating.v1.ExplainChargeResponse
-	(*PriceRate)(nil),                 // 7: om.rating.v1.PriceRate
-	(*Price)(nil),                     // 8: om.rating.v1.Price
-	(*ListPricesRequest)(nil),         // 9: om.rating.v1.ListPricesRequest
-	(*ListPricesResponse)(nil),        // 10: om.rating.v1.ListPricesResponse
-	(*CreatePriceRequest)(nil),        // 11: om.rating.v1.CreatePriceRequest
-	(*CreatePriceResponse)(nil),       // 12: om.rating.v1.CreatePriceResponse
-	(*BurnRule)(nil),                  // 13: om.rating.v1.BurnRule
-	(*BurnTable)(nil),                 // 14: om.rating.v1.BurnTable
-	(*ListBurnTablesRequest)(nil),     // 15: om.rating.v1.ListBurnTablesRequest
-	(*ListBurnTablesResponse)(nil),    // 16: om.rating.v1.ListBurnTablesResponse
-	(*GetBurnTableRequest)(nil),       // 17: om.rating.v1.GetBurnTableRequest
-	(*GetBurnTableResponse)(nil),      // 18: om.rating.v1.GetBurnTableResponse
-	(*CreateBurnTableRequest)(nil),    // 19: om.rating.v1.CreateBurnTableRequest
-	(*CreateBurnTableResponse)(nil),   // 20: om.rating.v1.CreateBurnTableResponse
-	(*ActivateBurnTableRequest)(nil),  // 21: om.rating.v1.ActivateBurnTableRequest
-	(*ActivateBurnTableResponse)(nil), // 22: om.rating.v1.ActivateBurnTableResponse
-	(*SimulateBurnTableRequest)(nil),  // 23: om.rating.v1.SimulateBurnTableRequest
-	(*ChargeDifference)(nil),          // 24: om.rating.v1.ChargeDifference
-	(*SimulateBurnTableResponse)(nil), // 25: om.rating.v1.SimulateBurnTableResponse
-	(*RerateEventsRequest)(nil),       // 26: om.rating.v1.RerateEventsRequest
-	(*RerateEventsResponse)(nil),      // 27: om.rating.v1.RerateEventsResponse
-	nil,                               // 28: om.rating.v1.PriceRate.AttributesEntry
-	(*v1.Money)(nil),                  // 29: om.type.v1.Money
-	(v1.ErrorReason)(0),               // 30: om.type.v1.ErrorReason
-	(*v1.UsageLine)(nil),              // 31: om.type.v1.UsageLine
-	(*timestamppb.Timestamp)(nil),     // 32: google.protobuf.Timestamp
-	(*v1.Attribution)(nil),            // 33: om.type.v1.Attribution
+	(*UnratedCause)(nil),              // 2: om.rating.v1.UnratedCause
+	(*Rating)(nil),                    // 3: om.rating.v1.Rating
+	(*RateUsageRequest)(nil),          // 4: om.rating.v1.RateUsageRequest
+	(*RateUsageResponse)(nil),         // 5: om.rating.v1.RateUsageResponse
+	(*ExplainChargeRequest)(nil),      // 6: om.rating.v1.ExplainChargeRequest
+	(*ExplainChargeResponse)(nil),     // 7: om.rating.v1.ExplainChargeResponse
+	(*PriceRate)(nil),                 // 8: om.rating.v1.PriceRate
+	(*Price)(nil),                     // 9: om.rating.v1.Price
+	(*ListPricesRequest)(nil),         // 10: om.rating.v1.ListPricesRequest
+	(*ListPricesResponse)(nil),        // 11: om.rating.v1.ListPricesResponse
+	(*CreatePriceRequest)(nil),        // 12: om.rating.v1.CreatePriceRequest
+	(*CreatePriceResponse)(nil),       // 13: om.rating.v1.CreatePriceResponse
+	(*BurnRule)(nil),                  // 14: om.rating.v1.BurnRule
+	(*BurnTable)(nil),                 // 15: om.rating.v1.BurnTable
+	(*ListBurnTablesRequest)(nil),     // 16: om.rating.v1.ListBurnTablesRequest
+	(*ListBurnTablesResponse)(nil),    // 17: om.rating.v1.ListBurnTablesResponse
+	(*GetBurnTableRequest)(nil),       // 18: om.rating.v1.GetBurnTableRequest
+	(*GetBurnTableResponse)(nil),      // 19: om.rating.v1.GetBurnTableResponse
+	(*CreateBurnTableRequest)(nil),    // 20: om.rating.v1.CreateBurnTableRequest
+	(*CreateBurnTableResponse)(nil),   // 21: om.rating.v1.CreateBurnTableResponse
+	(*ActivateBurnTableRequest)(nil),  // 22: om.rating.v1.ActivateBurnTableRequest
+	(*ActivateBurnTableResponse)(nil), // 23: om.rating.v1.ActivateBurnTableResponse
+	(*SimulateBurnTableRequest)(nil),  // 24: om.rating.v1.SimulateBurnTableRequest
+	(*ChargeDifference)(nil),          // 25: om.rating.v1.ChargeDifference
+	(*SimulateBurnTableResponse)(nil), // 26: om.rating.v1.SimulateBurnTableResponse
+	(*RerateEventsRequest)(nil),       // 27: om.rating.v1.RerateEventsRequest
+	(*RerateEventsResponse)(nil),      // 28: om.rating.v1.RerateEventsResponse
+	nil,                               // 29: om.rating.v1.RatedComponent.AttributesEntry
+	nil,                               // 30: om.rating.v1.PriceRate.AttributesEntry
+	(*v1.Money)(nil),                  // 31: om.type.v1.Money
+	(v1.UnratedReason)(0),             // 32: om.type.v1.UnratedReason
+	(*v1.UsageLine)(nil),              // 33: om.type.v1.UsageLine
+	(*timestamppb.Timestamp)(nil),     // 34: google.protobuf.Timestamp
+	(*v1.Attribution)(nil),            // 35: om.type.v1.Attribution
 }
 var file_om_rating_v1_rating_service_proto_depIdxs = []int32{
-	0,  // 0: om.rating.v1.RatedLine.components:type_name -> om.rating.v1.RatedComponent
-	29, // 1: om.rating.v1.RatedLine.cost:type_name -> om.type.v1.Money
-	29, // 2: om.rating.v1.RatedLine.charge:type_name -> om.type.v1.Money
-	29, // 3: om.rating.v1.Rating.cost:type_name -> om.type.v1.Money
-	29, // 4: om.rating.v1.Rating.charge:type_name -> om.type.v1.Money
-	1,  // 5: om.rating.v1.Rating.lines:type_name -> om.rating.v1.RatedLine
-	30, // 6: om.rating.v1.Rating.unrated_reason:type_name -> om.type.v1.ErrorReason
-	31, // 7: om.rating.v1.RateUsageRequest.lines:type_name -> om.type.v1.UsageLine
-	32, // 8: om.rating.v1.RateUsageRequest.at_time:type_name -> google.protobuf.Timestamp
-	33, // 9: om.rating.v1.RateUsageRequest.attribution:type_name -> om.type.v1.Attribution
-	2,  // 10: om.rating.v1.RateUsageResponse.rating:type_name -> om.rating.v1.Rating
-	2,  // 11: om.rating.v1.ExplainChargeResponse.rating:type_name -> om.rating.v1.Rating
-	32, // 12: om.rating.v1.ExplainChargeResponse.at_time:type_name -> google.protobuf.Timestamp
-	28, // 13: om.rating.v1.PriceRate.attributes:type_name -> om.rating.v1.PriceRate.AttributesEntry
-	32, // 14: om.rating.v1.Price.effective_time:type_name -> google.protobuf.Timestamp
-	32, // 15: om.rating.v1.Price.expire_time:type_name -> google.protobuf.Timestamp
-	7,  // 16: om.rating.v1.Price.rates:type_name -> om.rating.v1.PriceRate
-	32, // 17: om.rating.v1.ListPricesRequest.at_time:type_name -> google.protobuf.Timestamp
-	8,  // 18: om.rating.v1.ListPricesResponse.prices:type_name -> om.rating.v1.Price
-	8,  // 19: om.rating.v1.CreatePriceRequest.price:type_name -> om.rating.v1.Price
-	8,  // 20: om.rating.v1.CreatePriceResponse.price:type_name -> om.rating.v1.Price
-	7,  // 21: om.rating.v1.BurnRule.rates:type_name -> om.rating.v1.PriceRate
-	13, // 22: om.rating.v1.BurnTable.rules:type_name -> om.rating.v1.BurnRule
-	32, // 23: om.rating.v1.BurnTable.effective_time:type_name -> google.protobuf.Timestamp
-	32, // 24: om.rating.v1.BurnTable.create_time:type_name -> google.protobuf.Timestamp
-	14, // 25: om.rating.v1.ListBurnTablesResponse.burn_tables:type_name -> om.rating.v1.BurnTable
-	14, // 26: om.rating.v1.GetBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
-	14, // 27: om.rating.v1.CreateBurnTableRequest.burn_table:type_name -> om.rating.v1.BurnTable
-	14, // 28: om.rating.v1.CreateBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
-	32, // 29: om.rating.v1.ActivateBurnTableRequest.effective_time:type_name -> google.protobuf.Timestamp
-	14, // 30: om.rating.v1.ActivateBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
-	14, // 31: om.rating.v1.SimulateBurnTableRequest.burn_table:type_name -> om.rating.v1.BurnTable
-	32, // 32: om.rating.v1.SimulateBurnTableRequest.start_time:type_name -> google.protobuf.Timestamp
-	32, // 33: om.rating.v1.SimulateBurnTableRequest.end_time:type_name -> google.protobuf.Timestamp
-	29, // 34: om.rating.v1.ChargeDifference.charge_before:type_name -> om.type.v1.Money
-	29, // 35: om.rating.v1.ChargeDifference.charge_after:type_name -> om.type.v1.Money
-	29, // 36: om.rating.v1.SimulateBurnTableResponse.charge_before:type_name -> om.type.v1.Money
-	29, // 37: om.rating.v1.SimulateBurnTableResponse.charge_after:type_name -> om.type.v1.Money
-	24, // 38: om.rating.v1.SimulateBurnTableResponse.differences:type_name -> om.rating.v1.ChargeDifference
-	32, // 39: om.rating.v1.RerateEventsRequest.start_time:type_name -> google.protobuf.Timestamp
-	32, // 40: om.rating.v1.RerateEventsRequest.end_time:type_name -> google.protobuf.Timestamp
-	29, // 41: om.rating.v1.RerateEventsResponse.charge_difference:type_name -> om.type.v1.Money
-	3,  // 42: om.rating.v1.RatingService.RateUsage:input_type -> om.rating.v1.RateUsageRequest
-	5,  // 43: om.rating.v1.RatingService.ExplainCharge:input_type -> om.rating.v1.ExplainChargeRequest
-	9,  // 44: om.rating.v1.RatingService.ListPrices:input_type -> om.rating.v1.ListPricesRequest
-	11, // 45: om.rating.v1.RatingService.CreatePrice:input_type -> om.rating.v1.CreatePriceRequest
-	15, // 46: om.rating.v1.RatingService.ListBurnTables:input_type -> om.rating.v1.ListBurnTablesRequest
-	17, // 47: om.rating.v1.RatingService.GetBurnTable:input_type -> om.rating.v1.GetBurnTableRequest
-	19, // 48: om.rating.v1.RatingService.CreateBurnTable:input_type -> om.rating.v1.CreateBurnTableRequest
-	21, // 49: om.rating.v1.RatingService.ActivateBurnTable:input_type -> om.rating.v1.ActivateBurnTableRequest
-	23, // 50: om.rating.v1.RatingService.SimulateBurnTable:input_type -> om.rating.v1.SimulateBurnTableRequest
-	26, // 51: om.rating.v1.RatingService.RerateEvents:input_type -> om.rating.v1.RerateEventsRequest
-	4,  // 52: om.rating.v1.RatingService.RateUsage:output_type -> om.rating.v1.RateUsageResponse
-	6,  // 53: om.rating.v1.RatingService.ExplainCharge:output_type -> om.rating.v1.ExplainChargeResponse
-	10, // 54: om.rating.v1.RatingService.ListPrices:output_type -> om.rating.v1.ListPricesResponse
-	12, // 55: om.rating.v1.RatingService.CreatePrice:output_type -> om.rating.v1.CreatePriceResponse
-	16, // 56: om.rating.v1.RatingService.ListBurnTables:output_type -> om.rating.v1.ListBurnTablesResponse
-	18, // 57: om.rating.v1.RatingService.GetBurnTable:output_type -> om.rating.v1.GetBurnTableResponse
-	20, // 58: om.rating.v1.RatingService.CreateBurnTable:output_type -> om.rating.v1.CreateBurnTableResponse
-	22, // 59: om.rating.v1.RatingService.ActivateBurnTable:output_type -> om.rating.v1.ActivateBurnTableResponse
-	25, // 60: om.rating.v1.RatingService.SimulateBurnTable:output_type -> om.rating.v1.SimulateBurnTableResponse
-	27, // 61: om.rating.v1.RatingService.RerateEvents:output_type -> om.rating.v1.RerateEventsResponse
-	52, // [52:62] is the sub-list for method output_type
-	42, // [42:52] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	29, // 0: om.rating.v1.RatedComponent.attributes:type_name -> om.rating.v1.RatedComponent.AttributesEntry
+	0,  // 1: om.rating.v1.RatedLine.components:type_name -> om.rating.v1.RatedComponent
+	31, // 2: om.rating.v1.RatedLine.cost:type_name -> om.type.v1.Money
+	31, // 3: om.rating.v1.RatedLine.charge:type_name -> om.type.v1.Money
+	32, // 4: om.rating.v1.UnratedCause.reason:type_name -> om.type.v1.UnratedReason
+	31, // 5: om.rating.v1.Rating.cost:type_name -> om.type.v1.Money
+	31, // 6: om.rating.v1.Rating.charge:type_name -> om.type.v1.Money
+	1,  // 7: om.rating.v1.Rating.lines:type_name -> om.rating.v1.RatedLine
+	32, // 8: om.rating.v1.Rating.unrated_reason:type_name -> om.type.v1.UnratedReason
+	2,  // 9: om.rating.v1.Rating.unrated:type_name -> om.rating.v1.UnratedCause
+	33, // 10: om.rating.v1.RateUsageRequest.lines:type_name -> om.type.v1.UsageLine
+	34, // 11: om.rating.v1.RateUsageRequest.at_time:type_name -> google.protobuf.Timestamp
+	35, // 12: om.rating.v1.RateUsageRequest.attribution:type_name -> om.type.v1.Attribution
+	3,  // 13: om.rating.v1.RateUsageResponse.rating:type_name -> om.rating.v1.Rating
+	3,  // 14: om.rating.v1.ExplainChargeResponse.rating:type_name -> om.rating.v1.Rating
+	34, // 15: om.rating.v1.ExplainChargeResponse.at_time:type_name -> google.protobuf.Timestamp
+	30, // 16: om.rating.v1.PriceRate.attributes:type_name -> om.rating.v1.PriceRate.AttributesEntry
+	34, // 17: om.rating.v1.Price.effective_time:type_name -> google.protobuf.Timestamp
+	34, // 18: om.rating.v1.Price.expire_time:type_name -> google.protobuf.Timestamp
+	8,  // 19: om.rating.v1.Price.rates:type_name -> om.rating.v1.PriceRate
+	34, // 20: om.rating.v1.ListPricesRequest.at_time:type_name -> google.protobuf.Timestamp
+	9,  // 21: om.rating.v1.ListPricesResponse.prices:type_name -> om.rating.v1.Price
+	9,  // 22: om.rating.v1.CreatePriceRequest.price:type_name -> om.rating.v1.Price
+	9,  // 23: om.rating.v1.CreatePriceResponse.price:type_name -> om.rating.v1.Price
+	8,  // 24: om.rating.v1.BurnRule.rates:type_name -> om.rating.v1.PriceRate
+	14, // 25: om.rating.v1.BurnTable.rules:type_name -> om.rating.v1.BurnRule
+	34, // 26: om.rating.v1.BurnTable.effective_time:type_name -> google.protobuf.Timestamp
+	34, // 27: om.rating.v1.BurnTable.create_time:type_name -> google.protobuf.Timestamp
+	15, // 28: om.rating.v1.ListBurnTablesResponse.burn_tables:type_name -> om.rating.v1.BurnTable
+	15, // 29: om.rating.v1.GetBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
+	15, // 30: om.rating.v1.CreateBurnTableRequest.burn_table:type_name -> om.rating.v1.BurnTable
+	15, // 31: om.rating.v1.CreateBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
+	34, // 32: om.rating.v1.ActivateBurnTableRequest.effective_time:type_name -> google.protobuf.Timestamp
+	15, // 33: om.rating.v1.ActivateBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
+	15, // 34: om.rating.v1.SimulateBurnTableRequest.burn_table:type_name -> om.rating.v1.BurnTable
+	34, // 35: om.rating.v1.SimulateBurnTableRequest.start_time:type_name -> google.protobuf.Timestamp
+	34, // 36: om.rating.v1.SimulateBurnTableRequest.end_time:type_name -> google.protobuf.Timestamp
+	31, // 37: om.rating.v1.ChargeDifference.charge_before:type_name -> om.type.v1.Money
+	31, // 38: om.rating.v1.ChargeDifference.charge_after:type_name -> om.type.v1.Money
+	31, // 39: om.rating.v1.SimulateBurnTableResponse.charge_before:type_name -> om.type.v1.Money
+	31, // 40: om.rating.v1.SimulateBurnTableResponse.charge_after:type_name -> om.type.v1.Money
+	25, // 41: om.rating.v1.SimulateBurnTableResponse.differences:type_name -> om.rating.v1.ChargeDifference
+	34, // 42: om.rating.v1.RerateEventsRequest.start_time:type_name -> google.protobuf.Timestamp
+	34, // 43: om.rating.v1.RerateEventsRequest.end_time:type_name -> google.protobuf.Timestamp
+	31, // 44: om.rating.v1.RerateEventsResponse.charge_difference:type_name -> om.type.v1.Money
+	4,  // 45: om.rating.v1.RatingService.RateUsage:input_type -> om.rating.v1.RateUsageRequest
+	6,  // 46: om.rating.v1.RatingService.ExplainCharge:input_type -> om.rating.v1.ExplainChargeRequest
+	10, // 47: om.rating.v1.RatingService.ListPrices:input_type -> om.rating.v1.ListPricesRequest
+	12, // 48: om.rating.v1.RatingService.CreatePrice:input_type -> om.rating.v1.CreatePriceRequest
+	16, // 49: om.rating.v1.RatingService.ListBurnTables:input_type -> om.rating.v1.ListBurnTablesRequest
+	18, // 50: om.rating.v1.RatingService.GetBurnTable:input_type -> om.rating.v1.GetBurnTableRequest
+	20, // 51: om.rating.v1.RatingService.CreateBurnTable:input_type -> om.rating.v1.CreateBurnTableRequest
+	22, // 52: om.rating.v1.RatingService.ActivateBurnTable:input_type -> om.rating.v1.ActivateBurnTableRequest
+	24, // 53: om.rating.v1.RatingService.SimulateBurnTable:input_type -> om.rating.v1.SimulateBurnTableRequest
+	27, // 54: om.rating.v1.RatingService.RerateEvents:input_type -> om.rating.v1.RerateEventsRequest
+	5,  // 55: om.rating.v1.RatingService.RateUsage:output_type -> om.rating.v1.RateUsageResponse
+	7,  // 56: om.rating.v1.RatingService.ExplainCharge:output_type -> om.rating.v1.ExplainChargeResponse
+	11, // 57: om.rating.v1.RatingService.ListPrices:output_type -> om.rating.v1.ListPricesResponse
+	13, // 58: om.rating.v1.RatingService.CreatePrice:output_type -> om.rating.v1.CreatePriceResponse
+	17, // 59: om.rating.v1.RatingService.ListBurnTables:output_type -> om.rating.v1.ListBurnTablesResponse
+	19, // 60: om.rating.v1.RatingService.GetBurnTable:output_type -> om.rating.v1.GetBurnTableResponse
+	21, // 61: om.rating.v1.RatingService.CreateBurnTable:output_type -> om.rating.v1.CreateBurnTableResponse
+	23, // 62: om.rating.v1.RatingService.ActivateBurnTable:output_type -> om.rating.v1.ActivateBurnTableResponse
+	26, // 63: om.rating.v1.RatingService.SimulateBurnTable:output_type -> om.rating.v1.SimulateBurnTableResponse
+	28, // 64: om.rating.v1.RatingService.RerateEvents:output_type -> om.rating.v1.RerateEventsResponse
+	55, // [55:65] is the sub-list for method output_type
+	45, // [45:55] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_om_rating_v1_rating_service_proto_init() }
@@ -2228,13 +2407,14 @@ func file_om_rating_v1_rating_service_proto_init() {
 	if File_om_rating_v1_rating_service_proto != nil {
 		return
 	}
+	file_om_rating_v1_rating_service_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_om_rating_v1_rating_service_proto_rawDesc), len(file_om_rating_v1_rating_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

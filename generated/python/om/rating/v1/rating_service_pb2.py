@@ -26,18 +26,20 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from om.type.v1 import access_pb2 as om_dot_type_dot_v1_dot_access__pb2
-from om.type.v1 import error_reason_pb2 as om_dot_type_dot_v1_dot_error__reason__pb2
 from om.type.v1 import event_pb2 as om_dot_type_dot_v1_dot_event__pb2
 from om.type.v1 import money_pb2 as om_dot_type_dot_v1_dot_money__pb2
+from om.type.v1 import unrated_reason_pb2 as om_dot_type_dot_v1_dot_unrated__reason__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!om/rating/v1/rating_service.proto\x12\x0com.rating.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x1dom/type/v1/error_reason.proto\x1a\x16om/type/v1/event.proto\x1a\x16om/type/v1/money.proto\"u\n\x0eRatedComponent\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\x12\x18\n\x10rate_per_million\x18\x03 \x01(\t\x12\x14\n\x0c\x65xact_amount\x18\x04 \x01(\t\x12\x15\n\rcurrency_code\x18\x05 \x01(\t\"\xe2\x01\n\tRatedLine\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12\x15\n\rprice_version\x18\x04 \x01(\t\x12\x19\n\x11\x63ontext_threshold\x18\x05 \x01(\x03\x12\x30\n\ncomponents\x18\x06 \x03(\x0b\x32\x1c.om.rating.v1.RatedComponent\x12\x1f\n\x04\x63ost\x18\x07 \x01(\x0b\x32\x11.om.type.v1.Money\x12!\n\x06\x63harge\x18\x08 \x01(\x0b\x32\x11.om.type.v1.Money\"\xc1\x01\n\x06Rating\x12\x1f\n\x04\x63ost\x18\x01 \x01(\x0b\x32\x11.om.type.v1.Money\x12!\n\x06\x63harge\x18\x02 \x01(\x0b\x32\x11.om.type.v1.Money\x12&\n\x05lines\x18\x03 \x03(\x0b\x32\x17.om.rating.v1.RatedLine\x12\x1a\n\x12\x62urn_table_version\x18\x04 \x01(\t\x12/\n\x0eunrated_reason\x18\x05 \x01(\x0e\x32\x17.om.type.v1.ErrorReason\"\x9f\x01\n\x10RateUsageRequest\x12\x30\n\x05lines\x18\x01 \x03(\x0b\x32\x15.om.type.v1.UsageLineB\n\xbaH\x07\x92\x01\x04\x08\x01\x10@\x12+\n\x07\x61t_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x0b\x61ttribution\x18\x03 \x01(\x0b\x32\x17.om.type.v1.Attribution\"9\n\x11RateUsageResponse\x12$\n\x06rating\x18\x01 \x01(\x0b\x32\x14.om.rating.v1.Rating\"M\n\x14\x45xplainChargeRequest\x12\x1c\n\x08\x65vent_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x17\n\x06source\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"j\n\x15\x45xplainChargeResponse\x12$\n\x06rating\x18\x01 \x01(\x0b\x32\x14.om.rating.v1.Rating\x12+\n\x07\x61t_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x84\x02\n\tPriceRate\x12\x17\n\x04unit\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18P\x12@\n\x12\x61mount_per_million\x18\x02 \x01(\tB$\xbaH!r\x1f\x32\x1d^[0-9]{1,12}(\\.[0-9]{1,12})?$\x12\x45\n\nattributes\x18\x03 \x03(\x0b\x32\'.om.rating.v1.PriceRate.AttributesEntryB\x08\xbaH\x05\x9a\x01\x02\x10\x10\x12\"\n\x11\x63ontext_threshold\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xae\x02\n\x05Price\x12\x10\n\x08price_id\x18\x01 \x01(\t\x12\x1c\n\x08provider\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x19\n\x05model\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x15\n\x04tier\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12+\n\rcurrency_code\x18\x05 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x05rates\x18\x08 \x03(\x0b\x32\x17.om.rating.v1.PriceRateB\t\xbaH\x06\x92\x01\x03\x10\x80\x02\"\xaf\x01\n\x11ListPricesRequest\x12\x1a\n\x08provider\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x17\n\x05model\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12+\n\x07\x61t_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\tpage_size\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"R\n\x12ListPricesResponse\x12#\n\x06prices\x18\x01 \x03(\x0b\x32\x13.om.rating.v1.Price\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"e\n\x12\x43reatePriceRequest\x12*\n\x05price\x18\x01 \x01(\x0b\x32\x13.om.rating.v1.PriceB\x06\xbaH\x03\xc8\x01\x01\x12#\n\x0fidempotency_key\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\"9\n\x13\x43reatePriceResponse\x12\"\n\x05price\x18\x01 \x01(\x0b\x32\x13.om.rating.v1.Price\"\x98\x02\n\x08\x42urnRule\x12\x1c\n\nfeature_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1a\n\x08provider\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1f\n\rmodel_pattern\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x41\n\x10\x63redits_per_cost\x18\x04 \x01(\tB\'\xbaH$r\"2 ^([0-9]{1,12}(\\.[0-9]{1,12})?)?$\x12\x31\n\x05rates\x18\x05 \x03(\x0b\x32\x17.om.rating.v1.PriceRateB\t\xbaH\x06\x92\x01\x03\x10\x80\x02\x12\x1b\n\nflat_nanos\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1e\n\rminimum_nanos\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\x8a\x02\n\tBurnTable\x12\x15\n\rburn_table_id\x18\x01 \x01(\t\x12 \n\x0c\x64isplay_name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1d\n\x0b\x63ustomer_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x30\n\x05rules\x18\x04 \x03(\x0b\x32\x16.om.rating.v1.BurnRuleB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12\x0e\n\x06\x61\x63tive\x18\x05 \x01(\x08\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"p\n\x15ListBurnTablesRequest\x12\x1d\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"_\n\x16ListBurnTablesResponse\x12,\n\x0b\x62urn_tables\x18\x01 \x03(\x0b\x32\x17.om.rating.v1.BurnTable\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"7\n\x13GetBurnTableRequest\x12 \n\rburn_table_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"C\n\x14GetBurnTableResponse\x12+\n\nburn_table\x18\x01 \x01(\x0b\x32\x17.om.rating.v1.BurnTable\"r\n\x16\x43reateBurnTableRequest\x12\x33\n\nburn_table\x18\x01 \x01(\x0b\x32\x17.om.rating.v1.BurnTableB\x06\xbaH\x03\xc8\x01\x01\x12#\n\x0fidempotency_key\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\"F\n\x17\x43reateBurnTableResponse\x12+\n\nburn_table\x18\x01 \x01(\x0b\x32\x17.om.rating.v1.BurnTable\"p\n\x18\x41\x63tivateBurnTableRequest\x12 \n\rburn_table_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x19\x41\x63tivateBurnTableResponse\x12+\n\nburn_table\x18\x01 \x01(\x0b\x32\x17.om.rating.v1.BurnTable\"\xe3\x01\n\x18SimulateBurnTableRequest\x12\x33\n\nburn_table\x18\x01 \x01(\x0b\x32\x17.om.rating.v1.BurnTableB\x06\xbaH\x03\xc8\x01\x01\x12\x36\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12$\n\x10\x64ifference_count\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\"w\n\x10\x43hargeDifference\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12(\n\rcharge_before\x18\x02 \x01(\x0b\x32\x11.om.type.v1.Money\x12\'\n\x0c\x63harge_after\x18\x03 \x01(\x0b\x32\x11.om.type.v1.Money\"\xb8\x01\n\x19SimulateBurnTableResponse\x12\x13\n\x0b\x65vent_count\x18\x01 \x01(\x03\x12(\n\rcharge_before\x18\x02 \x01(\x0b\x32\x11.om.type.v1.Money\x12\'\n\x0c\x63harge_after\x18\x03 \x01(\x0b\x32\x11.om.type.v1.Money\x12\x33\n\x0b\x64ifferences\x18\x04 \x03(\x0b\x32\x1e.om.rating.v1.ChargeDifference\"\xee\x01\n\x13RerateEventsRequest\x12\x36\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\x08provider\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x17\n\x05model\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\x12#\n\x0fidempotency_key\x18\x06 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\"p\n\x14RerateEventsResponse\x12\x13\n\x0b\x65vent_count\x18\x01 \x01(\x03\x12\x15\n\rchanged_count\x18\x02 \x01(\x03\x12,\n\x11\x63harge_difference\x18\x03 \x01(\x0b\x32\x11.om.type.v1.Money2\xd1\n\n\rRatingService\x12s\n\tRateUsage\x12\x1e.om.rating.v1.RateUsageRequest\x1a\x1f.om.rating.v1.RateUsageResponse\"%\x90\x02\x01\x8a\xb5\x18\x07\n\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x11\"\x0c/api/v1/rate:\x01*\x12\x8a\x01\n\rExplainCharge\x12\".om.rating.v1.ExplainChargeRequest\x1a#.om.rating.v1.ExplainChargeResponse\"0\x90\x02\x01\x8a\xb5\x18\x07\n\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/v1/charges/{event_id}\x12u\n\nListPrices\x12\x1f.om.rating.v1.ListPricesRequest\x1a .om.rating.v1.ListPricesResponse\"$\x90\x02\x01\x8a\xb5\x18\x07\n\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/prices\x12z\n\x0b\x43reatePrice\x12 .om.rating.v1.CreatePriceRequest\x1a!.om.rating.v1.CreatePriceResponse\"&\x90\x02\x02\x8a\xb5\x18\x06\n\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/prices:\x01*\x12\x86\x01\n\x0eListBurnTables\x12#.om.rating.v1.ListBurnTablesRequest\x1a$.om.rating.v1.ListBurnTablesResponse\")\x90\x02\x01\x8a\xb5\x18\x07\n\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/burn-tables\x12\x90\x01\n\x0cGetBurnTable\x12!.om.rating.v1.GetBurnTableRequest\x1a\".om.rating.v1.GetBurnTableResponse\"9\x90\x02\x01\x8a\xb5\x18\x07\n\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02%\x12#/api/v1/burn-tables/{burn_table_id}\x12\x8b\x01\n\x0f\x43reateBurnTable\x12$.om.rating.v1.CreateBurnTableRequest\x1a%.om.rating.v1.CreateBurnTableResponse\"+\x90\x02\x02\x8a\xb5\x18\x06\n\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02\x18\"\x13/api/v1/burn-tables:\x01*\x12\xaa\x01\n\x11\x41\x63tivateBurnTable\x12&.om.rating.v1.ActivateBurnTableRequest\x1a\'.om.rating.v1.ActivateBurnTableResponse\"D\x90\x02\x02\x8a\xb5\x18\x06\n\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02\x31\",/api/v1/burn-tables/{burn_table_id}/activate:\x01*\x12u\n\x11SimulateBurnTable\x12&.om.rating.v1.SimulateBurnTableRequest\x1a\'.om.rating.v1.SimulateBurnTableResponse\"\r\x90\x02\x01\x8a\xb5\x18\x06\n\x02\x02\x04\x10\x04\x30\x01\x12}\n\x0cRerateEvents\x12!.om.rating.v1.RerateEventsRequest\x1a\".om.rating.v1.RerateEventsResponse\"&\x90\x02\x02\x8a\xb5\x18\x06\n\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/rerate:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!om/rating/v1/rating_service.proto\x12\x0com.rating.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x16om/type/v1/event.proto\x1a\x16om/type/v1/money.proto\x1a\x1fom/type/v1/unrated_reason.proto\"\x9f\x02\n\x0eRatedComponent\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\x12\x18\n\x10rate_per_million\x18\x03 \x01(\t\x12\x14\n\x0c\x65xact_amount\x18\x04 \x01(\t\x12\x15\n\rcurrency_code\x18\x05 \x01(\t\x12\x0c\n\x04rate\x18\x06 \x01(\t\x12\x12\n\nrate_steps\x18\x07 \x01(\x03\x12\x11\n\trate_unit\x18\x08 \x01(\t\x12@\n\nattributes\x18\t \x03(\x0b\x32,.om.rating.v1.RatedComponent.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x89\x02\n\tRatedLine\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12\x15\n\rprice_version\x18\x04 \x01(\t\x12\x19\n\x11\x63ontext_threshold\x18\x05 \x01(\x03\x12\x30\n\ncomponents\x18\x06 \x03(\x0b\x32\x1c.om.rating.v1.RatedComponent\x12\x1f\n\x04\x63ost\x18\x07 \x01(\x0b\x32\x11.om.type.v1.Money\x12!\n\x06\x63harge\x18\x08 \x01(\x0b\x32\x11.om.type.v1.Money\x12\x18\n\x10\x63redits_per_cost\x18\t \x01(\t\x12\x0b\n\x03\x66\x65\x65\x18\n \x01(\t\"\x9f\x01\n\x0cUnratedCause\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.om.type.v1.UnratedReason\x12\x17\n\nline_index\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x15\n\rprevents_cost\x18\x04 \x01(\x08\x12\x17\n\x0fprevents_charge\x18\x05 \x01(\x08\x42\r\n\x0b_line_index\"\xf0\x01\n\x06Rating\x12\x1f\n\x04\x63ost\x18\x01 \x01(\x0b\x32\x11.om.type.v1.Money\x12!\n\x06\x63harge\x18\x02 \x01(\x0b\x32\x11.om.type.v1.Money\x12&\n\x05lines\x18\x03 \x03(\x0b\x32\x17.om.rating.v1.RatedLine\x12\x1a\n\x12\x62urn_table_version\x18\x04 \x01(\t\x12\x31\n\x0eunrated_reason\x18\x05 \x01(\x0e\x32\x19.om.type.v1.UnratedReason\x12+\n\x07unrated\x18\x06 \x03(\x0b\x32\x1a.om.rating.v1.UnratedCause\"\x9f\x01\n\x10RateUsageRequest\x12\x30\n\x05lines\x18\x01 \x03(\x0b\x32\x15.om.type.v1.UsageLineB\n\xbaH\x07\x92\x01\x04\x08\x01\x10@\x12+\n\x07\x61t_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x0b\x61ttribution\x18\x03 \x01(\x0b\x32\x17.om.type.v1.Attribution\"9\n\x11RateUsageResponse\x12$\n\x06rating\x18\x01 \x01(\x0b\x32\x14.om.rating.v1.Rating\"M\n\x14\x45xplainChargeRequest\x12\x1c\n\x08\x65vent_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x17\n\x06source\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"j\n\x15\x45xplainChargeResponse\x12$\n\x06rating\x18\x01 \x01(\x0b\x32\x14.om.rating.v1.Rating\x12+\n\x07\x61t_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x84\x02\n\tPriceRate\x12\x17\n\x04unit\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18P\x12@\n\x12\x61mount_per_million\x18\x02 \x01(\tB$\xbaH!r\x1f\x32\x1d^[0-9]{1,12}(\\.[0-9]{1,12})?$\x12\x45\n\nattributes\x18\x03 \x03(\x0b\x32\'.om.rating.v1.PriceRate.AttributesEntryB\x08\xbaH\x05\x9a\x01\x02\x10\x10\x12\"\n\x11\x63ontext_threshold\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xae\x02\n\x05Price\x12\x10\n\x08price_id\x18\x01 \x01(\t\x12\x1c\n\x08provider\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x19\n\x05model\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x15\n\x04tier\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12+\n\rcurrency_code\x18\x05 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x05rates\x18\x08 \x03(\x0b\x32\x17.om.rating.v1.PriceRateB\t\xbaH\x06\x92\x01\x03\x10\x80\x02\"\xaf\x01\n\x11ListPricesRequest\x12\x1a\n\x08provider\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x17\n\x05model\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12+\n\x07\x61t_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\tpage_size\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"R\n\x12ListPricesResponse\x12#\n\x06prices\x18\x01 \x03(\x0b\x32\x13.om.rating.v1.Price\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"e\n\x12\x43reatePriceRequest\x12*\n\x05price\x18\x01 \x01(\x0b\x32\x13.om.rating.v1.PriceB\x06\xbaH\x03\xc8\x01\x01\x12#\n\x0fidempotency_key\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\"9\n\x13\x43reatePriceResponse\x12\"\n\x05price\x18\x01 \x01(\x0b\x32\x13.om.rating.v1.Price\"\x98\x02\n\x08\x42urnRule\x12\x1c\n\nfeature_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1a\n\x08provider\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1f\n\rmodel_pattern\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x41\n\x10\x63redits_per_cost\x18\x04 \x01(\tB\'\xbaH$r\"2 ^([0-9]{1,12}(\\.[0-9]{1,12})?)?$\x12\x31\n\x05rates\x18\x05 \x03(\x0b\x32\x17.om.rating.v1.PriceRateB\t\xbaH\x06\x92\x01\x03\x10\x80\x02\x12\x1b\n\nflat_nanos\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1e\n\rminimum_nanos\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\x8a\x02\n\tBurnTable\x12\x15\n\rburn_table_id\x18\x01 \x01(\t\x12 \n\x0c\x64isplay_name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x1d\n\x0b\x63ustomer_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x30\n\x05rules\x18\x04 \x03(\x0b\x32\x16.om.rating.v1.BurnRuleB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12\x0e\n\x06\x61\x63tive\x18\x05 \x01(\x08\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"p\n\x15ListBurnTablesRequest\x12\x1d\n\x0b\x63ustomer_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"_\n\x16ListBurnTablesResponse\x12,\n\x0b\x62urn_tables\x18\x01 \x03(\x0b\x32\x17.om.rating.v1.BurnTable\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"7\n\x13GetBurnTableRequest\x12 \n\rburn_table_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"C\n\x14GetBurnTableResponse\x12+\n\nburn_table\x18\x01 \x01(\x0b\x32\x17.om.rating.v1.BurnTable\"r\n\x16\x43reateBurnTableRequest\x12\x33\n\nburn_table\x18\x01 \x01(\x0b\x32\x17.om.rating.v1.BurnTableB\x06\xbaH\x03\xc8\x01\x01\x12#\n\x0fidempotency_key\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\"F\n\x17\x43reateBurnTableResponse\x12+\n\nburn_table\x18\x01 \x01(\x0b\x32\x17.om.rating.v1.BurnTable\"p\n\x18\x41\x63tivateBurnTableRequest\x12 \n\rburn_table_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x19\x41\x63tivateBurnTableResponse\x12+\n\nburn_table\x18\x01 \x01(\x0b\x32\x17.om.rating.v1.BurnTable\"\xe3\x01\n\x18SimulateBurnTableRequest\x12\x33\n\nburn_table\x18\x01 \x01(\x0b\x32\x17.om.rating.v1.BurnTableB\x06\xbaH\x03\xc8\x01\x01\x12\x36\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12$\n\x10\x64ifference_count\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\"w\n\x10\x43hargeDifference\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12(\n\rcharge_before\x18\x02 \x01(\x0b\x32\x11.om.type.v1.Money\x12\'\n\x0c\x63harge_after\x18\x03 \x01(\x0b\x32\x11.om.type.v1.Money\"\xb8\x01\n\x19SimulateBurnTableResponse\x12\x13\n\x0b\x65vent_count\x18\x01 \x01(\x03\x12(\n\rcharge_before\x18\x02 \x01(\x0b\x32\x11.om.type.v1.Money\x12\'\n\x0c\x63harge_after\x18\x03 \x01(\x0b\x32\x11.om.type.v1.Money\x12\x33\n\x0b\x64ifferences\x18\x04 \x03(\x0b\x32\x1e.om.rating.v1.ChargeDifference\"\xee\x01\n\x13RerateEventsRequest\x12\x36\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x34\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\x08provider\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x17\n\x05model\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\x12#\n\x0fidempotency_key\x18\x06 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\"p\n\x14RerateEventsResponse\x12\x13\n\x0b\x65vent_count\x18\x01 \x01(\x03\x12\x15\n\rchanged_count\x18\x02 \x01(\x03\x12,\n\x11\x63harge_difference\x18\x03 \x01(\x0b\x32\x11.om.type.v1.Money2\xd1\n\n\rRatingService\x12s\n\tRateUsage\x12\x1e.om.rating.v1.RateUsageRequest\x1a\x1f.om.rating.v1.RateUsageResponse\"%\x90\x02\x01\x8a\xb5\x18\x07\n\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x11\"\x0c/api/v1/rate:\x01*\x12\x8a\x01\n\rExplainCharge\x12\".om.rating.v1.ExplainChargeRequest\x1a#.om.rating.v1.ExplainChargeResponse\"0\x90\x02\x01\x8a\xb5\x18\x07\n\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/v1/charges/{event_id}\x12u\n\nListPrices\x12\x1f.om.rating.v1.ListPricesRequest\x1a .om.rating.v1.ListPricesResponse\"$\x90\x02\x01\x8a\xb5\x18\x07\n\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/prices\x12z\n\x0b\x43reatePrice\x12 .om.rating.v1.CreatePriceRequest\x1a!.om.rating.v1.CreatePriceResponse\"&\x90\x02\x02\x8a\xb5\x18\x06\n\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/prices:\x01*\x12\x86\x01\n\x0eListBurnTables\x12#.om.rating.v1.ListBurnTablesRequest\x1a$.om.rating.v1.ListBurnTablesResponse\")\x90\x02\x01\x8a\xb5\x18\x07\n\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/burn-tables\x12\x90\x01\n\x0cGetBurnTable\x12!.om.rating.v1.GetBurnTableRequest\x1a\".om.rating.v1.GetBurnTableResponse\"9\x90\x02\x01\x8a\xb5\x18\x07\n\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02%\x12#/api/v1/burn-tables/{burn_table_id}\x12\x8b\x01\n\x0f\x43reateBurnTable\x12$.om.rating.v1.CreateBurnTableRequest\x1a%.om.rating.v1.CreateBurnTableResponse\"+\x90\x02\x02\x8a\xb5\x18\x06\n\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02\x18\"\x13/api/v1/burn-tables:\x01*\x12\xaa\x01\n\x11\x41\x63tivateBurnTable\x12&.om.rating.v1.ActivateBurnTableRequest\x1a\'.om.rating.v1.ActivateBurnTableResponse\"D\x90\x02\x02\x8a\xb5\x18\x06\n\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02\x31\",/api/v1/burn-tables/{burn_table_id}/activate:\x01*\x12u\n\x11SimulateBurnTable\x12&.om.rating.v1.SimulateBurnTableRequest\x1a\'.om.rating.v1.SimulateBurnTableResponse\"\r\x90\x02\x01\x8a\xb5\x18\x06\n\x02\x02\x04\x10\x04\x30\x01\x12}\n\x0cRerateEvents\x12!.om.rating.v1.RerateEventsRequest\x1a\".om.rating.v1.RerateEventsResponse\"&\x90\x02\x02\x8a\xb5\x18\x06\n\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/rerate:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'om.rating.v1.rating_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_RATEDCOMPONENT_ATTRIBUTESENTRY']._loaded_options = None
+  _globals['_RATEDCOMPONENT_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_RATEUSAGEREQUEST'].fields_by_name['lines']._loaded_options = None
   _globals['_RATEUSAGEREQUEST'].fields_by_name['lines']._serialized_options = b'\272H\007\222\001\004\010\001\020@'
   _globals['_EXPLAINCHARGEREQUEST'].fields_by_name['event_id']._loaded_options = None
@@ -148,64 +150,68 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RATINGSERVICE'].methods_by_name['SimulateBurnTable']._serialized_options = b'\220\002\001\212\265\030\006\n\002\002\004\020\004'
   _globals['_RATINGSERVICE'].methods_by_name['RerateEvents']._loaded_options = None
   _globals['_RATINGSERVICE'].methods_by_name['RerateEvents']._serialized_options = b'\220\002\002\212\265\030\006\n\002\002\004\020\004\202\323\344\223\002\023\"\016/api/v1/rerate:\001*'
-  _globals['_RATEDCOMPONENT']._serialized_start=247
-  _globals['_RATEDCOMPONENT']._serialized_end=364
-  _globals['_RATEDLINE']._serialized_start=367
-  _globals['_RATEDLINE']._serialized_end=593
-  _globals['_RATING']._serialized_start=596
-  _globals['_RATING']._serialized_end=789
-  _globals['_RATEUSAGEREQUEST']._serialized_start=792
-  _globals['_RATEUSAGEREQUEST']._serialized_end=951
-  _globals['_RATEUSAGERESPONSE']._serialized_start=953
-  _globals['_RATEUSAGERESPONSE']._serialized_end=1010
-  _globals['_EXPLAINCHARGEREQUEST']._serialized_start=1012
-  _globals['_EXPLAINCHARGEREQUEST']._serialized_end=1089
-  _globals['_EXPLAINCHARGERESPONSE']._serialized_start=1091
-  _globals['_EXPLAINCHARGERESPONSE']._serialized_end=1197
-  _globals['_PRICERATE']._serialized_start=1200
-  _globals['_PRICERATE']._serialized_end=1460
-  _globals['_PRICERATE_ATTRIBUTESENTRY']._serialized_start=1411
-  _globals['_PRICERATE_ATTRIBUTESENTRY']._serialized_end=1460
-  _globals['_PRICE']._serialized_start=1463
-  _globals['_PRICE']._serialized_end=1765
-  _globals['_LISTPRICESREQUEST']._serialized_start=1768
-  _globals['_LISTPRICESREQUEST']._serialized_end=1943
-  _globals['_LISTPRICESRESPONSE']._serialized_start=1945
-  _globals['_LISTPRICESRESPONSE']._serialized_end=2027
-  _globals['_CREATEPRICEREQUEST']._serialized_start=2029
-  _globals['_CREATEPRICEREQUEST']._serialized_end=2130
-  _globals['_CREATEPRICERESPONSE']._serialized_start=2132
-  _globals['_CREATEPRICERESPONSE']._serialized_end=2189
-  _globals['_BURNRULE']._serialized_start=2192
-  _globals['_BURNRULE']._serialized_end=2472
-  _globals['_BURNTABLE']._serialized_start=2475
-  _globals['_BURNTABLE']._serialized_end=2741
-  _globals['_LISTBURNTABLESREQUEST']._serialized_start=2743
-  _globals['_LISTBURNTABLESREQUEST']._serialized_end=2855
-  _globals['_LISTBURNTABLESRESPONSE']._serialized_start=2857
-  _globals['_LISTBURNTABLESRESPONSE']._serialized_end=2952
-  _globals['_GETBURNTABLEREQUEST']._serialized_start=2954
-  _globals['_GETBURNTABLEREQUEST']._serialized_end=3009
-  _globals['_GETBURNTABLERESPONSE']._serialized_start=3011
-  _globals['_GETBURNTABLERESPONSE']._serialized_end=3078
-  _globals['_CREATEBURNTABLEREQUEST']._serialized_start=3080
-  _globals['_CREATEBURNTABLEREQUEST']._serialized_end=3194
-  _globals['_CREATEBURNTABLERESPONSE']._serialized_start=3196
-  _globals['_CREATEBURNTABLERESPONSE']._serialized_end=3266
-  _globals['_ACTIVATEBURNTABLEREQUEST']._serialized_start=3268
-  _globals['_ACTIVATEBURNTABLEREQUEST']._serialized_end=3380
-  _globals['_ACTIVATEBURNTABLERESPONSE']._serialized_start=3382
-  _globals['_ACTIVATEBURNTABLERESPONSE']._serialized_end=3454
-  _globals['_SIMULATEBURNTABLEREQUEST']._serialized_start=3457
-  _globals['_SIMULATEBURNTABLEREQUEST']._serialized_end=3684
-  _globals['_CHARGEDIFFERENCE']._serialized_start=3686
-  _globals['_CHARGEDIFFERENCE']._serialized_end=3805
-  _globals['_SIMULATEBURNTABLERESPONSE']._serialized_start=3808
-  _globals['_SIMULATEBURNTABLERESPONSE']._serialized_end=3992
-  _globals['_RERATEEVENTSREQUEST']._serialized_start=3995
-  _globals['_RERATEEVENTSREQUEST']._serialized_end=4233
-  _globals['_RERATEEVENTSRESPONSE']._serialized_start=4235
-  _globals['_RERATEEVENTSRESPONSE']._serialized_end=4347
-  _globals['_RATINGSERVICE']._serialized_start=4350
-  _globals['_RATINGSERVICE']._serialized_end=5711
+  _globals['_RATEDCOMPONENT']._serialized_start=250
+  _globals['_RATEDCOMPONENT']._serialized_end=537
+  _globals['_RATEDCOMPONENT_ATTRIBUTESENTRY']._serialized_start=488
+  _globals['_RATEDCOMPONENT_ATTRIBUTESENTRY']._serialized_end=537
+  _globals['_RATEDLINE']._serialized_start=540
+  _globals['_RATEDLINE']._serialized_end=805
+  _globals['_UNRATEDCAUSE']._serialized_start=808
+  _globals['_UNRATEDCAUSE']._serialized_end=967
+  _globals['_RATING']._serialized_start=970
+  _globals['_RATING']._serialized_end=1210
+  _globals['_RATEUSAGEREQUEST']._serialized_start=1213
+  _globals['_RATEUSAGEREQUEST']._serialized_end=1372
+  _globals['_RATEUSAGERESPONSE']._serialized_start=1374
+  _globals['_RATEUSAGERESPONSE']._serialized_end=1431
+  _globals['_EXPLAINCHARGEREQUEST']._serialized_start=1433
+  _globals['_EXPLAINCHARGEREQUEST']._serialized_end=1510
+  _globals['_EXPLAINCHARGERESPONSE']._serialized_start=1512
+  _globals['_EXPLAINCHARGERESPONSE']._serialized_end=1618
+  _globals['_PRICERATE']._serialized_start=1621
+  _globals['_PRICERATE']._serialized_end=1881
+  _globals['_PRICERATE_ATTRIBUTESENTRY']._serialized_start=488
+  _globals['_PRICERATE_ATTRIBUTESENTRY']._serialized_end=537
+  _globals['_PRICE']._serialized_start=1884
+  _globals['_PRICE']._serialized_end=2186
+  _globals['_LISTPRICESREQUEST']._serialized_start=2189
+  _globals['_LISTPRICESREQUEST']._serialized_end=2364
+  _globals['_LISTPRICESRESPONSE']._serialized_start=2366
+  _globals['_LISTPRICESRESPONSE']._serialized_end=2448
+  _globals['_CREATEPRICEREQUEST']._serialized_start=2450
+  _globals['_CREATEPRICEREQUEST']._serialized_end=2551
+  _globals['_CREATEPRICERESPONSE']._serialized_start=2553
+  _globals['_CREATEPRICERESPONSE']._serialized_end=2610
+  _globals['_BURNRULE']._serialized_start=2613
+  _globals['_BURNRULE']._serialized_end=2893
+  _globals['_BURNTABLE']._serialized_start=2896
+  _globals['_BURNTABLE']._serialized_end=3162
+  _globals['_LISTBURNTABLESREQUEST']._serialized_start=3164
+  _globals['_LISTBURNTABLESREQUEST']._serialized_end=3276
+  _globals['_LISTBURNTABLESRESPONSE']._serialized_start=3278
+  _globals['_LISTBURNTABLESRESPONSE']._serialized_end=3373
+  _globals['_GETBURNTABLEREQUEST']._serialized_start=3375
+  _globals['_GETBURNTABLEREQUEST']._serialized_end=3430
+  _globals['_GETBURNTABLERESPONSE']._serialized_start=3432
+  _globals['_GETBURNTABLERESPONSE']._serialized_end=3499
+  _globals['_CREATEBURNTABLEREQUEST']._serialized_start=3501
+  _globals['_CREATEBURNTABLEREQUEST']._serialized_end=3615
+  _globals['_CREATEBURNTABLERESPONSE']._serialized_start=3617
+  _globals['_CREATEBURNTABLERESPONSE']._serialized_end=3687
+  _globals['_ACTIVATEBURNTABLEREQUEST']._serialized_start=3689
+  _globals['_ACTIVATEBURNTABLEREQUEST']._serialized_end=3801
+  _globals['_ACTIVATEBURNTABLERESPONSE']._serialized_start=3803
+  _globals['_ACTIVATEBURNTABLERESPONSE']._serialized_end=3875
+  _globals['_SIMULATEBURNTABLEREQUEST']._serialized_start=3878
+  _globals['_SIMULATEBURNTABLEREQUEST']._serialized_end=4105
+  _globals['_CHARGEDIFFERENCE']._serialized_start=4107
+  _globals['_CHARGEDIFFERENCE']._serialized_end=4226
+  _globals['_SIMULATEBURNTABLERESPONSE']._serialized_start=4229
+  _globals['_SIMULATEBURNTABLERESPONSE']._serialized_end=4413
+  _globals['_RERATEEVENTSREQUEST']._serialized_start=4416
+  _globals['_RERATEEVENTSREQUEST']._serialized_end=4654
+  _globals['_RERATEEVENTSRESPONSE']._serialized_start=4656
+  _globals['_RERATEEVENTSRESPONSE']._serialized_end=4768
+  _globals['_RATINGSERVICE']._serialized_start=4771
+  _globals['_RATINGSERVICE']._serialized_end=6132
 # @@protoc_insertion_point(module_scope)

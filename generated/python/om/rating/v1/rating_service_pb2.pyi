@@ -8,9 +8,9 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from om.type.v1 import error_reason_pb2 as _error_reason_pb2
 from om.type.v1 import event_pb2 as _event_pb2
 from om.type.v1 import money_pb2 as _money_pb2
+from om.type.v1 import unrated_reason_pb2 as _unrated_reason_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -24,25 +24,63 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class RatedComponent(_message.Message):
-    """One product of the sum that makes a cost or charge."""
+    """One product of the sum that makes a cost or charge: amount x rate."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     UNIT_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     RATE_PER_MILLION_FIELD_NUMBER: _builtins.int
     EXACT_AMOUNT_FIELD_NUMBER: _builtins.int
     CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    RATE_STEPS_FIELD_NUMBER: _builtins.int
+    RATE_UNIT_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
     unit: _builtins.str
     """The unit."""
     amount: _builtins.int
     """How much, in the unit's step."""
     rate_per_million: _builtins.str
-    """The rate, as decimal text in currency for one million steps."""
+    """The rate, as decimal text in currency for one million steps; rounded to 18 places for display
+    where it does not end, as an hourly price of milliseconds may not. Exact: rate for rate_steps.
+    """
     exact_amount: _builtins.str
     """The exact product before rounding, as decimal text; rounded to 18 places for display alone."""
     currency_code: _builtins.str
-    """The currency of rate and product."""
+    """The currency of rate and product: of the price, or CREDITS for a rate of the burn table."""
+    rate: _builtins.str
+    """The rate as the price list says it, as decimal text in currency."""
+    rate_steps: _builtins.int
+    """How many steps of the unit the rate is for."""
+    rate_unit: _builtins.str
+    """The unit whose rate applied where this one has none of its own, as cached input is input where
+    no cache price is listed; empty if the same.
+    """
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The attributes that chose the rate, for example size and quality of images."""
+
     def __init__(
         self,
         *,
@@ -51,10 +89,14 @@ class RatedComponent(_message.Message):
         rate_per_million: _builtins.str = ...,
         exact_amount: _builtins.str = ...,
         currency_code: _builtins.str = ...,
+        rate: _builtins.str = ...,
+        rate_steps: _builtins.int = ...,
+        rate_unit: _builtins.str = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "currency_code", b"currency_code", "exact_amount", b"exact_amount", "rate_per_million", b"rate_per_million", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attributes", b"attributes", "currency_code", b"currency_code", "exact_amount", b"exact_amount", "rate", b"rate", "rate_per_million", b"rate_per_million", "rate_steps", b"rate_steps", "rate_unit", b"rate_unit", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -62,7 +104,9 @@ Global___RatedComponent: _TypeAlias = RatedComponent  # noqa: Y015
 
 @_typing.final
 class RatedLine(_message.Message):
-    """The arithmetic of one line."""
+    """The arithmetic of one line, in the order of the request. The event's charge is the sum over its
+    lines of cost products x credits_per_cost + CREDITS products + fee, rounded once.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -74,6 +118,8 @@ class RatedLine(_message.Message):
     COMPONENTS_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
     CHARGE_FIELD_NUMBER: _builtins.int
+    CREDITS_PER_COST_FIELD_NUMBER: _builtins.int
+    FEE_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """Canonical provider name."""
     model: _builtins.str
@@ -81,20 +127,30 @@ class RatedLine(_message.Message):
     tier: _builtins.str
     """The tier whose price was used."""
     price_version: _builtins.str
-    """The version of the price."""
+    """The version of the price; empty if there is none."""
     context_threshold: _builtins.int
     """The context tier's threshold in tokens that applied; 0 for the base price."""
+    credits_per_cost: _builtins.str
+    """The credits that the deciding rule charges for each currency unit of unrounded cost, as decimal
+    text; empty where the charge does not depend on the cost.
+    """
+    fee: _builtins.str
+    """The deciding rule's flat fee, and what was missing to its minimum, as decimal text in credits.
+    The first line that a rule decides bears it for all of them.
+    """
     @_builtins.property
     def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___RatedComponent]:
-        """The products."""
+        """The products: of the cost in its currency, then those of the burn table's rates in CREDITS.
+        Where the line is unrated, those that could be made.
+        """
 
     @_builtins.property
     def cost(self) -> _money_pb2.Money:
-        """The line's share of the event's cost. Shares add up exactly. Absent if unrated."""
+        """The line's share of the event's cost. Shares add up exactly. Absent if the event has no cost."""
 
     @_builtins.property
     def charge(self) -> _money_pb2.Money:
-        """The line's share of the event's charge. Shares add up exactly. Absent if unrated."""
+        """The line's share of the event's charge. Shares add up exactly. Absent if it has no charge."""
 
     def __init__(
         self,
@@ -107,18 +163,62 @@ class RatedLine(_message.Message):
         components: _abc.Iterable[Global___RatedComponent] | None = ...,
         cost: _money_pb2.Money | None = ...,
         charge: _money_pb2.Money | None = ...,
+        credits_per_cost: _builtins.str = ...,
+        fee: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "cost", b"cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "components", b"components", "context_threshold", b"context_threshold", "cost", b"cost", "model", b"model", "price_version", b"price_version", "provider", b"provider", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "components", b"components", "context_threshold", b"context_threshold", "cost", b"cost", "credits_per_cost", b"credits_per_cost", "fee", b"fee", "model", b"model", "price_version", b"price_version", "provider", b"provider", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RatedLine: _TypeAlias = RatedLine  # noqa: Y015
 
 @_typing.final
+class UnratedCause(_message.Message):
+    """One thing that keeps an event from being rated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    LINE_INDEX_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    PREVENTS_COST_FIELD_NUMBER: _builtins.int
+    PREVENTS_CHARGE_FIELD_NUMBER: _builtins.int
+    reason: _unrated_reason_pb2.UnratedReason.ValueType
+    """What it is."""
+    line_index: _builtins.int
+    """Position of the line, from 0. Absent: it is about the event as a whole."""
+    unit: _builtins.str
+    """The unit; empty where the reason is not about one."""
+    prevents_cost: _builtins.bool
+    """The event has no cost because of it."""
+    prevents_charge: _builtins.bool
+    """The event has no charge because of it."""
+    def __init__(
+        self,
+        *,
+        reason: _unrated_reason_pb2.UnratedReason.ValueType = ...,
+        line_index: _builtins.int | None = ...,
+        unit: _builtins.str = ...,
+        prevents_cost: _builtins.bool = ...,
+        prevents_charge: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_line_index", b"_line_index", "line_index", b"line_index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_line_index", b"_line_index", "line_index", b"line_index", "prevents_charge", b"prevents_charge", "prevents_cost", b"prevents_cost", "reason", b"reason", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__line_index: _TypeAlias = _typing.Literal["line_index"]  # noqa: Y015
+    _WhichOneofArgType__line_index: _TypeAlias = _typing.Literal["_line_index", b"_line_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__line_index) -> _WhichOneofReturnType__line_index | None: ...
+
+Global___UnratedCause: _TypeAlias = UnratedCause  # noqa: Y015
+
+@_typing.final
 class Rating(_message.Message):
-    """What a usage costs and is charged."""
+    """What a usage costs and is charged. Cost and charge are independent: a rule by unit can charge
+    what has no price.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -127,21 +227,26 @@ class Rating(_message.Message):
     LINES_FIELD_NUMBER: _builtins.int
     BURN_TABLE_VERSION_FIELD_NUMBER: _builtins.int
     UNRATED_REASON_FIELD_NUMBER: _builtins.int
+    UNRATED_FIELD_NUMBER: _builtins.int
     burn_table_version: _builtins.str
     """The version of the burn table."""
-    unrated_reason: _error_reason_pb2.ErrorReason.ValueType
-    """Why it is unrated: PRICE_UNKNOWN or UNKNOWN_UNIT. Unspecified if rated."""
+    unrated_reason: _unrated_reason_pb2.UnratedReason.ValueType
+    """The first of the causes, which is what a settled event keeps. Unspecified if rated."""
     @_builtins.property
     def cost(self) -> _money_pb2.Money:
-        """Provider cost. Absent if unrated, which is not zero."""
+        """Provider cost, rounded once, half to even. Absent if unrated, which is not zero."""
 
     @_builtins.property
     def charge(self) -> _money_pb2.Money:
-        """Credits charged. Absent if unrated, which is not zero."""
+        """Credits charged, rounded once, half to even. Absent if unrated, which is not zero."""
 
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___RatedLine]:
-        """The arithmetic."""
+        """The arithmetic, a line for each line of the request."""
+
+    @_builtins.property
+    def unrated(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnratedCause]:
+        """Everything that keeps cost or charge away, by line; empty if both are there."""
 
     def __init__(
         self,
@@ -150,11 +255,12 @@ class Rating(_message.Message):
         charge: _money_pb2.Money | None = ...,
         lines: _abc.Iterable[Global___RatedLine] | None = ...,
         burn_table_version: _builtins.str = ...,
-        unrated_reason: _error_reason_pb2.ErrorReason.ValueType = ...,
+        unrated_reason: _unrated_reason_pb2.UnratedReason.ValueType = ...,
+        unrated: _abc.Iterable[Global___UnratedCause] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge", "cost", b"cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["burn_table_version", b"burn_table_version", "charge", b"charge", "cost", b"cost", "lines", b"lines", "unrated_reason", b"unrated_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burn_table_version", b"burn_table_version", "charge", b"charge", "cost", b"cost", "lines", b"lines", "unrated", b"unrated", "unrated_reason", b"unrated_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

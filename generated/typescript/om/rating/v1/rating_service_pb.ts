@@ -11,22 +11,22 @@ import { file_google_api_annotations } from "../../../google/api/annotations_pb.
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_om_type_v1_access } from "../../type/v1/access_pb.js";
-import type { ErrorReason } from "../../type/v1/error_reason_pb.js";
-import { file_om_type_v1_error_reason } from "../../type/v1/error_reason_pb.js";
 import type { Attribution, UsageLine } from "../../type/v1/event_pb.js";
 import { file_om_type_v1_event } from "../../type/v1/event_pb.js";
 import type { Money } from "../../type/v1/money_pb.js";
 import { file_om_type_v1_money } from "../../type/v1/money_pb.js";
+import type { UnratedReason } from "../../type/v1/unrated_reason_pb.js";
+import { file_om_type_v1_unrated_reason } from "../../type/v1/unrated_reason_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file om/rating/v1/rating_service.proto.
  */
 export const file_om_rating_v1_rating_service: GenFile = /*@__PURE__*/
-  fileDesc("CiFvbS9yYXRpbmcvdjEvcmF0aW5nX3NlcnZpY2UucHJvdG8SDG9tLnJhdGluZy52MSJ1Cg5SYXRlZENvbXBvbmVudBIMCgR1bml0GAEgASgJEg4KBmFtb3VudBgCIAEoAxIYChByYXRlX3Blcl9taWxsaW9uGAMgASgJEhQKDGV4YWN0X2Ftb3VudBgEIAEoCRIVCg1jdXJyZW5jeV9jb2RlGAUgASgJIuIBCglSYXRlZExpbmUSEAoIcHJvdmlkZXIYASABKAkSDQoFbW9kZWwYAiABKAkSDAoEdGllchgDIAEoCRIVCg1wcmljZV92ZXJzaW9uGAQgASgJEhkKEWNvbnRleHRfdGhyZXNob2xkGAUgASgDEjAKCmNvbXBvbmVudHMYBiADKAsyHC5vbS5yYXRpbmcudjEuUmF0ZWRDb21wb25lbnQSHwoEY29zdBgHIAEoCzIRLm9tLnR5cGUudjEuTW9uZXkSIQoGY2hhcmdlGAggASgLMhEub20udHlwZS52MS5Nb25leSLBAQoGUmF0aW5nEh8KBGNvc3QYASABKAsyES5vbS50eXBlLnYxLk1vbmV5EiEKBmNoYXJnZRgCIAEoCzIRLm9tLnR5cGUudjEuTW9uZXkSJgoFbGluZXMYAyADKAsyFy5vbS5yYXRpbmcudjEuUmF0ZWRMaW5lEhoKEmJ1cm5fdGFibGVfdmVyc2lvbhgEIAEoCRIvCg51bnJhdGVkX3JlYXNvbhgFIAEoDjIXLm9tLnR5cGUudjEuRXJyb3JSZWFzb24inwEKEFJhdGVVc2FnZVJlcXVlc3QSMAoFbGluZXMYASADKAsyFS5vbS50eXBlLnYxLlVzYWdlTGluZUIKukgHkgEECAEQQBIrCgdhdF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCgthdHRyaWJ1dGlvbhgDIAEoCzIXLm9tLnR5cGUudjEuQXR0cmlidXRpb24iOQoRUmF0ZVVzYWdlUmVzcG9uc2USJAoGcmF0aW5nGAEgASgLMhQub20ucmF0aW5nLnYxLlJhdGluZyJNChRFeHBsYWluQ2hhcmdlUmVxdWVzdBIcCghldmVudF9pZBgBIAEoCUIKukgHcgUQARj/ARIXCgZzb3VyY2UYAiABKAlCB7pIBHICGEAiagoVRXhwbGFpbkNoYXJnZVJlc3BvbnNlEiQKBnJhdGluZxgBIAEoCzIULm9tLnJhdGluZy52MS5SYXRpbmcSKwoHYXRfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAihAIKCVByaWNlUmF0ZRIXCgR1bml0GAEgASgJQgm6SAZyBBABGFASQAoSYW1vdW50X3Blcl9taWxsaW9uGAIgASgJQiS6SCFyHzIdXlswLTldezEsMTJ9KFwuWzAtOV17MSwxMn0pPyQSRQoKYXR0cmlidXRlcxgDIAMoCzInLm9tLnJhdGluZy52MS5QcmljZVJhdGUuQXR0cmlidXRlc0VudHJ5Qgi6SAWaAQIQEBIiChFjb250ZXh0X3RocmVzaG9sZBgEIAEoA0IHukgEIgIoABoxCg9BdHRyaWJ1dGVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKuAgoFUHJpY2USEAoIcHJpY2VfaWQYASABKAkSHAoIcHJvdmlkZXIYAiABKAlCCrpIB3IFEAEYgAESGQoFbW9kZWwYAyABKAlCCrpIB3IFEAEY/wESFQoEdGllchgEIAEoCUIHukgEcgIYQBIrCg1jdXJyZW5jeV9jb2RlGAUgASgJQhS6SBFyDzINXihbQS1aXXszfSk/JBIyCg5lZmZlY3RpdmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKBXJhdGVzGAggAygLMhcub20ucmF0aW5nLnYxLlByaWNlUmF0ZUIJukgGkgEDEIACIq8BChFMaXN0UHJpY2VzUmVxdWVzdBIaCghwcm92aWRlchgBIAEoCUIIukgFcgMYgAESFwoFbW9kZWwYAiABKAlCCLpIBXIDGP8BEisKB2F0X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKCXBhZ2Vfc2l6ZRgEIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAUgASgJQgi6SAVyAxiAECJSChJMaXN0UHJpY2VzUmVzcG9uc2USIwoGcHJpY2VzGAEgAygLMhMub20ucmF0aW5nLnYxLlByaWNlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJlChJDcmVhdGVQcmljZVJlcXVlc3QSKgoFcHJpY2UYASABKAsyEy5vbS5yYXRpbmcudjEuUHJpY2VCBrpIA8gBARIjCg9pZGVtcG90ZW5jeV9rZXkYAiABKAlCCrpIB3IFEAEY/wEiOQoTQ3JlYXRlUHJpY2VSZXNwb25zZRIiCgVwcmljZRgBIAEoCzITLm9tLnJhdGluZy52MS5QcmljZSKYAgoIQnVyblJ1bGUSHAoKZmVhdHVyZV9pZBgBIAEoCUIIukgFcgMY/wESGgoIcHJvdmlkZXIYAiABKAlCCLpIBXIDGIABEh8KDW1vZGVsX3BhdHRlcm4YAyABKAlCCLpIBXIDGP8BEkEKEGNyZWRpdHNfcGVyX2Nvc3QYBCABKAlCJ7pIJHIiMiBeKFswLTldezEsMTJ9KFwuWzAtOV17MSwxMn0pPyk/JBIxCgVyYXRlcxgFIAMoCzIXLm9tLnJhdGluZy52MS5QcmljZVJhdGVCCbpIBpIBAxCAAhIbCgpmbGF0X25hbm9zGAYgASgDQge6SAQiAigAEh4KDW1pbmltdW1fbmFub3MYByABKANCB7pIBCICKAAiigIKCUJ1cm5UYWJsZRIVCg1idXJuX3RhYmxlX2lkGAEgASgJEiAKDGRpc3BsYXlfbmFtZRgCIAEoCUIKukgHcgUQARj/ARIdCgtjdXN0b21lcl9pZBgDIAEoCUIIukgFcgMY/wESMAoFcnVsZXMYBCADKAsyFi5vbS5yYXRpbmcudjEuQnVyblJ1bGVCCbpIBpIBAxDoBxIOCgZhY3RpdmUYBSABKAgSMgoOZWZmZWN0aXZlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJwChVMaXN0QnVyblRhYmxlc1JlcXVlc3QSHQoLY3VzdG9tZXJfaWQYASABKAlCCLpIBXIDGP8BEhoKCXBhZ2Vfc2l6ZRgCIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiAECJfChZMaXN0QnVyblRhYmxlc1Jlc3BvbnNlEiwKC2J1cm5fdGFibGVzGAEgAygLMhcub20ucmF0aW5nLnYxLkJ1cm5UYWJsZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiNwoTR2V0QnVyblRhYmxlUmVxdWVzdBIgCg1idXJuX3RhYmxlX2lkGAEgASgJQgm6SAZyBBABGEAiQwoUR2V0QnVyblRhYmxlUmVzcG9uc2USKwoKYnVybl90YWJsZRgBIAEoCzIXLm9tLnJhdGluZy52MS5CdXJuVGFibGUicgoWQ3JlYXRlQnVyblRhYmxlUmVxdWVzdBIzCgpidXJuX3RhYmxlGAEgASgLMhcub20ucmF0aW5nLnYxLkJ1cm5UYWJsZUIGukgDyAEBEiMKD2lkZW1wb3RlbmN5X2tleRgCIAEoCUIKukgHcgUQARj/ASJGChdDcmVhdGVCdXJuVGFibGVSZXNwb25zZRIrCgpidXJuX3RhYmxlGAEgASgLMhcub20ucmF0aW5nLnYxLkJ1cm5UYWJsZSJwChhBY3RpdmF0ZUJ1cm5UYWJsZVJlcXVlc3QSIAoNYnVybl90YWJsZV9pZBgBIAEoCUIJukgGcgQQARhAEjIKDmVmZmVjdGl2ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJIChlBY3RpdmF0ZUJ1cm5UYWJsZVJlc3BvbnNlEisKCmJ1cm5fdGFibGUYASABKAsyFy5vbS5yYXRpbmcudjEuQnVyblRhYmxlIuMBChhTaW11bGF0ZUJ1cm5UYWJsZVJlcXVlc3QSMwoKYnVybl90YWJsZRgBIAEoCzIXLm9tLnJhdGluZy52MS5CdXJuVGFibGVCBrpIA8gBARI2CgpzdGFydF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBEjQKCGVuZF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBEiQKEGRpZmZlcmVuY2VfY291bnQYBCABKAVCCrpIBxoFGOgHKAAidwoQQ2hhcmdlRGlmZmVyZW5jZRIQCghldmVudF9pZBgBIAEoCRIoCg1jaGFyZ2VfYmVmb3JlGAIgASgLMhEub20udHlwZS52MS5Nb25leRInCgxjaGFyZ2VfYWZ0ZXIYAyABKAsyES5vbS50eXBlLnYxLk1vbmV5IrgBChlTaW11bGF0ZUJ1cm5UYWJsZVJlc3BvbnNlEhMKC2V2ZW50X2NvdW50GAEgASgDEigKDWNoYXJnZV9iZWZvcmUYAiABKAsyES5vbS50eXBlLnYxLk1vbmV5EicKDGNoYXJnZV9hZnRlchgDIAEoCzIRLm9tLnR5cGUudjEuTW9uZXkSMwoLZGlmZmVyZW5jZXMYBCADKAsyHi5vbS5yYXRpbmcudjEuQ2hhcmdlRGlmZmVyZW5jZSLuAQoTUmVyYXRlRXZlbnRzUmVxdWVzdBI2CgpzdGFydF90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBEjQKCGVuZF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBEhoKCHByb3ZpZGVyGAMgASgJQgi6SAVyAxiAARIXCgVtb2RlbBgEIAEoCUIIukgFcgMY/wESDwoHZHJ5X3J1bhgFIAEoCBIjCg9pZGVtcG90ZW5jeV9rZXkYBiABKAlCCrpIB3IFEAEY/wEicAoUUmVyYXRlRXZlbnRzUmVzcG9uc2USEwoLZXZlbnRfY291bnQYASABKAMSFQoNY2hhbmdlZF9jb3VudBgCIAEoAxIsChFjaGFyZ2VfZGlmZmVyZW5jZRgDIAEoCzIRLm9tLnR5cGUudjEuTW9uZXky0QoKDVJhdGluZ1NlcnZpY2UScwoJUmF0ZVVzYWdlEh4ub20ucmF0aW5nLnYxLlJhdGVVc2FnZVJlcXVlc3QaHy5vbS5yYXRpbmcudjEuUmF0ZVVzYWdlUmVzcG9uc2UiJZACAYq1GAcKAwIDBBADgtPkkwIROgEqIgwvYXBpL3YxL3JhdGUSigEKDUV4cGxhaW5DaGFyZ2USIi5vbS5yYXRpbmcudjEuRXhwbGFpbkNoYXJnZVJlcXVlc3QaIy5vbS5yYXRpbmcudjEuRXhwbGFpbkNoYXJnZVJlc3BvbnNlIjCQAgGKtRgHCgMCAwQQA4LT5JMCHBIaL2FwaS92MS9jaGFyZ2VzL3tldmVudF9pZH0SdQoKTGlzdFByaWNlcxIfLm9tLnJhdGluZy52MS5MaXN0UHJpY2VzUmVxdWVzdBogLm9tLnJhdGluZy52MS5MaXN0UHJpY2VzUmVzcG9uc2UiJJACAYq1GAcKAwIDBBADgtPkkwIQEg4vYXBpL3YxL3ByaWNlcxJ6CgtDcmVhdGVQcmljZRIgLm9tLnJhdGluZy52MS5DcmVhdGVQcmljZVJlcXVlc3QaIS5vbS5yYXRpbmcudjEuQ3JlYXRlUHJpY2VSZXNwb25zZSImkAICirUYBgoCAgQQBILT5JMCEzoBKiIOL2FwaS92MS9wcmljZXMShgEKDkxpc3RCdXJuVGFibGVzEiMub20ucmF0aW5nLnYxLkxpc3RCdXJuVGFibGVzUmVxdWVzdBokLm9tLnJhdGluZy52MS5MaXN0QnVyblRhYmxlc1Jlc3BvbnNlIimQAgGKtRgHCgMCAwQQA4LT5JMCFRITL2FwaS92MS9idXJuLXRhYmxlcxKQAQoMR2V0QnVyblRhYmxlEiEub20ucmF0aW5nLnYxLkdldEJ1cm5UYWJsZVJlcXVlc3QaIi5vbS5yYXRpbmcudjEuR2V0QnVyblRhYmxlUmVzcG9uc2UiOZACAYq1GAcKAwIDBBADgtPkkwIlEiMvYXBpL3YxL2J1cm4tdGFibGVzL3tidXJuX3RhYmxlX2lkfRKLAQoPQ3JlYXRlQnVyblRhYmxlEiQub20ucmF0aW5nLnYxLkNyZWF0ZUJ1cm5UYWJsZVJlcXVlc3QaJS5vbS5yYXRpbmcudjEuQ3JlYXRlQnVyblRhYmxlUmVzcG9uc2UiK5ACAoq1GAYKAgIEEASC0+STAhg6ASoiEy9hcGkvdjEvYnVybi10YWJsZXMSqgEKEUFjdGl2YXRlQnVyblRhYmxlEiYub20ucmF0aW5nLnYxLkFjdGl2YXRlQnVyblRhYmxlUmVxdWVzdBonLm9tLnJhdGluZy52MS5BY3RpdmF0ZUJ1cm5UYWJsZVJlc3BvbnNlIkSQAgKKtRgGCgICBBAEgtPkkwIxOgEqIiwvYXBpL3YxL2J1cm4tdGFibGVzL3tidXJuX3RhYmxlX2lkfS9hY3RpdmF0ZRJ1ChFTaW11bGF0ZUJ1cm5UYWJsZRImLm9tLnJhdGluZy52MS5TaW11bGF0ZUJ1cm5UYWJsZVJlcXVlc3QaJy5vbS5yYXRpbmcudjEuU2ltdWxhdGVCdXJuVGFibGVSZXNwb25zZSINkAIBirUYBgoCAgQQBDABEn0KDFJlcmF0ZUV2ZW50cxIhLm9tLnJhdGluZy52MS5SZXJhdGVFdmVudHNSZXF1ZXN0GiIub20ucmF0aW5nLnYxLlJlcmF0ZUV2ZW50c1Jlc3BvbnNlIiaQAgKKtRgGCgICBBAEgtPkkwITOgEqIg4vYXBpL3YxL3JlcmF0ZUJJWkdnaXRodWIuY29tL29wZW5tb25ldGl6ZS9vcGVubW9uZXRpemUvZ2VuZXJhdGVkL2dvL29tL3JhdGluZy92MTtyYXRpbmd2MWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_om_type_v1_access, file_om_type_v1_error_reason, file_om_type_v1_event, file_om_type_v1_money]);
+  fileDesc("CiFvbS9yYXRpbmcvdjEvcmF0aW5nX3NlcnZpY2UucHJvdG8SDG9tLnJhdGluZy52MSKfAgoOUmF0ZWRDb21wb25lbnQSDAoEdW5pdBgBIAEoCRIOCgZhbW91bnQYAiABKAMSGAoQcmF0ZV9wZXJfbWlsbGlvbhgDIAEoCRIUCgxleGFjdF9hbW91bnQYBCABKAkSFQoNY3VycmVuY3lfY29kZRgFIAEoCRIMCgRyYXRlGAYgASgJEhIKCnJhdGVfc3RlcHMYByABKAMSEQoJcmF0ZV91bml0GAggASgJEkAKCmF0dHJpYnV0ZXMYCSADKAsyLC5vbS5yYXRpbmcudjEuUmF0ZWRDb21wb25lbnQuQXR0cmlidXRlc0VudHJ5GjEKD0F0dHJpYnV0ZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIokCCglSYXRlZExpbmUSEAoIcHJvdmlkZXIYASABKAkSDQoFbW9kZWwYAiABKAkSDAoEdGllchgDIAEoCRIVCg1wcmljZV92ZXJzaW9uGAQgASgJEhkKEWNvbnRleHRfdGhyZXNob2xkGAUgASgDEjAKCmNvbXBvbmVudHMYBiADKAsyHC5vbS5yYXRpbmcudjEuUmF0ZWRDb21wb25lbnQSHwoEY29zdBgHIAEoCzIRLm9tLnR5cGUudjEuTW9uZXkSIQoGY2hhcmdlGAggASgLMhEub20udHlwZS52MS5Nb25leRIYChBjcmVkaXRzX3Blcl9jb3N0GAkgASgJEgsKA2ZlZRgKIAEoCSKfAQoMVW5yYXRlZENhdXNlEikKBnJlYXNvbhgBIAEoDjIZLm9tLnR5cGUudjEuVW5yYXRlZFJlYXNvbhIXCgpsaW5lX2luZGV4GAIgASgFSACIAQESDAoEdW5pdBgDIAEoCRIVCg1wcmV2ZW50c19jb3N0GAQgASgIEhcKD3ByZXZlbnRzX2NoYXJnZRgFIAEoCEINCgtfbGluZV9pbmRleCLwAQoGUmF0aW5nEh8KBGNvc3QYASABKAsyES5vbS50eXBlLnYxLk1vbmV5EiEKBmNoYXJnZRgCIAEoCzIRLm9tLnR5cGUudjEuTW9uZXkSJgoFbGluZXMYAyADKAsyFy5vbS5yYXRpbmcudjEuUmF0ZWRMaW5lEhoKEmJ1cm5fdGFibGVfdmVyc2lvbhgEIAEoCRIxCg51bnJhdGVkX3JlYXNvbhgFIAEoDjIZLm9tLnR5cGUudjEuVW5yYXRlZFJlYXNvbhIrCgd1bnJhdGVkGAYgAygLMhoub20ucmF0aW5nLnYxLlVucmF0ZWRDYXVzZSKfAQoQUmF0ZVVzYWdlUmVxdWVzdBIwCgVsaW5lcxgBIAMoCzIVLm9tLnR5cGUudjEuVXNhZ2VMaW5lQgq6SAeSAQQIARBAEisKB2F0X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKC2F0dHJpYnV0aW9uGAMgASgLMhcub20udHlwZS52MS5BdHRyaWJ1dGlvbiI5ChFSYXRlVXNhZ2VSZXNwb25zZRIkCgZyYXRpbmcYASABKAsyFC5vbS5yYXRpbmcudjEuUmF0aW5nIk0KFEV4cGxhaW5DaGFyZ2VSZXF1ZXN0EhwKCGV2ZW50X2lkGAEgASgJQgq6SAdyBRABGP8BEhcKBnNvdXJjZRgCIAEoCUIHukgEcgIYQCJqChVFeHBsYWluQ2hhcmdlUmVzcG9uc2USJAoGcmF0aW5nGAEgASgLMhQub20ucmF0aW5nLnYxLlJhdGluZxIrCgdhdF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKEAgoJUHJpY2VSYXRlEhcKBHVuaXQYASABKAlCCbpIBnIEEAEYUBJAChJhbW91bnRfcGVyX21pbGxpb24YAiABKAlCJLpIIXIfMh1eWzAtOV17MSwxMn0oXC5bMC05XXsxLDEyfSk/JBJFCgphdHRyaWJ1dGVzGAMgAygLMicub20ucmF0aW5nLnYxLlByaWNlUmF0ZS5BdHRyaWJ1dGVzRW50cnlCCLpIBZoBAhAQEiIKEWNvbnRleHRfdGhyZXNob2xkGAQgASgDQge6SAQiAigAGjEKD0F0dHJpYnV0ZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIq4CCgVQcmljZRIQCghwcmljZV9pZBgBIAEoCRIcCghwcm92aWRlchgCIAEoCUIKukgHcgUQARiAARIZCgVtb2RlbBgDIAEoCUIKukgHcgUQARj/ARIVCgR0aWVyGAQgASgJQge6SARyAhhAEisKDWN1cnJlbmN5X2NvZGUYBSABKAlCFLpIEXIPMg1eKFtBLVpdezN9KT8kEjIKDmVmZmVjdGl2ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMQoFcmF0ZXMYCCADKAsyFy5vbS5yYXRpbmcudjEuUHJpY2VSYXRlQgm6SAaSAQMQgAIirwEKEUxpc3RQcmljZXNSZXF1ZXN0EhoKCHByb3ZpZGVyGAEgASgJQgi6SAVyAxiAARIXCgVtb2RlbBgCIAEoCUIIukgFcgMY/wESKwoHYXRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGgoJcGFnZV9zaXplGAQgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YBSABKAlCCLpIBXIDGIAQIlIKEkxpc3RQcmljZXNSZXNwb25zZRIjCgZwcmljZXMYASADKAsyEy5vbS5yYXRpbmcudjEuUHJpY2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJImUKEkNyZWF0ZVByaWNlUmVxdWVzdBIqCgVwcmljZRgBIAEoCzITLm9tLnJhdGluZy52MS5QcmljZUIGukgDyAEBEiMKD2lkZW1wb3RlbmN5X2tleRgCIAEoCUIKukgHcgUQARj/ASI5ChNDcmVhdGVQcmljZVJlc3BvbnNlEiIKBXByaWNlGAEgASgLMhMub20ucmF0aW5nLnYxLlByaWNlIpgCCghCdXJuUnVsZRIcCgpmZWF0dXJlX2lkGAEgASgJQgi6SAVyAxj/ARIaCghwcm92aWRlchgCIAEoCUIIukgFcgMYgAESHwoNbW9kZWxfcGF0dGVybhgDIAEoCUIIukgFcgMY/wESQQoQY3JlZGl0c19wZXJfY29zdBgEIAEoCUInukgkciIyIF4oWzAtOV17MSwxMn0oXC5bMC05XXsxLDEyfSk/KT8kEjEKBXJhdGVzGAUgAygLMhcub20ucmF0aW5nLnYxLlByaWNlUmF0ZUIJukgGkgEDEIACEhsKCmZsYXRfbmFub3MYBiABKANCB7pIBCICKAASHgoNbWluaW11bV9uYW5vcxgHIAEoA0IHukgEIgIoACKKAgoJQnVyblRhYmxlEhUKDWJ1cm5fdGFibGVfaWQYASABKAkSIAoMZGlzcGxheV9uYW1lGAIgASgJQgq6SAdyBRABGP8BEh0KC2N1c3RvbWVyX2lkGAMgASgJQgi6SAVyAxj/ARIwCgVydWxlcxgEIAMoCzIWLm9tLnJhdGluZy52MS5CdXJuUnVsZUIJukgGkgEDEOgHEg4KBmFjdGl2ZRgFIAEoCBIyCg5lZmZlY3RpdmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wInAKFUxpc3RCdXJuVGFibGVzUmVxdWVzdBIdCgtjdXN0b21lcl9pZBgBIAEoCUIIukgFcgMY/wESGgoJcGFnZV9zaXplGAIgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIAQIl8KFkxpc3RCdXJuVGFibGVzUmVzcG9uc2USLAoLYnVybl90YWJsZXMYASADKAsyFy5vbS5yYXRpbmcudjEuQnVyblRhYmxlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSI3ChNHZXRCdXJuVGFibGVSZXF1ZXN0EiAKDWJ1cm5fdGFibGVfaWQYASABKAlCCbpIBnIEEAEYQCJDChRHZXRCdXJuVGFibGVSZXNwb25zZRIrCgpidXJuX3RhYmxlGAEgASgLMhcub20ucmF0aW5nLnYxLkJ1cm5UYWJsZSJyChZDcmVhdGVCdXJuVGFibGVSZXF1ZXN0EjMKCmJ1cm5fdGFibGUYASABKAsyFy5vbS5yYXRpbmcudjEuQnVyblRhYmxlQga6SAPIAQESIwoPaWRlbXBvdGVuY3lfa2V5GAIgASgJQgq6SAdyBRABGP8BIkYKF0NyZWF0ZUJ1cm5UYWJsZVJlc3BvbnNlEisKCmJ1cm5fdGFibGUYASABKAsyFy5vbS5yYXRpbmcudjEuQnVyblRhYmxlInAKGEFjdGl2YXRlQnVyblRhYmxlUmVxdWVzdBIgCg1idXJuX3RhYmxlX2lkGAEgASgJQgm6SAZyBBABGEASMgoOZWZmZWN0aXZlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIkgKGUFjdGl2YXRlQnVyblRhYmxlUmVzcG9uc2USKwoKYnVybl90YWJsZRgBIAEoCzIXLm9tLnJhdGluZy52MS5CdXJuVGFibGUi4wEKGFNpbXVsYXRlQnVyblRhYmxlUmVxdWVzdBIzCgpidXJuX3RhYmxlGAEgASgLMhcub20ucmF0aW5nLnYxLkJ1cm5UYWJsZUIGukgDyAEBEjYKCnN0YXJ0X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESNAoIZW5kX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESJAoQZGlmZmVyZW5jZV9jb3VudBgEIAEoBUIKukgHGgUY6AcoACJ3ChBDaGFyZ2VEaWZmZXJlbmNlEhAKCGV2ZW50X2lkGAEgASgJEigKDWNoYXJnZV9iZWZvcmUYAiABKAsyES5vbS50eXBlLnYxLk1vbmV5EicKDGNoYXJnZV9hZnRlchgDIAEoCzIRLm9tLnR5cGUudjEuTW9uZXkiuAEKGVNpbXVsYXRlQnVyblRhYmxlUmVzcG9uc2USEwoLZXZlbnRfY291bnQYASABKAMSKAoNY2hhcmdlX2JlZm9yZRgCIAEoCzIRLm9tLnR5cGUudjEuTW9uZXkSJwoMY2hhcmdlX2FmdGVyGAMgASgLMhEub20udHlwZS52MS5Nb25leRIzCgtkaWZmZXJlbmNlcxgEIAMoCzIeLm9tLnJhdGluZy52MS5DaGFyZ2VEaWZmZXJlbmNlIu4BChNSZXJhdGVFdmVudHNSZXF1ZXN0EjYKCnN0YXJ0X3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESNAoIZW5kX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESGgoIcHJvdmlkZXIYAyABKAlCCLpIBXIDGIABEhcKBW1vZGVsGAQgASgJQgi6SAVyAxj/ARIPCgdkcnlfcnVuGAUgASgIEiMKD2lkZW1wb3RlbmN5X2tleRgGIAEoCUIKukgHcgUQARj/ASJwChRSZXJhdGVFdmVudHNSZXNwb25zZRITCgtldmVudF9jb3VudBgBIAEoAxIVCg1jaGFuZ2VkX2NvdW50GAIgASgDEiwKEWNoYXJnZV9kaWZmZXJlbmNlGAMgASgLMhEub20udHlwZS52MS5Nb25leTLRCgoNUmF0aW5nU2VydmljZRJzCglSYXRlVXNhZ2USHi5vbS5yYXRpbmcudjEuUmF0ZVVzYWdlUmVxdWVzdBofLm9tLnJhdGluZy52MS5SYXRlVXNhZ2VSZXNwb25zZSIlkAIBirUYBwoDAgMEEAOC0+STAhE6ASoiDC9hcGkvdjEvcmF0ZRKKAQoNRXhwbGFpbkNoYXJnZRIiLm9tLnJhdGluZy52MS5FeHBsYWluQ2hhcmdlUmVxdWVzdBojLm9tLnJhdGluZy52MS5FeHBsYWluQ2hhcmdlUmVzcG9uc2UiMJACAYq1GAcKAwIDBBADgtPkkwIcEhovYXBpL3YxL2NoYXJnZXMve2V2ZW50X2lkfRJ1CgpMaXN0UHJpY2VzEh8ub20ucmF0aW5nLnYxLkxpc3RQcmljZXNSZXF1ZXN0GiAub20ucmF0aW5nLnYxLkxpc3RQcmljZXNSZXNwb25zZSIkkAIBirUYBwoDAgMEEAOC0+STAhASDi9hcGkvdjEvcHJpY2VzEnoKC0NyZWF0ZVByaWNlEiAub20ucmF0aW5nLnYxLkNyZWF0ZVByaWNlUmVxdWVzdBohLm9tLnJhdGluZy52MS5DcmVhdGVQcmljZVJlc3BvbnNlIiaQAgKKtRgGCgICBBAEgtPkkwITOgEqIg4vYXBpL3YxL3ByaWNlcxKGAQoOTGlzdEJ1cm5UYWJsZXMSIy5vbS5yYXRpbmcudjEuTGlzdEJ1cm5UYWJsZXNSZXF1ZXN0GiQub20ucmF0aW5nLnYxLkxpc3RCdXJuVGFibGVzUmVzcG9uc2UiKZACAYq1GAcKAwIDBBADgtPkkwIVEhMvYXBpL3YxL2J1cm4tdGFibGVzEpABCgxHZXRCdXJuVGFibGUSIS5vbS5yYXRpbmcudjEuR2V0QnVyblRhYmxlUmVxdWVzdBoiLm9tLnJhdGluZy52MS5HZXRCdXJuVGFibGVSZXNwb25zZSI5kAIBirUYBwoDAgMEEAOC0+STAiUSIy9hcGkvdjEvYnVybi10YWJsZXMve2J1cm5fdGFibGVfaWR9EosBCg9DcmVhdGVCdXJuVGFibGUSJC5vbS5yYXRpbmcudjEuQ3JlYXRlQnVyblRhYmxlUmVxdWVzdBolLm9tLnJhdGluZy52MS5DcmVhdGVCdXJuVGFibGVSZXNwb25zZSIrkAICirUYBgoCAgQQBILT5JMCGDoBKiITL2FwaS92MS9idXJuLXRhYmxlcxKqAQoRQWN0aXZhdGVCdXJuVGFibGUSJi5vbS5yYXRpbmcudjEuQWN0aXZhdGVCdXJuVGFibGVSZXF1ZXN0Gicub20ucmF0aW5nLnYxLkFjdGl2YXRlQnVyblRhYmxlUmVzcG9uc2UiRJACAoq1GAYKAgIEEASC0+STAjE6ASoiLC9hcGkvdjEvYnVybi10YWJsZXMve2J1cm5fdGFibGVfaWR9L2FjdGl2YXRlEnUKEVNpbXVsYXRlQnVyblRhYmxlEiYub20ucmF0aW5nLnYxLlNpbXVsYXRlQnVyblRhYmxlUmVxdWVzdBonLm9tLnJhdGluZy52MS5TaW11bGF0ZUJ1cm5UYWJsZVJlc3BvbnNlIg2QAgGKtRgGCgICBBAEMAESfQoMUmVyYXRlRXZlbnRzEiEub20ucmF0aW5nLnYxLlJlcmF0ZUV2ZW50c1JlcXVlc3QaIi5vbS5yYXRpbmcudjEuUmVyYXRlRXZlbnRzUmVzcG9uc2UiJpACAoq1GAYKAgIEEASC0+STAhM6ASoiDi9hcGkvdjEvcmVyYXRlQklaR2dpdGh1Yi5jb20vb3Blbm1vbmV0aXplL29wZW5tb25ldGl6ZS9nZW5lcmF0ZWQvZ28vb20vcmF0aW5nL3YxO3JhdGluZ3YxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_om_type_v1_access, file_om_type_v1_event, file_om_type_v1_money, file_om_type_v1_unrated_reason]);
 
 /**
- * One product of the sum that makes a cost or charge.
+ * One product of the sum that makes a cost or charge: amount x rate.
  *
  * @generated from message om.rating.v1.RatedComponent
  */
@@ -46,7 +46,8 @@ export type RatedComponent = Message<"om.rating.v1.RatedComponent"> & {
   amount: bigint;
 
   /**
-   * The rate, as decimal text in currency for one million steps.
+   * The rate, as decimal text in currency for one million steps; rounded to 18 places for display
+   * where it does not end, as an hourly price of milliseconds may not. Exact: rate for rate_steps.
    *
    * @generated from field: string rate_per_million = 3;
    */
@@ -60,11 +61,40 @@ export type RatedComponent = Message<"om.rating.v1.RatedComponent"> & {
   exactAmount: string;
 
   /**
-   * The currency of rate and product.
+   * The currency of rate and product: of the price, or CREDITS for a rate of the burn table.
    *
    * @generated from field: string currency_code = 5;
    */
   currencyCode: string;
+
+  /**
+   * The rate as the price list says it, as decimal text in currency.
+   *
+   * @generated from field: string rate = 6;
+   */
+  rate: string;
+
+  /**
+   * How many steps of the unit the rate is for.
+   *
+   * @generated from field: int64 rate_steps = 7;
+   */
+  rateSteps: bigint;
+
+  /**
+   * The unit whose rate applied where this one has none of its own, as cached input is input where
+   * no cache price is listed; empty if the same.
+   *
+   * @generated from field: string rate_unit = 8;
+   */
+  rateUnit: string;
+
+  /**
+   * The attributes that chose the rate, for example size and quality of images.
+   *
+   * @generated from field: map<string, string> attributes = 9;
+   */
+  attributes: { [key: string]: string };
 };
 
 /**
@@ -75,7 +105,8 @@ export const RatedComponentSchema: GenMessage<RatedComponent> = /*@__PURE__*/
   messageDesc(file_om_rating_v1_rating_service, 0);
 
 /**
- * The arithmetic of one line.
+ * The arithmetic of one line, in the order of the request. The event's charge is the sum over its
+ * lines of cost products x credits_per_cost + CREDITS products + fee, rounded once.
  *
  * @generated from message om.rating.v1.RatedLine
  */
@@ -102,7 +133,7 @@ export type RatedLine = Message<"om.rating.v1.RatedLine"> & {
   tier: string;
 
   /**
-   * The version of the price.
+   * The version of the price; empty if there is none.
    *
    * @generated from field: string price_version = 4;
    */
@@ -116,25 +147,42 @@ export type RatedLine = Message<"om.rating.v1.RatedLine"> & {
   contextThreshold: bigint;
 
   /**
-   * The products.
+   * The products: of the cost in its currency, then those of the burn table's rates in CREDITS.
+   * Where the line is unrated, those that could be made.
    *
    * @generated from field: repeated om.rating.v1.RatedComponent components = 6;
    */
   components: RatedComponent[];
 
   /**
-   * The line's share of the event's cost. Shares add up exactly. Absent if unrated.
+   * The line's share of the event's cost. Shares add up exactly. Absent if the event has no cost.
    *
    * @generated from field: om.type.v1.Money cost = 7;
    */
   cost?: Money | undefined;
 
   /**
-   * The line's share of the event's charge. Shares add up exactly. Absent if unrated.
+   * The line's share of the event's charge. Shares add up exactly. Absent if it has no charge.
    *
    * @generated from field: om.type.v1.Money charge = 8;
    */
   charge?: Money | undefined;
+
+  /**
+   * The credits that the deciding rule charges for each currency unit of unrounded cost, as decimal
+   * text; empty where the charge does not depend on the cost.
+   *
+   * @generated from field: string credits_per_cost = 9;
+   */
+  creditsPerCost: string;
+
+  /**
+   * The deciding rule's flat fee, and what was missing to its minimum, as decimal text in credits.
+   * The first line that a rule decides bears it for all of them.
+   *
+   * @generated from field: string fee = 10;
+   */
+  fee: string;
 };
 
 /**
@@ -145,27 +193,77 @@ export const RatedLineSchema: GenMessage<RatedLine> = /*@__PURE__*/
   messageDesc(file_om_rating_v1_rating_service, 1);
 
 /**
- * What a usage costs and is charged.
+ * One thing that keeps an event from being rated.
+ *
+ * @generated from message om.rating.v1.UnratedCause
+ */
+export type UnratedCause = Message<"om.rating.v1.UnratedCause"> & {
+  /**
+   * What it is.
+   *
+   * @generated from field: om.type.v1.UnratedReason reason = 1;
+   */
+  reason: UnratedReason;
+
+  /**
+   * Position of the line, from 0. Absent: it is about the event as a whole.
+   *
+   * @generated from field: optional int32 line_index = 2;
+   */
+  lineIndex?: number | undefined;
+
+  /**
+   * The unit; empty where the reason is not about one.
+   *
+   * @generated from field: string unit = 3;
+   */
+  unit: string;
+
+  /**
+   * The event has no cost because of it.
+   *
+   * @generated from field: bool prevents_cost = 4;
+   */
+  preventsCost: boolean;
+
+  /**
+   * The event has no charge because of it.
+   *
+   * @generated from field: bool prevents_charge = 5;
+   */
+  preventsCharge: boolean;
+};
+
+/**
+ * Describes the message om.rating.v1.UnratedCause.
+ * Use `create(UnratedCauseSchema)` to create a new message.
+ */
+export const UnratedCauseSchema: GenMessage<UnratedCause> = /*@__PURE__*/
+  messageDesc(file_om_rating_v1_rating_service, 2);
+
+/**
+ * What a usage costs and is charged. Cost and charge are independent: a rule by unit can charge
+ * what has no price.
  *
  * @generated from message om.rating.v1.Rating
  */
 export type Rating = Message<"om.rating.v1.Rating"> & {
   /**
-   * Provider cost. Absent if unrated, which is not zero.
+   * Provider cost, rounded once, half to even. Absent if unrated, which is not zero.
    *
    * @generated from field: om.type.v1.Money cost = 1;
    */
   cost?: Money | undefined;
 
   /**
-   * Credits charged. Absent if unrated, which is not zero.
+   * Credits charged, rounded once, half to even. Absent if unrated, which is not zero.
    *
    * @generated from field: om.type.v1.Money charge = 2;
    */
   charge?: Money | undefined;
 
   /**
-   * The arithmetic.
+   * The arithmetic, a line for each line of the request.
    *
    * @generated from field: repeated om.rating.v1.RatedLine lines = 3;
    */
@@ -179,11 +277,18 @@ export type Rating = Message<"om.rating.v1.Rating"> & {
   burnTableVersion: string;
 
   /**
-   * Why it is unrated: PRICE_UNKNOWN or UNKNOWN_UNIT. Unspecified if rated.
+   * The first of the causes, which is what a settled event keeps. Unspecified if rated.
    *
-   * @generated from field: om.type.v1.ErrorReason unrated_reason = 5;
+   * @generated from field: om.type.v1.UnratedReason unrated_reason = 5;
    */
-  unratedReason: ErrorReason;
+  unratedReason: UnratedReason;
+
+  /**
+   * Everything that keeps cost or charge away, by line; empty if both are there.
+   *
+   * @generated from field: repeated om.rating.v1.UnratedCause unrated = 6;
+   */
+  unrated: UnratedCause[];
 };
 
 /**
@@ -191,7 +296,7 @@ export type Rating = Message<"om.rating.v1.Rating"> & {
  * Use `create(RatingSchema)` to create a new message.
  */
 export const RatingSchema: GenMessage<Rating> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 2);
+  messageDesc(file_om_rating_v1_rating_service, 3);
 
 /**
  * Request message for RateUsage.
@@ -226,7 +331,7 @@ export type RateUsageRequest = Message<"om.rating.v1.RateUsageRequest"> & {
  * Use `create(RateUsageRequestSchema)` to create a new message.
  */
 export const RateUsageRequestSchema: GenMessage<RateUsageRequest> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 3);
+  messageDesc(file_om_rating_v1_rating_service, 4);
 
 /**
  * Response message for RateUsage.
@@ -247,7 +352,7 @@ export type RateUsageResponse = Message<"om.rating.v1.RateUsageResponse"> & {
  * Use `create(RateUsageResponseSchema)` to create a new message.
  */
 export const RateUsageResponseSchema: GenMessage<RateUsageResponse> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 4);
+  messageDesc(file_om_rating_v1_rating_service, 5);
 
 /**
  * Request message for ExplainCharge.
@@ -275,7 +380,7 @@ export type ExplainChargeRequest = Message<"om.rating.v1.ExplainChargeRequest"> 
  * Use `create(ExplainChargeRequestSchema)` to create a new message.
  */
 export const ExplainChargeRequestSchema: GenMessage<ExplainChargeRequest> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 5);
+  messageDesc(file_om_rating_v1_rating_service, 6);
 
 /**
  * Response message for ExplainCharge.
@@ -303,7 +408,7 @@ export type ExplainChargeResponse = Message<"om.rating.v1.ExplainChargeResponse"
  * Use `create(ExplainChargeResponseSchema)` to create a new message.
  */
 export const ExplainChargeResponseSchema: GenMessage<ExplainChargeResponse> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 6);
+  messageDesc(file_om_rating_v1_rating_service, 7);
 
 /**
  * The rate of one unit in a price.
@@ -345,7 +450,7 @@ export type PriceRate = Message<"om.rating.v1.PriceRate"> & {
  * Use `create(PriceRateSchema)` to create a new message.
  */
 export const PriceRateSchema: GenMessage<PriceRate> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 7);
+  messageDesc(file_om_rating_v1_rating_service, 8);
 
 /**
  * A dated rate card of one model at one provider.
@@ -415,7 +520,7 @@ export type Price = Message<"om.rating.v1.Price"> & {
  * Use `create(PriceSchema)` to create a new message.
  */
 export const PriceSchema: GenMessage<Price> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 8);
+  messageDesc(file_om_rating_v1_rating_service, 9);
 
 /**
  * Request message for ListPrices.
@@ -464,7 +569,7 @@ export type ListPricesRequest = Message<"om.rating.v1.ListPricesRequest"> & {
  * Use `create(ListPricesRequestSchema)` to create a new message.
  */
 export const ListPricesRequestSchema: GenMessage<ListPricesRequest> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 9);
+  messageDesc(file_om_rating_v1_rating_service, 10);
 
 /**
  * Response message for ListPrices.
@@ -492,7 +597,7 @@ export type ListPricesResponse = Message<"om.rating.v1.ListPricesResponse"> & {
  * Use `create(ListPricesResponseSchema)` to create a new message.
  */
 export const ListPricesResponseSchema: GenMessage<ListPricesResponse> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 10);
+  messageDesc(file_om_rating_v1_rating_service, 11);
 
 /**
  * Request message for CreatePrice.
@@ -520,7 +625,7 @@ export type CreatePriceRequest = Message<"om.rating.v1.CreatePriceRequest"> & {
  * Use `create(CreatePriceRequestSchema)` to create a new message.
  */
 export const CreatePriceRequestSchema: GenMessage<CreatePriceRequest> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 11);
+  messageDesc(file_om_rating_v1_rating_service, 12);
 
 /**
  * Response message for CreatePrice.
@@ -541,7 +646,7 @@ export type CreatePriceResponse = Message<"om.rating.v1.CreatePriceResponse"> & 
  * Use `create(CreatePriceResponseSchema)` to create a new message.
  */
 export const CreatePriceResponseSchema: GenMessage<CreatePriceResponse> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 12);
+  messageDesc(file_om_rating_v1_rating_service, 13);
 
 /**
  * One rule of a burn table. The first rule that matches a line decides.
@@ -604,7 +709,7 @@ export type BurnRule = Message<"om.rating.v1.BurnRule"> & {
  * Use `create(BurnRuleSchema)` to create a new message.
  */
 export const BurnRuleSchema: GenMessage<BurnRule> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 13);
+  messageDesc(file_om_rating_v1_rating_service, 14);
 
 /**
  * Dated, versioned rules from usage to credits.
@@ -667,7 +772,7 @@ export type BurnTable = Message<"om.rating.v1.BurnTable"> & {
  * Use `create(BurnTableSchema)` to create a new message.
  */
 export const BurnTableSchema: GenMessage<BurnTable> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 14);
+  messageDesc(file_om_rating_v1_rating_service, 15);
 
 /**
  * Request message for ListBurnTables.
@@ -702,7 +807,7 @@ export type ListBurnTablesRequest = Message<"om.rating.v1.ListBurnTablesRequest"
  * Use `create(ListBurnTablesRequestSchema)` to create a new message.
  */
 export const ListBurnTablesRequestSchema: GenMessage<ListBurnTablesRequest> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 15);
+  messageDesc(file_om_rating_v1_rating_service, 16);
 
 /**
  * Response message for ListBurnTables.
@@ -730,7 +835,7 @@ export type ListBurnTablesResponse = Message<"om.rating.v1.ListBurnTablesRespons
  * Use `create(ListBurnTablesResponseSchema)` to create a new message.
  */
 export const ListBurnTablesResponseSchema: GenMessage<ListBurnTablesResponse> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 16);
+  messageDesc(file_om_rating_v1_rating_service, 17);
 
 /**
  * Request message for GetBurnTable.
@@ -751,7 +856,7 @@ export type GetBurnTableRequest = Message<"om.rating.v1.GetBurnTableRequest"> & 
  * Use `create(GetBurnTableRequestSchema)` to create a new message.
  */
 export const GetBurnTableRequestSchema: GenMessage<GetBurnTableRequest> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 17);
+  messageDesc(file_om_rating_v1_rating_service, 18);
 
 /**
  * Response message for GetBurnTable.
@@ -772,7 +877,7 @@ export type GetBurnTableResponse = Message<"om.rating.v1.GetBurnTableResponse"> 
  * Use `create(GetBurnTableResponseSchema)` to create a new message.
  */
 export const GetBurnTableResponseSchema: GenMessage<GetBurnTableResponse> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 18);
+  messageDesc(file_om_rating_v1_rating_service, 19);
 
 /**
  * Request message for CreateBurnTable.
@@ -800,7 +905,7 @@ export type CreateBurnTableRequest = Message<"om.rating.v1.CreateBurnTableReques
  * Use `create(CreateBurnTableRequestSchema)` to create a new message.
  */
 export const CreateBurnTableRequestSchema: GenMessage<CreateBurnTableRequest> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 19);
+  messageDesc(file_om_rating_v1_rating_service, 20);
 
 /**
  * Response message for CreateBurnTable.
@@ -821,7 +926,7 @@ export type CreateBurnTableResponse = Message<"om.rating.v1.CreateBurnTableRespo
  * Use `create(CreateBurnTableResponseSchema)` to create a new message.
  */
 export const CreateBurnTableResponseSchema: GenMessage<CreateBurnTableResponse> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 20);
+  messageDesc(file_om_rating_v1_rating_service, 21);
 
 /**
  * Request message for ActivateBurnTable.
@@ -849,7 +954,7 @@ export type ActivateBurnTableRequest = Message<"om.rating.v1.ActivateBurnTableRe
  * Use `create(ActivateBurnTableRequestSchema)` to create a new message.
  */
 export const ActivateBurnTableRequestSchema: GenMessage<ActivateBurnTableRequest> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 21);
+  messageDesc(file_om_rating_v1_rating_service, 22);
 
 /**
  * Response message for ActivateBurnTable.
@@ -870,7 +975,7 @@ export type ActivateBurnTableResponse = Message<"om.rating.v1.ActivateBurnTableR
  * Use `create(ActivateBurnTableResponseSchema)` to create a new message.
  */
 export const ActivateBurnTableResponseSchema: GenMessage<ActivateBurnTableResponse> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 22);
+  messageDesc(file_om_rating_v1_rating_service, 23);
 
 /**
  * Request message for SimulateBurnTable.
@@ -912,7 +1017,7 @@ export type SimulateBurnTableRequest = Message<"om.rating.v1.SimulateBurnTableRe
  * Use `create(SimulateBurnTableRequestSchema)` to create a new message.
  */
 export const SimulateBurnTableRequestSchema: GenMessage<SimulateBurnTableRequest> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 23);
+  messageDesc(file_om_rating_v1_rating_service, 24);
 
 /**
  * One event whose charge would differ.
@@ -947,7 +1052,7 @@ export type ChargeDifference = Message<"om.rating.v1.ChargeDifference"> & {
  * Use `create(ChargeDifferenceSchema)` to create a new message.
  */
 export const ChargeDifferenceSchema: GenMessage<ChargeDifference> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 24);
+  messageDesc(file_om_rating_v1_rating_service, 25);
 
 /**
  * Response message for SimulateBurnTable: the state so far; the last message is the result.
@@ -989,7 +1094,7 @@ export type SimulateBurnTableResponse = Message<"om.rating.v1.SimulateBurnTableR
  * Use `create(SimulateBurnTableResponseSchema)` to create a new message.
  */
 export const SimulateBurnTableResponseSchema: GenMessage<SimulateBurnTableResponse> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 25);
+  messageDesc(file_om_rating_v1_rating_service, 26);
 
 /**
  * Request message for RerateEvents.
@@ -1045,7 +1150,7 @@ export type RerateEventsRequest = Message<"om.rating.v1.RerateEventsRequest"> & 
  * Use `create(RerateEventsRequestSchema)` to create a new message.
  */
 export const RerateEventsRequestSchema: GenMessage<RerateEventsRequest> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 26);
+  messageDesc(file_om_rating_v1_rating_service, 27);
 
 /**
  * Response message for RerateEvents.
@@ -1080,7 +1185,7 @@ export type RerateEventsResponse = Message<"om.rating.v1.RerateEventsResponse"> 
  * Use `create(RerateEventsResponseSchema)` to create a new message.
  */
 export const RerateEventsResponseSchema: GenMessage<RerateEventsResponse> = /*@__PURE__*/
-  messageDesc(file_om_rating_v1_rating_service, 27);
+  messageDesc(file_om_rating_v1_rating_service, 28);
 
 /**
  * Rates usage: cost = usage x price, charge = usage x burn table. Each is exact and rounded once
