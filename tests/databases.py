@@ -48,10 +48,10 @@ def _binaries() -> Path:
 
 
 @contextlib.contextmanager
-def postgres_server() -> Iterator[str]:
+def postgres_server(*, durable: bool = False) -> Iterator[str]:
     """Run a PostgreSQL server and give the URL of its maintenance database.
 
-    `OM_TEST_DATABASE_URL` names one that runs already.
+    `durable` keeps its own settings, for measurements. `OM_TEST_DATABASE_URL` names one that runs already.
     """
     if given := os.environ.get("OM_TEST_DATABASE_URL"):
         yield given
@@ -67,7 +67,7 @@ def postgres_server() -> Iterator[str]:
         cwd="/",
         **identity,
     )
-    options = ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200", *_FAST]
+    options = ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200", *(() if durable else _FAST)]
     server = subprocess.Popen(
         [binaries / "postgres", "-D", data, "-p", str(port), "-k", folder, *options],
         stdout=subprocess.DEVNULL,
