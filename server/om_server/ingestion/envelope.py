@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
-#: What the caller did not supply, and the place in a journal, are not part of what it claims.
-_NOT_SUPPLIED = ("receive_time", "flags", "edge", "payload_hash", "organization_id")
+#: What the caller did not supply, and the place in a journal, are not part of what it claims. Nor is
+#: the identity: hashes are compared under it, or under an idempotency key, which has none.
+_NOT_CLAIMED = ("organization_id", "source", "event_id", "receive_time", "flags", "edge", "payload_hash")
+#: An edge names the key in each event. An application only sends with one, and with another tomorrow.
+_OF_EDGES = "key_id"
 
 
 class EnvelopeUnreadable(DomainError):
@@ -60,15 +63,20 @@ def unpack(envelope: str) -> list[Event]:
         if document["version"] != VERSION:
             raise EnvelopeUnreadable
         return [_from_json(item) for item in document["events"]]
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (DomainError, AttributeError, KeyError, TypeError, ValueError) as error:
+        # A DomainError is a value that only a newer program knows, such as a unit.
         raise EnvelopeUnreadable from error
 
 
 def payload_hash(event: Event, *, time_supplied: bool) -> str:
     """Hash what the caller supplied: the same event again has the same hash, whatever is in between."""
     document = _to_json(event)
-    for name in _NOT_SUPPLIED:
+    for name in _NOT_CLAIMED:
         del document[name]
+    # The key decides the team, so a caller that was given another key repeats the same event.
+    del document["attribution"]["team_id"]
+    if event.edge is None:
+        del document[_OF_EDGES]
     if not time_supplied:
         del document["event_time"]
     return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -1,4 +1,4 @@
-"""The rules of intake, pure: who may say what in an event, and which times are believed."""
+"""The rules of intake, pure: who may say what in an event, how it is named, and which times are believed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import dataclasses
 
 from om_server.core.clock import MICROS_PER_SECOND
 from om_server.core.errors import Code, DomainError
-from om_server.core.event import SOURCE_PROXY, Event, Outcome
+from om_server.core.event import SOURCE_PROXY, EdgePosition, Event, Outcome
 
 _DAY = 86_400 * MICROS_PER_SECOND
 #: Events are kept this long, so an older one would be gone before anybody saw it.
 EVENT_AGE_MAX = 400 * _DAY
+
+#: The flag of an event whose time was moved into what is believed.
+TIME_CLAMPED = "time_clamped"
 
 #: Outcomes that may report no consumption.
 _WITHOUT_LINES = frozenset({Outcome.ZERO, Outcome.DEFERRED, Outcome.UNKNOWN})
@@ -100,11 +103,32 @@ def check_caller_fields(event: Event) -> None:
             raise EdgeFieldForbidden(field)
 
 
+def normalize_customer(event: Event) -> Event:
+    """Name the organization itself in one way: as a customer it has no id, so that sums never split."""
+    if event.attribution.customer_id != event.organization_id:
+        return event
+    return dataclasses.replace(event, attribution=dataclasses.replace(event.attribution, customer_id=""))
+
+
 def believe_time(event: Event) -> Event:
-    """Lower a future time to the time of receipt and flag it; EVENT_TIME_OUT_OF_RANGE for one too old."""
-    if event.event_time > event.receive_time:
-        flags = (*event.flags, "time_clamped")
-        return dataclasses.replace(event, event_time=event.receive_time, flags=flags)
-    if event.event_time < event.receive_time - EVENT_AGE_MAX:
+    """Lower a future time to the time of receipt and flag it; EVENT_TIME_OUT_OF_RANGE for one too old.
+
+    An edge's event is never refused, so one that is too old is raised to the oldest believed time.
+    """
+    oldest = event.receive_time - EVENT_AGE_MAX
+    if oldest <= event.event_time <= event.receive_time:
+        return event
+    if event.event_time < oldest and event.edge is None:
         raise EventTimeOutOfRange(event.event_time)
-    return event
+    believed = max(oldest, min(event.event_time, event.receive_time))
+    return dataclasses.replace(event, event_time=believed, flags=(*event.flags, TIME_CLAMPED))
+
+
+def letter_id(event_id: str, edge: EdgePosition) -> str:
+    """Name an edge's event that is set aside: by its place in the journal where its id is no name.
+
+    Two events without an id would otherwise be one dead letter. No database stores a zero character.
+    """
+    if event_id.strip() and "\0" not in event_id:
+        return event_id
+    return f"{edge.edge_id}:{edge.edge_epoch}:{edge.sequence}"

@@ -17,6 +17,8 @@ from om_server.ingestion.intake import (
     check_caller_fields,
     check_consumption,
     check_identity,
+    letter_id,
+    normalize_customer,
 )
 from om_server.ingestion.store import DeadLetter, IngestionStore
 from om_server.storage.queue import Batch, SqlInbox
@@ -64,6 +66,31 @@ class PipelineStatus:
     dead_letter_count: int
 
 
+class _Claims:
+    """What was claimed before, by events that were settled or stand earlier in the batch."""
+
+    def __init__(self, identities: dict[tuple[str, str], str], keys: dict[str, str]) -> None:
+        self._identities = identities
+        self._keys = keys
+
+    def compare(self, event: Event) -> IntakeResult:
+        """Answer for an event by its identity, then by its idempotency key."""
+        claimed = self._identities.get((event.source, event.event_id))
+        if claimed is None:
+            claimed = self._keys.get(event.idempotency_key)
+        if claimed is None:
+            return IntakeResult(event.event_id, IntakeState.ACCEPTED)
+        if claimed == event.payload_hash:
+            return IntakeResult(event.event_id, IntakeState.DUPLICATE)
+        return IntakeResult(event.event_id, IntakeState.REJECTED, EventConflict(event))
+
+    def add(self, event: Event) -> None:
+        """Remember an event that was accepted; the first claim stays."""
+        self._identities.setdefault((event.source, event.event_id), event.payload_hash)
+        if event.idempotency_key:
+            self._keys.setdefault(event.idempotency_key, event.payload_hash)
+
+
 class IngestionOperations:
     """Each method is one transaction."""
 
@@ -81,34 +108,38 @@ class IngestionOperations:
     ) -> tuple[str, list[IntakeResult]]:
         """Answer for each event, in order, after the good ones are durable in one batch.
 
-        Gives the batch's id, empty if nothing was accepted. `DUPLICATE` is best effort: a twin that
-        is still queued is accepted here and dropped by settlement.
+        Gives the batch's id, empty if nothing was queued. `DUPLICATE` is best effort: a twin that
+        is still queued is accepted here and dropped by settlement. An edge's event is accepted
+        always: one that breaks a rule becomes a dead letter.
         """
         checked = [self._check(report, from_edge=from_edge) for report in reports]
         good = [item for item in checked if not isinstance(item, IntakeResult)]
-        seen = self._database.read(
-            lambda: self._store.payload_hashes(
-                organization_id, [(event.source, event.event_id) for event in good]
-            )
-        )
+        claims = self._database.read(lambda: self._claims(organization_id, good))
         results: list[IntakeResult] = []
         accepted: list[Event] = []
         for item in checked:
             if isinstance(item, IntakeResult):
                 results.append(item)
                 continue
-            result = _compare(item, seen.get((item.source, item.event_id)))
+            result = claims.compare(item)
             if result.state is IntakeState.REJECTED and from_edge:
-                # Settlement keeps the first and counts the conflict: an edge's event is never refused.
+                # Settlement keeps the first and reports the conflict.
                 result = IntakeResult(item.event_id, IntakeState.ACCEPTED)
             if result.state is IntakeState.ACCEPTED:
                 accepted.append(item)
-                seen[item.source, item.event_id] = item.payload_hash
+                claims.add(item)
             results.append(result)
         return self._enqueue(organization_id, accepted), results
 
+    def _claims(self, organization_id: str, events: Sequence[Event]) -> _Claims:
+        keys = {event.idempotency_key for event in events} - {""}
+        return _Claims(
+            self._store.payload_hashes(organization_id, [(event.source, event.event_id) for event in events]),
+            self._store.key_hashes(organization_id, sorted(keys)),
+        )
+
     def _check(self, report: Reported, *, from_edge: bool) -> Event | IntakeResult:
-        event = report.event
+        event = normalize_customer(report.event)
         try:
             check_identity(event)
             if not from_edge:
@@ -116,7 +147,11 @@ class IngestionOperations:
             check_consumption(event)
             believed = believe_time(event)
         except DomainError as error:
-            return IntakeResult(event.event_id, IntakeState.REJECTED, error)
+            if event.edge is None:
+                return IntakeResult(event.event_id, IntakeState.REJECTED, error)
+            name = letter_id(event.event_id, event.edge)
+            self._keep(event.organization_id, name, error, text=envelope.pack([event]))
+            return IntakeResult(event.event_id, IntakeState.ACCEPTED)
         digest = envelope.payload_hash(event, time_supplied=report.time_supplied)
         return dataclasses.replace(believed, payload_hash=digest)
 
@@ -132,8 +167,11 @@ class IngestionOperations:
         self._inbox.append([batch])
         return batch.batch_id
 
-    def set_aside(self, organization_id: str, event_id: str, error: DomainError, message: bytes) -> None:
-        """Keep an edge's event that breaks a rule, as it was sent: an edge's event is never refused."""
+    def set_aside(self, organization_id: str, event_id: str, error: DomainError, *, message: bytes) -> None:
+        """Keep an edge's event that cannot be read, as it was sent: an edge's event is never refused."""
+        self._keep(organization_id, event_id, error, text=envelope.pack_unread(message))
+
+    def _keep(self, organization_id: str, event_id: str, error: DomainError, *, text: str) -> None:
         now = self._clock()
         letter = DeadLetter(
             organization_id=organization_id,
@@ -143,7 +181,7 @@ class IngestionOperations:
             reason=error.reason,
             message=error.message,
             attempt_count=0,
-            envelope=envelope.pack_unread(message),
+            envelope=text,
             receive_time=now,
             create_time=now,
         )
@@ -166,11 +204,3 @@ class IngestionOperations:
             return letters, ""
         last = letters[page.size - 1]
         return letters[: page.size], encode_token((last.create_time, last.dead_letter_id), {})
-
-
-def _compare(event: Event, settled_hash: str | None) -> IntakeResult:
-    if settled_hash is None:
-        return IntakeResult(event.event_id, IntakeState.ACCEPTED)
-    if settled_hash == event.payload_hash:
-        return IntakeResult(event.event_id, IntakeState.DUPLICATE)
-    return IntakeResult(event.event_id, IntakeState.REJECTED, EventConflict(event))

@@ -8,9 +8,10 @@ import structlog
 
 from om.ingestion.v1 import ingestion_service_pb2 as pb
 from om.ingestion.v1 import ingestion_service_pb2_grpc
-from om.type.v1 import error_reason_pb2, event_pb2
-from om_server.core.errors import DomainError, InvalidArgument, PermissionDenied
+from om.type.v1 import event_pb2
+from om_server.core.errors import DomainError, InvalidArgument
 from om_server.core.event import SOURCE_PROXY, EdgePosition
+from om_server.ingestion.intake import EdgeFieldForbidden, letter_id
 from om_server.ingestion.operations import (
     IngestionOperations,
     IntakeResult,
@@ -80,7 +81,7 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
         if who.principal is Principal.SERVICE:
             return self._ingest_edge(request)
         if request.HasField("edge"):
-            raise PermissionDenied("IngestEvents with edge")
+            raise EdgeFieldForbidden("edge")
         return self._ingest_application(request, who)
 
     def _ingest_application(self, request: pb.IngestEventsRequest, who: Caller) -> pb.IngestEventsResponse:
@@ -99,7 +100,7 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
 
     def _report(self, message: event_pb2.UsageEvent, who: Caller, now: int) -> Reported:
         if message.key_id or message.sequence:
-            raise InvalidArgument("key_id" if message.key_id else "sequence", "only edges set it")
+            raise EdgeFieldForbidden("key_id" if message.key_id else "sequence")
         event = convert.event_from_proto(
             message,
             convert.Origin(
@@ -119,7 +120,10 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
         if not request.HasField("edge"):
             raise InvalidArgument("edge", "the service credential ingests for an edge")
         now = self._clock()
-        owners = self._key_owners([message.key_id for message in request.events])
+        # A zero character is in no key, and a database would refuse the question for the whole batch.
+        owners = self._key_owners(
+            [message.key_id for message in request.events if "\0" not in message.key_id]
+        )
         results: list[IntakeResult] = [
             IntakeResult(message.event_id, IntakeState.ACCEPTED) for message in request.events
         ]
@@ -133,42 +137,23 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
                 results[position] = IntakeResult(message.event_id, IntakeState.REJECTED, error)
                 continue
             try:
-                report = self._edge_report(message, request.edge, owner, now)
+                report = _edge_report(message, request.edge, owner, now=now)
             except DomainError as error:
-                event_id = _fallback_id(message, request.edge)
+                name = letter_id(message.event_id, _position(message, request.edge))
                 self._operations.set_aside(
-                    owner.organization_id, event_id, error, message.SerializeToString()
+                    owner.organization_id, name, error, message=message.SerializeToString()
                 )
                 continue
             by_organization.setdefault(report.event.organization_id, []).append((position, report))
         batch_id = ""
         for organization_id, placed in by_organization.items():
-            batch_id, answers = self._operations.ingest(
+            queued, answers = self._operations.ingest(
                 organization_id, [report for _, report in placed], from_edge=True
             )
+            batch_id = queued or batch_id
             for (position, _), answer in zip(placed, answers, strict=True):
                 results[position] = answer
         return _response(batch_id, results)
-
-    def _edge_report(
-        self,
-        message: event_pb2.UsageEvent,
-        edge: pb.EdgeSource,
-        owner: KeyOwner,
-        now: int,
-    ) -> Reported:
-        event = convert.event_from_proto(
-            message,
-            convert.Origin(
-                organization_id=owner.organization_id,
-                team_id=owner.team_id,
-                key_id=message.key_id,
-                receive_time=now,
-                source=SOURCE_PROXY,
-                edge=EdgePosition(edge.edge_id, edge.edge_epoch, message.sequence),
-            ),
-        )
-        return Reported(event, time_supplied=message.HasField("occur_time"))
 
     def GetPipelineStatus(
         self, request: pb.GetPipelineStatusRequest, context: grpc.ServicerContext
@@ -195,9 +180,25 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
         )
 
 
-def _fallback_id(message: event_pb2.UsageEvent, edge: pb.EdgeSource) -> str:
-    """The event's id, or its place in the journal where even that is missing."""
-    return message.event_id or f"{edge.edge_id}:{edge.edge_epoch}:{message.sequence}"
+def _edge_report(
+    message: event_pb2.UsageEvent, edge: pb.EdgeSource, owner: KeyOwner, *, now: int
+) -> Reported:
+    event = convert.event_from_proto(
+        message,
+        convert.Origin(
+            organization_id=owner.organization_id,
+            team_id=owner.team_id,
+            key_id=message.key_id,
+            receive_time=now,
+            source=SOURCE_PROXY,
+            edge=_position(message, edge),
+        ),
+    )
+    return Reported(event, time_supplied=message.HasField("occur_time"))
+
+
+def _position(message: event_pb2.UsageEvent, edge: pb.EdgeSource) -> EdgePosition:
+    return EdgePosition(edge.edge_id, edge.edge_epoch, message.sequence)
 
 
 def _response(batch_id: str, results: Sequence[IntakeResult]) -> pb.IngestEventsResponse:
@@ -220,7 +221,7 @@ def result_to_proto(result: IntakeResult) -> pb.IngestResult:
     return pb.IngestResult(
         event_id=result.event_id,
         state=_STATES[result.state],
-        reason=error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{result.error.reason}"),
+        reason=convert.reason_to_proto(result.error.reason),
         message=result.error.message,
         field=result.error.metadata.get("field", ""),
     )
@@ -231,7 +232,7 @@ def dead_letter_to_proto(letter: DeadLetter) -> pb.DeadLetter:
     return pb.DeadLetter(
         dead_letter_id=letter.dead_letter_id,
         event_id=letter.event_id,
-        reason=error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{letter.reason}"),
+        reason=convert.reason_to_proto(letter.reason),
         message=letter.message,
         attempt_count=letter.attempt_count,
         receive_time=convert.timestamp_to_proto(letter.receive_time),

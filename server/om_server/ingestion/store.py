@@ -119,25 +119,58 @@ class IngestionStore:
             new.update(tuple(row) for row in query.tuples().execute())
         return new
 
+    def release_identities(self, events: Iterable[Event]) -> None:
+        """Take back identities that this transaction claimed."""
+        for event in events:
+            EventIdentity.delete().where(
+                (EventIdentity.organization_id == event.organization_id)
+                & (EventIdentity.source == event.source)
+                & (EventIdentity.event_id == event.event_id)
+            ).execute()
+
+    def key_hashes(self, organization_id: str, keys: Sequence[str]) -> dict[str, str]:
+        """What was claimed under each idempotency key that was settled."""
+        found: dict[str, str] = {}
+        for chunk in _chunks(keys):
+            query = EventKey.select(EventKey.idempotency_key, EventKey.payload_hash).where(
+                (EventKey.organization_id == organization_id) & EventKey.idempotency_key.in_(chunk)
+            )
+            rows: list[tuple[str, str]] = list(query.tuples())  # type: ignore[arg-type]  # The stubs say models.
+            found.update(rows)
+        return found
+
     def claim_keys(self, events: Sequence[Event]) -> dict[tuple[str, str], tuple[str, str]]:
         """Insert idempotency keys and return, for each (organization, key), whose (source, event) it is."""
         owners: dict[tuple[str, str], tuple[str, str]] = {}
         by_organization: dict[str, list[str]] = {}
-        for event in events:
-            EventKey.insert(
-                organization_id=event.organization_id,
-                idempotency_key=event.idempotency_key,
-                source=event.source,
-                event_id=event.event_id,
-                payload_hash=event.payload_hash,
-            ).on_conflict_ignore().execute()
-            by_organization.setdefault(event.organization_id, []).append(event.idempotency_key)
+        for chunk in _chunks(events):
+            rows = [
+                (
+                    event.organization_id,
+                    event.idempotency_key,
+                    event.source,
+                    event.event_id,
+                    event.payload_hash,
+                )
+                for event in chunk
+            ]
+            fields = [
+                EventKey.organization_id,
+                EventKey.idempotency_key,
+                EventKey.source,
+                EventKey.event_id,
+                EventKey.payload_hash,
+            ]
+            EventKey.insert_many(rows, fields=fields).on_conflict_ignore().execute()
+            for event in chunk:
+                by_organization.setdefault(event.organization_id, []).append(event.idempotency_key)
         for organization_id, keys in by_organization.items():
-            query = EventKey.select(EventKey.idempotency_key, EventKey.source, EventKey.event_id).where(
-                (EventKey.organization_id == organization_id) & EventKey.idempotency_key.in_(keys)
-            )
-            rows: list[tuple[str, str, str]] = list(query.tuples())  # type: ignore[arg-type]  # The stubs say models.
-            owners.update(((organization_id, key), (source, event_id)) for key, source, event_id in rows)
+            for part in _chunks(keys):
+                query = EventKey.select(EventKey.idempotency_key, EventKey.source, EventKey.event_id).where(
+                    (EventKey.organization_id == organization_id) & EventKey.idempotency_key.in_(part)
+                )
+                found: list[tuple[str, str, str]] = list(query.tuples())  # type: ignore[arg-type]  # The stubs say models.
+                owners.update(((organization_id, key), (source, event_id)) for key, source, event_id in found)
         return owners
 
     def add_dead_letter(self, letter: DeadLetter) -> None:

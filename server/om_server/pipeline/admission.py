@@ -15,8 +15,10 @@ import orjson
 
 from om_server.account.key import KeyRevoked
 from om_server.core.errors import Code, DomainError, NotFound
+from om_server.rating.price import PER_MILLION
 from om_server.wallet.lease import Lease, LeaseRequest
 from om_server.wallet.ledger import InsufficientFunds, WalletBlocked
+from om_server.wallet.wallet import WalletMode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,10 +73,11 @@ class AdmissionRequest:
 
     @property
     def request_hash(self) -> str:
-        """What a repeat under the same key must equal. The edge's process may be another."""
+        """What a repeat under the same key must equal: a lease is for one life of one edge alone."""
         attribution = self.attribution
         fields = [
-            self.key_id, attribution.customer_id, attribution.user_id, attribution.feature_id,
+            self.edge.edge_id, self.edge.edge_epoch, self.key_id,
+            attribution.customer_id, attribution.user_id, attribution.feature_id,
             attribution.tags,
             self.provider, self.model, sorted(self.bound.items()), self.bound_nanos, self.min_nanos,
             self.want_nanos, self.max_intents, self.priced,
@@ -148,10 +151,9 @@ class Admission:
         )
         if wallet is None:
             return Decision(organization_id, FundingMode.NO_WALLET, resolution_version=version)
-        mode = FundingMode(wallet.mode)
         refusal: Refusal | None = None
         lease: Lease | None = None
-        if mode is FundingMode.STRICT and not request.priced:
+        if wallet.mode is WalletMode.STRICT and not request.priced:
             refusal = Refusal(PriceUnknown(request.provider, request.model))
         else:
             try:
@@ -160,13 +162,16 @@ class Admission:
                 refusal = Refusal(error)
             except InsufficientFunds as error:
                 refusal = self._cannot_pay(organization_id, error, request)
+        if lease is not None:
+            # A replayed lease took its money before, and perhaps from what is no longer the first choice.
+            wallet = self._wallet.get_wallet(organization_id, wallet_id=lease.wallet_id)
         return Decision(
             organization_id=organization_id,
-            funding_mode=mode,
-            wallet_id=lease.wallet_id if lease else wallet.wallet_id,
+            funding_mode=FundingMode(wallet.mode),
+            wallet_id=wallet.wallet_id,
             lease=lease,
             refusal=refusal,
-            available=None if refusal else wallet.available - (lease.amount if lease else 0),
+            available=None if refusal else wallet.available,
             resolution_version=version,
         )
 
@@ -217,10 +222,14 @@ class Admission:
         output = request.bound.get(_OUTPUT, 0)
         if not rate or not output:
             return None
-        rest = request.bound_nanos - _ceil_per_million(output * rate)
-        affordable = (available - rest) * 1_000_000 // rate
-        return min(affordable, output) if affordable > 0 else None
+        rest = request.bound_nanos + -output * rate // PER_MILLION
+        return largest_output(available, rest, rate=rate, output=output)
 
 
-def _ceil_per_million(product: int) -> int:
-    return -(-product // 1_000_000)
+def largest_output(available: int, rest: int, *, rate: int, output: int) -> int | None:
+    """The most tokens, up to `output`, that fit beside the rest of the bound; None if not one does.
+
+    The rate is in nano-credits for a million tokens, and a bound is rounded up to a nano.
+    """
+    affordable = (available - rest) * PER_MILLION // rate
+    return min(affordable, output) if affordable > 0 else None

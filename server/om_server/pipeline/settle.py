@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from om_server.analytics.settled import SettledEvent, SettledLine, SettledState
+from om_server.core.money import USD
+from om_server.rating.arithmetic import UnratedReason
+from om_server.rating.model import canonical_provider, canonical_tier
+from om_server.rating.rate import Rating, Unrated
 from om_server.wallet.charging import Charge, ChargeResult
 
 if TYPE_CHECKING:
@@ -21,11 +25,10 @@ if TYPE_CHECKING:
     from om_server.account.operations import AccountOperations
     from om_server.analytics.operations import AnalyticsOperations
     from om_server.core.clock import Clock
-    from om_server.core.event import Event
+    from om_server.core.event import Event, UsageLine
     from om_server.core.money import Money
     from om_server.ingestion.store import IngestionStore
     from om_server.rating.operations import RatingOperations
-    from om_server.rating.rate import Rating
     from om_server.storage.database import Database
     from om_server.wallet.operations import WalletOperations
 
@@ -80,45 +83,52 @@ class Settler:
 
     def _settle(self, events: Sequence[Event]) -> int:
         new = self._claim(events)
-        if not new:
-            return 0
-        by_organization: dict[str, list[Event]] = {}
-        for event in new:
-            by_organization.setdefault(event.organization_id, []).append(event)
-        for organization_id in sorted(by_organization):
-            self._settle_organization(organization_id, by_organization[organization_id])
+        for organization_id, of_one in sorted(_by_organization(new).items()):
+            self._settle_organization(organization_id, of_one)
         return len(new)
 
     def _claim(self, events: Sequence[Event]) -> list[Event]:
-        """Take the identities that nobody has, once each; the first of two twins in a batch wins."""
+        """Take the identities and keys that nobody has, once each; the first of two twins in a batch wins."""
         first: dict[tuple[str, str, str], Event] = {}
         for event in events:
-            first.setdefault(event.identity, event)
-        keyed = [event for event in first.values() if event.idempotency_key]
-        if keyed:
-            owners = self._slices.ingestion.claim_keys(keyed)
-            for event in keyed:
-                if owners[event.organization_id, event.idempotency_key] != (event.source, event.event_id):
-                    del first[event.identity]
-        candidates = list(first.values())
-        if not candidates:
-            return []
+            if first.setdefault(event.identity, event).payload_hash != event.payload_hash:
+                _report_conflict(event)
+        # Sorted, so that two settlers with the same events never wait for each other.
+        candidates = sorted(first.values(), key=lambda event: event.identity)
         claimed = self._slices.ingestion.claim_identities(candidates)
-        self._report_conflicts(event for event in candidates if event.identity not in claimed)
-        return [event for event in candidates if event.identity in claimed]
+        self._report_conflicts([event for event in candidates if event.identity not in claimed])
+        return self._claim_keys([event for event in first.values() if event.identity in claimed])
 
-    def _report_conflicts(self, duplicates: Iterable[Event]) -> None:
+    def _claim_keys(self, new: list[Event]) -> list[Event]:
+        """Drop whose idempotency key is another event's, and take nothing in their names.
+
+        Keys come after identities: a duplicate must not keep a key from the event that it belongs to.
+        """
+        keyed = [event for event in new if event.idempotency_key]
+        keyed.sort(key=lambda event: (event.organization_id, event.idempotency_key))
+        owners = self._slices.ingestion.claim_keys(keyed)
+        late = {
+            event.identity: event
+            for event in keyed
+            if owners[event.organization_id, event.idempotency_key] != (event.source, event.event_id)
+        }
+        self._slices.ingestion.release_identities(late.values())
+        for organization_id, events in _by_organization(late.values()).items():
+            keys = [event.idempotency_key for event in events]
+            settled = self._slices.ingestion.key_hashes(organization_id, keys)
+            for event in events:
+                if settled[event.idempotency_key] != event.payload_hash:
+                    _report_conflict(event)
+        return [event for event in new if event.identity not in late]
+
+    def _report_conflicts(self, duplicates: Sequence[Event]) -> None:
         """Say which duplicates claim something else than what was settled; the first stays."""
-        for event in duplicates:
-            key = (event.source, event.event_id)
-            settled = self._slices.ingestion.payload_hashes(event.organization_id, [key])
-            if settled.get(key) != event.payload_hash:
-                _log.warning(
-                    "event_conflict_dropped",
-                    organization_id=event.organization_id,
-                    source=event.source,
-                    event_id=event.event_id,
-                )
+        for organization_id, events in _by_organization(duplicates).items():
+            identities = [(event.source, event.event_id) for event in events]
+            settled = self._slices.ingestion.payload_hashes(organization_id, identities)
+            for event in events:
+                if settled[event.source, event.event_id] != event.payload_hash:
+                    _report_conflict(event)
 
     def _settle_organization(self, organization_id: str, events: Sequence[Event]) -> None:
         now = self._clock()
@@ -137,7 +147,14 @@ class Settler:
     def _rate(self, event: Event) -> _Rated:
         if not event.chargeable:
             return _Rated(event, None)
-        return _Rated(event, self._slices.rating.rate_event(event))
+        if not event.lines:
+            # Deferred, or its end was never seen: something was consumed, and nothing says how much.
+            return _Rated(event, _without_cost(Rating(None, None, (), "", ()), UnratedReason.USAGE_MISSING))
+        rating = self._slices.rating.rate_event(event)
+        if rating.cost is not None and rating.cost.nanos and rating.cost.currency != USD:
+            # Costs are stored and summed in dollars; another currency must never be read as dollars.
+            rating = _without_cost(rating, UnratedReason.CURRENCY_MISMATCH)
+        return _Rated(event, rating)
 
     def _charge(self, organization_id: str, rated: Sequence[_Rated]) -> list[ChargeResult]:
         """Decide who pays where admission did not, then move the money of all events at once."""
@@ -157,6 +174,27 @@ class Settler:
             for item in rated
         ]
         return self._slices.wallet.settle_charges(organization_id, charges)
+
+
+def _by_organization(events: Iterable[Event]) -> dict[str, list[Event]]:
+    found: dict[str, list[Event]] = {}
+    for event in events:
+        found.setdefault(event.organization_id, []).append(event)
+    return found
+
+
+def _report_conflict(event: Event) -> None:
+    _log.warning(
+        "event_conflict_dropped",
+        organization_id=event.organization_id,
+        source=event.source,
+        event_id=event.event_id,
+    )
+
+
+def _without_cost(rating: Rating, reason: UnratedReason) -> Rating:
+    lines = tuple(dataclasses.replace(line, cost=None) for line in rating.lines)
+    return dataclasses.replace(rating, cost=None, lines=lines, unrated=(*rating.unrated, Unrated(reason, 0)))
 
 
 def _settled(item: _Rated, result: ChargeResult, now: int) -> SettledEvent:
@@ -184,7 +222,7 @@ def _settled(item: _Rated, result: ChargeResult, now: int) -> SettledEvent:
 
 def _lines(event: Event, rating: Rating | None) -> tuple[SettledLine, ...]:
     if rating is None:
-        return tuple(SettledLine(line=line, cost=0, charge=0) for line in event.lines)
+        return tuple(SettledLine(line=_canonical(line), cost=0, charge=0) for line in event.lines)
     return tuple(
         SettledLine(
             line=dataclasses.replace(line, provider=rated.provider, tier=rated.tier),
@@ -196,6 +234,12 @@ def _lines(event: Event, rating: Rating | None) -> tuple[SettledLine, ...]:
         )
         for line, rated in zip(event.lines, rating.lines, strict=True)
     )
+
+
+def _canonical(line: UsageLine) -> UsageLine:
+    """Name provider and tier as rating does, so that sums never split by spelling."""
+    provider = canonical_provider(line.provider)
+    return dataclasses.replace(line, provider=provider, tier=canonical_tier(provider, line.tier))
 
 
 def _nanos(amount: Money | None) -> int | None:

@@ -61,7 +61,7 @@ class Worker:
         self._clock = clock
         self._limits = limits
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="settle", daemon=True)
+        self._thread = threading.Thread(target=self.run, name="settle", daemon=True)
 
     def start(self) -> None:
         """Settle on a thread of this process."""
@@ -76,9 +76,6 @@ class Worker:
 
     def run(self) -> None:
         """Settle on this thread until `stop` is called from another."""
-        self._run()
-
-    def _run(self) -> None:
         while not self._stopping.is_set():
             self._inbox.arrived.clear()
             try:
@@ -110,18 +107,24 @@ class Worker:
         claimed.extend(self._inbox.claim(self._limits.event_count_max))
         if not claimed:
             return False
-        self._settler.settle([event for batch in claimed for event in envelope.unpack(batch.envelope)])
-        self._inbox.finish(claimed)
+        read = [(batch, events) for batch in claimed if (events := self._read(batch)) is not None]
+        self._settler.settle([event for _, events in read for event in events])
+        self._inbox.finish([batch for batch, _ in read])
         return True
+
+    def _read(self, batch: Batch) -> list[Event] | None:
+        """Read a batch. One that cannot be read stays for a newer worker, and is tried again later."""
+        try:
+            return envelope.unpack(batch.envelope)
+        except envelope.EnvelopeUnreadable:
+            _log.error("envelope_unreadable", organization_id=batch.organization_id, batch_id=batch.batch_id)
+            self._inbox.postpone(batch, self._clock() + _RETRY_DELAY)
+            return None
 
     def _take_apart(self, batch: Batch) -> None:
         """Settle each event in its own transaction; the identities make a second attempt harmless."""
-        try:
-            events = envelope.unpack(batch.envelope)
-        except envelope.EnvelopeUnreadable:
-            # A newer worker may be able to read it, so it stays and is tried again later.
-            _log.error("envelope_unreadable", organization_id=batch.organization_id, batch_id=batch.batch_id)
-            self._inbox.postpone(batch, self._clock() + _RETRY_DELAY)
+        events = self._read(batch)
+        if events is None:
             return
         for event in events:
             try:
