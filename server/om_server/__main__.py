@@ -1,4 +1,4 @@
-"""The command line: `openmonetize up | serve | simulator | migrate | demo`."""
+"""The command line: `openmonetize up | serve | simulator | migrate | keys | doctor | demo`."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ import asyncio
 import os
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from om_server import command
-from om_server.core.errors import DomainError
-from om_server.demo import ALL_CALLS, FIRST_CALL, Addresses, demonstrate
+from om_server.cli import command, key_command
+from om_server.cli.component import components
+from om_server.cli.demo import ALL_CALLS, FIRST_CALL, Addresses, demonstrate
+from om_server.cli.doctor import diagnose
+from om_server.cli.supervisor import StopSignals, Supervisor, own_service_token, require_free_ports
+from om_server.cli.welcome import welcome
+from om_server.core.errors import DependencyUnavailable, DomainError
+from om_server.failure import CommandFailed
 from om_server.observe import configure_logging
-from om_server.settings import Environment, Settings, SettingsInvalid, load_settings
-from om_server.supervisor import StartFailed, Supervisor, components, own_service_token, require_free_ports
+from om_server.settings import Environment, Settings, load_local_settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from om_server.supervisor import Component
+    from om_server.cli.component import Component
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(key_command.app, name="keys")
 _console = Console()
 
 
@@ -42,24 +47,30 @@ def up(
     *, demo: Annotated[bool, typer.Option("--demo", help="Send one request and show it metered.")] = False
 ) -> None:
     """Run the whole platform on this machine, with SQLite and no other service."""
-    os.environ.setdefault("OM_ENV", Environment.DEVELOPMENT)
-    settings = load_settings()
-    found = components(settings, own_service_token(settings.data_dir))
+    settings = load_local_settings()
+    found = components(settings, _service_token(settings))
     require_free_ports(settings.host, found)
-    command.prepare(settings)
-    supervisor = Supervisor(settings.data_dir / "logs")
-    try:
-        _start_all(supervisor, found)
-        _welcome(settings, found)
-        if demo and settings.environment == Environment.DEVELOPMENT:
-            demonstrate(_simulated(settings), (FIRST_CALL,), _console)
+    with StopSignals() as signals:
+        supervisor = Supervisor(settings.log_dir, held=signals.held)
+        try:
+            command.prepare(settings)
+            _start_all(supervisor, found)
+            welcome(settings, [component.name for component in found], _console)
+            if demo and settings.environment == Environment.DEVELOPMENT:
+                demonstrate(_simulated(settings), (FIRST_CALL,), _console)
             _console.print("Running. Press Ctrl-C to stop.")
-        ended = supervisor.wait()
-        raise StartFailed(f"{ended} ended by itself; see {settings.data_dir / 'logs'}")
-    except KeyboardInterrupt:
-        _console.print("Stopping.")
-    finally:
-        supervisor.stop()
+            supervisor.wait()
+        except KeyboardInterrupt:
+            _console.print("Stopping; streams that run may take up to half a minute.")
+        finally:
+            signals.ignore()
+            supervisor.stop()
+
+
+def _service_token(settings: Settings) -> str:
+    if settings.service_token is not None:
+        return settings.service_token.get_secret_value()
+    return own_service_token(settings.data_dir)
 
 
 def _start_all(supervisor: Supervisor, found: Sequence[Component]) -> None:
@@ -69,54 +80,34 @@ def _start_all(supervisor: Supervisor, found: Sequence[Component]) -> None:
 
 
 def _simulated(settings: Settings) -> Addresses:
-    host = settings.host
     return Addresses(
-        proxy=f"http://{host}:{settings.simulated_proxy_port}", rest=f"http://{host}:{settings.rest_port}"
+        proxy=f"http://{settings.reach(settings.simulated_proxy_port)}",
+        rest=f"http://{settings.reach(settings.rest_port)}",
     )
 
 
-def _welcome(settings: Settings, found: Sequence[Component]) -> None:
-    host, development = settings.host, settings.environment == Environment.DEVELOPMENT
-    table = Table(title="OpenMonetize is up", show_header=False, title_justify="left", min_width=72)
-    table.add_row("proxy", f"http://{host}:{settings.proxy_port}  (real providers)")
-    if development:
-        address = f"http://{host}:{settings.simulated_proxy_port}"
-        table.add_row("", f"{address}  (simulated providers, true charges)")
-    table.add_row("REST", f"http://{host}:{settings.rest_port}  (documents at /docs)")
-    table.add_row("gRPC", settings.rpc_target)
-    table.add_row("data", str(settings.sqlite_path if settings.on_sqlite else "PostgreSQL"))
-    names = ", ".join(component.name for component in found)
-    table.add_row("logs", f"{settings.data_dir / 'logs'}  ({names})")
-    if development:
-        table.add_row("key", "om_dev_test_key")
-    _console.print(table)
-    if development:
-        curl = _CURL.format(host=host, port=settings.simulated_proxy_port)
-        _console.print("Try:", curl, sep="\n", markup=False)
-
-
-_CURL = """\
-curl http://{host}:{port}/v1/chat/completions \\
-  -H 'Content-Type: application/json' -H 'Authorization: Bearer sk-any' \\
-  -H 'X-OM-Api-Key: om_dev_test_key' -H 'X-OM-Customer-Id: acme' \\
-  -H 'X-OM-User-Id: user_123' -H 'X-OM-Feature-Id: ai-chat' \\
-  -d '{{"model": "gpt-4o", "max_tokens": 50, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
-"""
-
-
 @app.command()
-def serve(service: Service) -> None:
+def serve(
+    service: Service,
+    *,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="A file that is there while the worker runs; for worker only.")
+    ] = None,
+) -> None:
     """Run one process of the platform."""
+    if ready_file is not None and service is not Service.WORKER:
+        raise typer.BadParameter("--ready-file is for worker; the others answer on their health address")
     if service is Service.PROXY:
         os.execv(sys.executable, [sys.executable, "-m", "om_proxy", "serve"])  # noqa: S606 - our own program
     settings = load_settings()
     configure_logging(settings.log_level, readable=settings.environment == Environment.DEVELOPMENT)
-    runs = {
-        Service.RPC: command.serve_rpc,
-        Service.REST: command.serve_rest,
-        Service.WORKER: command.serve_worker,
-    }
-    asyncio.run(runs[service](settings))
+    match service:
+        case Service.RPC:
+            asyncio.run(command.serve_rpc(settings))
+        case Service.REST:
+            asyncio.run(command.serve_rest(settings))
+        case Service.WORKER:
+            asyncio.run(command.serve_worker(settings, ready_file))
 
 
 @app.command()
@@ -134,17 +125,31 @@ def migrate() -> None:
 
 
 @app.command()
+def doctor() -> None:
+    """Check settings, data, ports and health; say what to do, and exit with 1 if anything is wrong."""
+    problems = 0
+    for finding in diagnose():
+        typer.echo(str(finding))
+        problems += finding.problem
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
 def demo() -> None:
     """Send requests of all three providers, streaming and not, to a running platform."""
-    os.environ.setdefault("OM_ENV", Environment.DEVELOPMENT)
-    demonstrate(_simulated(load_settings()), ALL_CALLS, _console)
+    demonstrate(_simulated(load_local_settings()), ALL_CALLS, _console)
 
 
 def main() -> None:
     """Run a command; what a person can mend is one line on standard error, not a trace."""
+    # Standard output is for what was asked for; without this, a log line would be on it.
+    configure_logging("warning", readable=True)
     try:
         app()
-    except (SettingsInvalid, StartFailed, DomainError, TimeoutError, OSError) as error:
+    except DependencyUnavailable as error:
+        sys.exit(f"openmonetize: {error}; `openmonetize doctor` looks for the cause")
+    except (CommandFailed, DomainError, OSError) as error:
         sys.exit(f"openmonetize: {error}")
 
 

@@ -1,4 +1,4 @@
-"""Logging, configured once for each process: JSON in production, readable in development."""
+"""Logging of a process, JSON in production and readable in development. The last configuration holds."""
 
 from __future__ import annotations
 
@@ -36,4 +36,6 @@ def configure_logging(level: str, *, readable: bool) -> None:
         cache_logger_on_first_use=True,
     )
     # Libraries log through the standard module; only what is wrong is of interest.
-    logging.basicConfig(level=max(threshold, logging.WARNING), stream=sys.stderr, format="%(message)s")
+    logging.basicConfig(
+        level=max(threshold, logging.WARNING), stream=sys.stderr, format="%(message)s", force=True
+    )

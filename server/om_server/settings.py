@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import enum
+import urllib.parse
 from pathlib import Path
+from typing import TypeVar
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from om_server.failure import CommandFailed
+
+# Fields are set by their alias alone: by their names, variables of other programs (HOST, DATABASE_URL)
+# would be read as ours. An empty variable is one that is not set, as compose files write it.
+_SOURCES = SettingsConfigDict(frozen=True, extra="ignore", env_file=".env", env_ignore_empty=True)
+
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how to reach what listens everywhere
 
 
 class Environment(enum.StrEnum):
@@ -16,21 +28,28 @@ class Environment(enum.StrEnum):
     PRODUCTION = "production"
 
 
-class SettingsInvalid(Exception):
-    """A variable has a value that cannot be used; the message names it and says why."""
+class SettingsInvalid(CommandFailed):
+    """Variables have values that cannot be used; each problem names one and says why, without the value."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 class Settings(BaseSettings):
     """Every variable with its default. A field's alias is the variable's name."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_file=".env", populate_by_name=True)
+    model_config = _SOURCES
 
     environment: Environment = Field(Environment.PRODUCTION, alias="OM_ENV")
     data_dir: Path = Field(Path("data"), alias="OM_DATA_DIR")
     #: Empty means a SQLite file in the data folder.
-    database_url: str = Field("", alias="OM_DATABASE_URL")
-    redis_url: str = Field("", alias="OM_REDIS_URL")
+    database_url: str = Field("", alias="OM_DATABASE_URL", repr=False)
+    #: Empty means that events wait for settlement in the database.
+    redis_url: str = Field("", alias="OM_REDIS_URL", repr=False)
     service_token: SecretStr | None = Field(None, alias="OM_SERVICE_TOKEN")
+    #: What the commands call a running server with; the server itself never looks at it.
+    api_key: SecretStr | None = Field(None, alias="OM_API_KEY")
     host: str = Field("127.0.0.1", alias="OM_HOST")
     grpc_port: int = Field(50_051, alias="OM_GRPC_PORT", ge=1, le=65_535)
     rest_port: int = Field(3000, alias="OM_REST_PORT", ge=1, le=65_535)
@@ -56,15 +75,19 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
-        if value and not value.startswith(("postgresql://", "sqlite:///")):
-            raise ValueError("must be empty, sqlite:///path or postgresql://…")
+        if value.startswith("postgresql://"):
+            _require_postgres_address(value)
+        elif value == "sqlite:///":
+            raise ValueError("names no file; sqlite:///data/openmonetize.db would")
+        elif value and not value.startswith("sqlite:///"):
+            raise ValueError("must be empty, sqlite:///path or postgresql://user@host/name")
         return value
 
     @field_validator("redis_url")
     @classmethod
     def _known_redis(cls, value: str) -> str:
-        if value and not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must be empty or redis://…")
+        if value and not _names_redis(value):
+            raise ValueError("must be empty or redis://host:port")
         return value
 
     @property
@@ -82,21 +105,116 @@ class Settings(BaseSettings):
     @property
     def rpc_target(self) -> str:
         """Where clients reach the gRPC server."""
-        return self.grpc_address or f"{self.host}:{self.grpc_port}"
+        return self.grpc_address or self.reach(self.grpc_port)
+
+    @property
+    def log_dir(self) -> Path:
+        """Where `up` keeps what its processes write."""
+        return self.data_dir / "logs"
+
+    def listen_address(self, port: int) -> str:
+        """The host:port to listen on."""
+        return _joined(self.host, port)
+
+    def reach(self, port: int) -> str:
+        """The host:port by which this machine reaches one of its own listeners."""
+        return _joined(_LOOPBACK.get(self.host, self.host), port)
 
     def require_service_token(self) -> str:
         """The token that our own processes show; `SettingsInvalid` if there is none."""
-        if self.service_token is None or not self.service_token.get_secret_value():
+        if self.service_token is None:
             raise SettingsInvalid(
                 "OM_SERVICE_TOKEN: not set; `openmonetize up` makes one, `serve` needs it given"
             )
         return self.service_token.get_secret_value()
 
 
+class LocalSettings(Settings):
+    """The same for commands of a person at a machine of their own: development where nothing is said."""
+
+    environment: Environment = Field(Environment.DEVELOPMENT, alias="OM_ENV")
+
+
+class ProviderOrigins(BaseSettings):
+    """Where the proxy sends requests. The proxy checks them for itself; here they are for `doctor`."""
+
+    model_config = _SOURCES
+
+    openai: str = Field("https://api.openai.com", alias="OM_OPENAI_BASE_URL")
+    anthropic: str = Field("https://api.anthropic.com", alias="OM_ANTHROPIC_BASE_URL")
+    gemini: str = Field("https://generativelanguage.googleapis.com", alias="OM_GEMINI_BASE_URL")
+
+    @field_validator("openai", "anthropic", "gemini")
+    @classmethod
+    def _origin(cls, value: str) -> str:
+        if not _is_origin(value):
+            raise ValueError("must be an origin such as https://api.example.com, without a path")
+        return value
+
+
+_Loaded = TypeVar("_Loaded", bound=BaseSettings)
+
+
 def load_settings(**overrides: object) -> Settings:
-    """Read the environment (and `.env`); `SettingsInvalid` names the variable and the reason."""
+    """Read the environment (and `.env`); `SettingsInvalid` names each wrong variable and the reason."""
+    return _load(Settings, overrides)
+
+
+def load_local_settings() -> LocalSettings:
+    """As `load_settings`, with development as the default environment."""
+    return _load(LocalSettings, {})
+
+
+def load_provider_origins() -> ProviderOrigins:
+    """Read where the providers are; `SettingsInvalid` as above."""
+    return _load(ProviderOrigins, {})
+
+
+def _load(kind: type[_Loaded], overrides: dict[str, object]) -> _Loaded:
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]  # The model checks each value.
+        return kind(**overrides)  # type: ignore[arg-type]  # The model checks each value.
     except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
-        raise SettingsInvalid("; ".join(lines)) from None
+        # The values stay out: an address may hold a password.
+        found = error.errors(include_input=False, include_context=False, include_url=False)
+        lines = [
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].removeprefix('Value error, ')}"
+            for item in found
+        ]
+        raise SettingsInvalid(*lines) from None
+
+
+def _require_postgres_address(value: str) -> None:
+    reason = "is no address that PostgreSQL reads; percent-encode what is special in the password"
+    try:
+        parts = conninfo_to_dict(value)
+    except psycopg.Error:
+        raise ValueError(reason) from None
+    host, port = str(parts.get("host", "")), str(parts.get("port", ""))
+    # After an @ that is not encoded, the rest of a password is read as the host, and hosts are shown.
+    if "@" in host or (port and not port.replace(",", "").isdigit()):
+        raise ValueError(reason)
+
+
+def _names_redis(value: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    return parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and port != 0
+
+
+def _is_origin(value: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return False
+    plain = parts.path in {"", "/"} and not parts.query and not parts.fragment
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and plain and port != 0
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

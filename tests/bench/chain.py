@@ -13,7 +13,7 @@ import grpc
 
 from om.wallet.v1 import wallet_service_pb2 as wallet_pb
 from om.wallet.v1 import wallet_service_pb2_grpc as wallet_grpc
-from om_server.demo import DEVELOPMENT_KEY
+from om_server.cli.demo import DEVELOPMENT_KEY
 from tests.bench.deployment import free_ports, listens, prepared, proxy
 from tests.bench.process import Program, fleet
 

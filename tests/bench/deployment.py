@@ -12,7 +12,7 @@ import psycopg
 
 from om_server import wiring
 from om_server.account.development import ORGANIZATION_ID
-from om_server.command import prepare
+from om_server.cli.command import prepare
 from om_server.settings import Settings, load_settings
 from om_server.wallet.funding import Deposit
 from om_server.wallet.wallet import Owner, OwnerKind

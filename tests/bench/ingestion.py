@@ -10,7 +10,7 @@ import grpc
 import uvloop
 
 from om.ingestion.v1 import ingestion_service_pb2 as pb
-from om_server.demo import DEVELOPMENT_KEY
+from om_server.cli.demo import DEVELOPMENT_KEY
 from tests.bench import sample
 from tests.bench.deployment import prepared
 from tests.bench.figure import Figure

@@ -15,7 +15,8 @@ from om_server import wiring
 from om_server.account.development import ORGANIZATION_ID
 from om_server.core.clock import system_clock
 from om_server.ingestion import envelope
-from om_server.storage.queue import Batch, SqlInbox
+from om_server.storage.inbox import SqlInbox
+from om_server.storage.queue import Batch
 from om_server.wallet.lease import EdgeIdentity, Lease, LeaseRequest
 from tests.bench import sample
 from tests.bench.deployment import prepared

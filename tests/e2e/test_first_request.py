@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import openai
 import pytest
 
-from om_server.command import seed_development
-from om_server.demo import DEVELOPMENT_KEY
+from om_server.cli.command import seed_development
+from om_server.cli.demo import DEVELOPMENT_KEY
 from tests.e2e.official_clients import OPENAI, Question
 from tests.e2e.tenant import Funds
 

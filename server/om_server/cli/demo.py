@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+from om_server.failure import CommandFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +28,10 @@ _APPEAR_TIMEOUT_S = 10.0
 _POLL_S = 0.05
 _PROMPT = "Say in one sentence what a smart meter does."
 _OUTPUT_TOKENS_MAX = 64
+
+
+class DemonstrationFailed(CommandFailed):
+    """A request was not answered, or its event did not appear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ def _anthropic(addresses: Addresses, headers: dict[str, str], *, stream: bool = 
 
     client = anthropic.Anthropic(api_key="sk-ant-demo", base_url=addresses.proxy, default_headers=headers)
     request: dict[str, Any] = {
-        "model": "claude-sonnet-4-20250514",
+        "model": "claude-haiku-4-5",
         "max_tokens": _OUTPUT_TOKENS_MAX,
         "messages": [{"role": "user", "content": _PROMPT}],
     }
@@ -110,7 +117,7 @@ ALL_CALLS = (
 def demonstrate(addresses: Addresses, calls: tuple[Call, ...], console: Console) -> None:
     """Send each call and print its answer, its event, and the wallet before and after.
 
-    Raises `TimeoutError` if an event does not appear, and lets errors of the clients through.
+    Raises `DemonstrationFailed` at the first that does not come out.
     """
     for call in calls:
         before = _available(addresses)
@@ -121,9 +128,21 @@ def demonstrate(addresses: Addresses, calls: tuple[Call, ...], console: Console)
             "X-OM-User-Id": user_id,
             "X-OM-Feature-Id": "ai-chat",
         }
-        answer = call.send(addresses, headers)
+        answer = _answer(call, addresses, headers)
         event = _await_event(addresses, user_id)
         _show(console, call.title, answer=answer, event=event, before=before, after=_available(addresses))
+
+
+def _answer(call: Call, addresses: Addresses, headers: dict[str, str]) -> str:
+    try:
+        return call.send(addresses, headers)
+    except ModuleNotFoundError as error:
+        reason = f"the client {error.name} is not installed; `make setup` installs it"
+        raise DemonstrationFailed(f"{call.title}: {reason}") from error
+    except Exception as error:  # Three libraries, and each has errors of its own.
+        # Some of them write the whole answer on several lines.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DemonstrationFailed(f"{call.title}: {reason}") from error
 
 
 def _show(  # noqa: PLR0913 - everything that is shown
@@ -161,13 +180,20 @@ def _await_event(addresses: Addresses, user_id: str) -> dict[str, Any]:
             found: dict[str, Any] = events[0]
             return found
         time.sleep(_POLL_S)
-    raise TimeoutError(f"the event did not appear within {_APPEAR_TIMEOUT_S:.0f} s")
+    raise DemonstrationFailed(f"the event did not appear within {_APPEAR_TIMEOUT_S:.0f} s")
 
 
 def _get(addresses: Addresses, path: str) -> dict[str, Any]:
     request = urllib.request.Request(  # noqa: S310 - an address of the platform
         addresses.rest + path, headers={"Authorization": f"Bearer {addresses.key}"}
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - as above
-        body: dict[str, Any] = json.load(answer)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - as above
+            body: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise DemonstrationFailed(f"{addresses.rest}{path} answered {error.code}") from error
+    except OSError as error:
+        reason = f"nothing answers at {addresses.rest}; `openmonetize up` starts the platform"
+        raise DemonstrationFailed(reason) from error
     return body

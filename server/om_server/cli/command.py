@@ -1,0 +1,181 @@
+"""What the commands do, without the command line: each takes the settings of its process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sqlite3
+from typing import TYPE_CHECKING
+
+import structlog
+
+from om_server import wiring
+from om_server.cli.demo import DEVELOPMENT_KEY
+from om_server.core.clock import system_clock
+from om_server.core.money import CREDITS, Money
+from om_server.failure import CommandFailed
+from om_server.rest.app import RestSettings
+from om_server.rest.app import serve as serve_http
+from om_server.rpc.server import RpcServer, RpcSettings
+from om_server.settings import Environment, Settings, SettingsInvalid
+from om_server.storage.migrate import migrate, pending
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from om_server.storage.database import Database
+
+_log = structlog.get_logger(__name__)
+
+_STOP_GRACE_S = 10.0
+_DEVELOPMENT_CREDITS = Money.parse("10000", CREDITS)
+
+
+def prepare(settings: Settings) -> None:
+    """Bring the database up to date and, in development, seed the key and its wallet."""
+    with opened(settings) as database:
+        bring_up_to_date(database)
+        if settings.environment == Environment.DEVELOPMENT:
+            seed_development(wiring.build(database))
+
+
+def migrate_database(settings: Settings) -> list[str]:
+    """Apply what is missing and return its names."""
+    with opened(settings) as database:
+        return bring_up_to_date(database)
+
+
+def bring_up_to_date(database: Database) -> list[str]:
+    """Apply what is missing and return its names."""
+    incarnation = wiring.id_source().new("inc")
+    return migrate(database, incarnation=incarnation, now_us=system_clock())
+
+
+def seed_development(platform: wiring.Platform) -> str:
+    """Make the development organization, its public key and 10,000 credits; again changes nothing."""
+    organization_id = platform.account.seed_development(DEVELOPMENT_KEY)
+    platform.wallet.seed_grant(organization_id, _DEVELOPMENT_CREDITS)
+    return organization_id
+
+
+@contextlib.contextmanager
+def opened(settings: Settings) -> Iterator[Database]:
+    """Open the database that the settings name, for the block."""
+    try:
+        database = wiring.open_database(settings)
+    except sqlite3.Error as error:
+        raise CommandFailed(f"{settings.sqlite_path} cannot be opened: {error}") from error
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+async def serve_rpc(settings: Settings) -> None:
+    """Serve gRPC until a signal; on SQLite, settle on a thread beside it."""
+    stopped = _stop_event()
+    token = settings.require_service_token()
+    with opened(settings) as database, wiring.open_queue(settings, database) as queue:
+        require_migrated(database)
+        platform = wiring.build(database, queue=queue)
+        if settings.environment == Environment.PRODUCTION:
+            # The development key is public; on data that was once seeded it must not open anything.
+            platform.account.retire_development()
+        server = _rpc_server(settings, platform, token)
+        port = await _start(server, settings)
+        try:
+            if settings.on_sqlite:
+                platform.worker.start()
+            _log.info("rpc_started", port=port, sqlite=settings.on_sqlite, redis=bool(settings.redis_url))
+            await stopped.wait()
+        finally:
+            await server.stop(_STOP_GRACE_S)
+            platform.worker.stop()
+
+
+def _rpc_server(settings: Settings, platform: wiring.Platform, token: str) -> RpcServer:
+    return RpcServer(
+        platform.servicers,
+        platform.account.authenticator(),
+        settings=RpcSettings(
+            address=settings.listen_address(settings.grpc_port),
+            pool_size=settings.grpc_thread_count,
+            concurrent_calls_max=settings.grpc_concurrent_calls_max,
+            reflection=settings.environment == Environment.DEVELOPMENT,
+        ),
+        service_token=token,
+        new_request_id=lambda: platform.ids.new("req"),
+        database_answers=platform.database.answers,
+    )
+
+
+async def _start(server: RpcServer, settings: Settings) -> int:
+    try:
+        return await server.start()
+    except RuntimeError as error:
+        # All that gRPC tells of a socket that it could not have.
+        address = settings.listen_address(settings.grpc_port)
+        raise CommandFailed(f"cannot listen on {address}; set OM_GRPC_PORT to a free port") from error
+
+
+async def serve_worker(settings: Settings, ready_file: Path | None = None) -> None:
+    """Settle until a signal. A SQLite file has one owner, so there its owner settles.
+
+    The ready file holds the process id, and is there while the worker settles.
+    """
+    stopped = _stop_event()
+    if settings.on_sqlite:
+        raise SettingsInvalid(
+            "OM_DATABASE_URL: a worker of its own needs PostgreSQL; on SQLite `serve rpc` settles"
+        )
+    with opened(settings) as database, wiring.open_queue(settings, database) as queue:
+        require_migrated(database)
+        platform = wiring.build(database, queue=queue)
+        platform.worker.start()
+        try:
+            with _announced(ready_file):
+                _log.info("worker_started", redis=bool(settings.redis_url))
+                await stopped.wait()
+        finally:
+            platform.worker.stop()
+
+
+@contextlib.contextmanager
+def _announced(ready_file: Path | None) -> Iterator[None]:
+    if ready_file is None:
+        yield
+        return
+    ready_file.write_text(f"{os.getpid()}\n")
+    try:
+        yield
+    finally:
+        ready_file.unlink(missing_ok=True)
+
+
+async def serve_rest(settings: Settings) -> None:
+    """Serve HTTP on the three documented ports until a signal."""
+    rest = RestSettings(
+        grpc_target=settings.rpc_target,
+        host=settings.host,
+        ports=(settings.rest_port, settings.ingest_port, settings.rating_port),
+        environment=settings.environment.value,
+    )
+    await serve_http(rest, stop=_stop_event())
+
+
+def require_migrated(database: Database) -> None:
+    """`CommandFailed` tells what to run if the database is behind this program."""
+    if missing := pending(database):
+        raise CommandFailed(f"the database lacks {', '.join(missing)}: run `openmonetize migrate`")
+
+
+def _stop_event() -> asyncio.Event:
+    """Return an event that SIGINT and SIGTERM set, even while the process still starts."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    return stopped

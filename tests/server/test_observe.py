@@ -1,0 +1,64 @@
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from om_server.observe import configure_logging
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """Logging is the process's, and other tests have their own."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_production_logs_json_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", readable=False)
+
+    structlog.get_logger("test").info("event_settled", event_id="evt_1")
+
+    captured = capsys.readouterr()
+    line = json.loads(captured.err)
+    assert (line["event"], line["event_id"], line["level"]) == ("event_settled", "evt_1", "info")
+    assert captured.out == ""
+
+
+def test_what_is_below_the_level_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("warning", readable=True)
+
+    structlog.get_logger("test").info("event_settled")
+
+    assert capsys.readouterr().err == ""
+
+
+def test_the_last_configuration_holds_for_libraries_too(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("warning", readable=True)
+    configure_logging("error", readable=True)
+
+    logging.getLogger("library").warning("not wrong enough")
+    logging.getLogger("library").error("wrong")
+
+    assert capsys.readouterr().err == "wrong\n"
+
+
+def test_a_trace_shows_no_local_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", readable=True)
+
+    def call(secret: str) -> None:
+        raise ValueError(len(secret))
+
+    try:
+        call("".join(reversed("terc3s")))
+    except ValueError:
+        structlog.get_logger("test").exception("call_failed")
+
+    shown = capsys.readouterr().err
+    assert "ValueError: 6" in shown
+    assert "s3cret" not in shown
