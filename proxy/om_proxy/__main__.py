@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import signal
 import sys
 from typing import Annotated
 
@@ -15,6 +13,7 @@ import uvloop
 from om_proxy.app import serve as serve_proxy
 from om_proxy.providers import sandbox
 from om_proxy.settings import SettingsInvalid, load_settings
+from om_proxy.stop_signal import stop_signal
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -34,13 +33,9 @@ def simulator(port: Annotated[int, typer.Option(help="The port to listen on.")] 
 
 
 async def _simulate(port: int) -> None:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
     async with sandbox.running(port=port) as running:
         typer.echo(f"simulator on {running.url}")
-        await stopped.wait()
+        await stop_signal()
 
 
 def _configure_logging(level: str, *, readable: bool) -> None:

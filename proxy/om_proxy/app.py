@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import AsyncIterator
 
 import structlog
 from aiohttp import web
 
+from om_proxy.admission import Admissions
 from om_proxy.authorize import Authorizer
-from om_proxy.handler import Handler, Origins
+from om_proxy.body import BodyLimits
+from om_proxy.forward import Forwarder, Origins
+from om_proxy.handler import Handler
 from om_proxy.identity import new_edge
+from om_proxy.listener import Answer, Listener
 from om_proxy.providers import all_providers, sandbox
 from om_proxy.report import Reporter
 from om_proxy.server_client import ServerAway, ServerClient, ServerRefused
 from om_proxy.settings import ProxySettings
+from om_proxy.stop_signal import stop_signal
 from om_proxy.upstream import Upstream
 
 _log = structlog.get_logger(__name__)
 
-_HEADER_BYTES_MAX = 64 * 1024
 _RESYNC_DELAY_S = 0.2
 _SHIP_GRACE_S = 10.0
 _STREAM_GRACE_S = 30.0
@@ -34,68 +37,76 @@ class Health:
     def __init__(self) -> None:
         self.ready = False
 
-    async def answer(self, request: web.Request) -> web.Response:
-        """The published bodies; the connectivity test of the documents uses POST."""
-        if request.path == "/health/live":
+    def answer(self, method: str, raw_path: str) -> web.Response | None:
+        """The published bodies; the connectivity test of the documents uses POST. None for other paths."""
+        if not raw_path.startswith("/health") or method not in {"GET", "HEAD", "POST"}:
+            return None
+        path = raw_path.partition("?")[0]
+        if path == "/health":
+            return web.json_response({"status": "healthy", "service": _SERVICE})
+        if path == "/health/live":
             return web.json_response({"status": "live"})
-        if request.path == "/health/ready":
+        if path == "/health/ready":
             status = 200 if self.ready else 503
             return web.json_response({"status": "ready" if self.ready else "starting"}, status=status)
-        return web.json_response({"status": "healthy", "service": _SERVICE})
+        return None
 
 
 @contextlib.asynccontextmanager
-async def running(settings: ProxySettings) -> AsyncIterator[str]:
+async def running(settings: ProxySettings, *, ship_grace_s: float = _SHIP_GRACE_S) -> AsyncIterator[str]:
     """Serve until the block is left; gives the URL. Port 0 takes a free one."""
-    edge, server = new_edge(), ServerClient(settings.grpc_address, settings.service_token.get_secret_value())
+    edge = new_edge()
+    server = ServerClient(settings.grpc_address, settings.service_token.get_secret_value())
     authorizer = Authorizer(server, edge)
     reporter = Reporter(server, edge, queue_max=settings.report_queue_max)
+    admissions = Admissions(authorizer, reporter)
     health = Health()
-    async with sandbox.running() as simulator, Upstream(settings) as upstream:
-        providers = all_providers()
+    providers = all_providers()
+    async with contextlib.AsyncExitStack() as stack:
+        # Left in the opposite order: callers first, then what their calls still have to report.
+        stack.push_async_callback(server.close)
+        simulator = await stack.enter_async_context(sandbox.running())
+        upstream = await stack.enter_async_context(Upstream(settings))
         origins = Origins(
             {provider.name: settings.origin_of(provider.name) for provider in providers}, simulator.url
         )
+        forwarder = Forwarder(upstream, reporter, origins=origins)
         handler = Handler(
             providers,
-            origins=origins,
             authorizer=authorizer,
-            upstream=upstream,
-            reporter=reporter,
-            body_bytes_max=settings.body_bytes_max,
+            admissions=admissions,
+            forwarder=forwarder,
+            limits=BodyLimits(settings.body_bytes_max, settings.body_timeout_s),
         )
-        runner = web.AppRunner(
-            _application(handler, health, settings),
-            # A caller who leaves ends the call at the provider too, as a direct connection would.
-            handler_cancellation=True,
-            # The access log would write `?key=`.
-            access_log=None,
-            shutdown_timeout=_STREAM_GRACE_S,
-            max_line_size=_HEADER_BYTES_MAX,
-            max_field_size=_HEADER_BYTES_MAX,
-        )
-        await runner.setup()
-        site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
-        await site.start()
         reporter.start()
+        stack.push_async_callback(reporter.stop, ship_grace_s)
+        stack.push_async_callback(admissions.close)
+        stack.push_async_callback(forwarder.close)
+        url = await stack.enter_async_context(_listening(_front(health, handler), settings))
         resync = asyncio.create_task(_resync(authorizer, health), name="resync")
         try:
-            yield f"http://{settings.host}:{runner.addresses[0][1]}"
+            yield url
         finally:
             health.ready = False
             resync.cancel()
-            await runner.cleanup()
-            await reporter.stop(_SHIP_GRACE_S)
-            await server.close()
 
 
-def _application(handler: Handler, health: Health, settings: ProxySettings) -> web.Application:
-    app = web.Application(client_max_size=settings.body_bytes_max)
-    for path in ("/health", "/health/live", "/health/ready"):
-        app.router.add_get(path, health.answer)
-        app.router.add_post(path, health.answer)
-    app.router.add_route("*", "/{path:.*}", handler.handle)
-    return app
+def _front(health: Health, handler: Handler) -> Answer:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return health.answer(request.method, request.raw_path) or await handler.handle(request)
+
+    return answer
+
+
+@contextlib.asynccontextmanager
+async def _listening(answer: Answer, settings: ProxySettings) -> AsyncIterator[str]:
+    runner = web.ServerRunner(Listener(answer), shutdown_timeout=_STREAM_GRACE_S)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+        yield f"http://{settings.host}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
 
 
 async def _resync(authorizer: Authorizer, health: Health) -> None:
@@ -113,10 +124,6 @@ async def _resync(authorizer: Authorizer, health: Health) -> None:
 
 async def serve(settings: ProxySettings) -> None:
     """Serve until SIGINT or SIGTERM, then let streams end and ship what waits."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
     async with running(settings) as url:
         _log.info("proxy_started", url=url)
-        await stopped.wait()
+        await stop_signal()

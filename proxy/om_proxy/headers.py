@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from multidict import MultiMapping
+from multidict import CIMultiDict, MultiMapping
 
 from om_proxy.decode import READABLE_CODINGS
 from om_proxy.secret import Credential
@@ -54,6 +55,25 @@ _RESPONSE_DROPPED: Final = _HOP_BY_HOP | {"alt-svc", "set-cookie", "set-cookie2"
 _RESPONSE_DROPPED_PREFIXES: Final = ("access-control-",)
 
 HeaderList = list[tuple[str, str]]
+
+
+def as_sent(raw: Iterable[tuple[bytes, bytes]]) -> CIMultiDict[str]:
+    """Read raw headers with their names as they were written; the library normalises well-known ones.
+
+    A repeated name takes the spelling of its first: of two spellings the library's client sends only one.
+    """
+    headers = list(raw)
+    if len({name.lower() for name, _ in headers}) != len(headers):
+        spellings: dict[bytes, bytes] = {}
+        headers = [(spellings.setdefault(name.lower(), name), value) for name, value in headers]
+    try:
+        return CIMultiDict([(name.decode(), value.decode()) for name, value in headers])
+    except UnicodeDecodeError:
+        return CIMultiDict([(_text(name), _text(value)) for name, value in headers])
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def request_headers(

@@ -63,6 +63,11 @@ class UsageEventFilter:
         self._after_cr = False
         self._removed_last = False
 
+    @property
+    def held(self) -> bytes:
+        """What was taken and not passed on yet."""
+        return bytes(self._held)
+
     def feed(self, chunk: bytes) -> bytes:
         """Give what can be passed on now."""
         if self._is_plain(chunk):

@@ -74,7 +74,12 @@ def _guess(quantity: Quantity, guesses: Mapping[Unit, int | None]) -> Quantity:
     size = guesses.get(quantity.unit)
     if quantity.amount is not None or size is None:
         return quantity
-    return Quantity(quantity.unit, -(-size // BYTES_PER_TOKEN), Certainty.ESTIMATED)
+    return Quantity(quantity.unit, tokens_of(size), Certainty.ESTIMATED)
+
+
+def tokens_of(size_bytes: int) -> int:
+    """Estimate the tokens of a text, rounded up."""
+    return -(-size_bytes // BYTES_PER_TOKEN)
 
 
 def open_meter(provider: Provider, call: Call, *, content_type: str, content_encoding: str = "") -> Meter:

@@ -46,8 +46,8 @@ def missing_provider_key(shape: Shape) -> Problem:
     )
 
 
-def upstream_timeout(shape: Shape) -> Problem:
-    """504: the provider took too long. It may have done the work, so no SDK may repeat the call."""
+def upstream_timeout(shape: Shape, *, sent: bool = True) -> Problem:
+    """504: the provider took too long. Only where nothing was sent may an SDK repeat the call."""
     whom = "upstream provider" if shape is Shape.OPENAI else shape.value
     return Problem(
         504,
@@ -56,6 +56,7 @@ def upstream_timeout(shape: Shape) -> Problem:
         "DEADLINE_EXCEEDED",
         f"Request to {whom} timed out",
         form=Form.FAMILY,
+        retry=not sent,
     )
 
 
@@ -168,6 +169,17 @@ def encoded_body() -> Problem:
     """415: a compressed request body cannot be bounded before it is read."""
     message = "Compressed request bodies are not accepted."
     return Problem(415, "unsupported_encoding", _INVALID, "INVALID_ARGUMENT", message)
+
+
+def request_timeout() -> Problem:
+    """408: the rest of the body did not come. No SDK may repeat by itself what its caller does not finish."""
+    message = "The request body did not arrive in time."
+    return Problem(408, "request_timeout", "timeout_error", "DEADLINE_EXCEEDED", message)
+
+
+def malformed_request() -> Problem:
+    """400: not HTTP as we read it. Nothing of it is quoted, because any part of it can be a key."""
+    return _invalid("malformed_request", "The request is not valid HTTP.")
 
 
 def upgrade_refused() -> Problem:

@@ -32,7 +32,8 @@ class ServerClient:
 
     def __init__(self, address: str, service_token: str) -> None:
         self._channel = grpc.aio.insecure_channel(address)
-        self.metadata = (("authorization", f"Bearer {service_token}"),)
+        # Made once: the library would build it from plain pairs for each call.
+        self.metadata = grpc.aio.Metadata(("authorization", f"Bearer {service_token}"))
         self.account = account_grpc.AccountServiceStub(self._channel)
         self.edge = edge_grpc.EdgeServiceStub(self._channel)
         self.ingestion = ingestion_grpc.IngestionServiceStub(self._channel)

@@ -28,6 +28,8 @@ class ProxySettings(BaseSettings):
     anthropic_base_url: str = Field("https://api.anthropic.com", alias="OM_ANTHROPIC_BASE_URL")
     gemini_base_url: str = Field("https://generativelanguage.googleapis.com", alias="OM_GEMINI_BASE_URL")
     body_bytes_max: int = Field(32 * 1024 * 1024, alias="OM_PROXY_BODY_BYTES_MAX", ge=1)
+    #: Between two parts of a request's body.
+    body_timeout_s: float = Field(30, alias="OM_PROXY_BODY_TIMEOUT_S", gt=0)
     upstream_connect_timeout_s: float = Field(10, alias="OM_UPSTREAM_CONNECT_TIMEOUT_S", gt=0)
     #: To the response of a plain call, or to the first byte of a stream.
     upstream_timeout_s: float = Field(60, alias="OM_UPSTREAM_TIMEOUT_S", gt=0)
