@@ -1,4 +1,4 @@
-"""The command line: `openmonetize up | serve | simulator | migrate | keys | doctor | demo`."""
+"""The command line: `openmonetize up`, `serve` and what else keeps a platform running, a function each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from om_server.cli import command, key_command
+from om_server.cli import burn_table_command, command, key_command, verification
 from om_server.cli.component import components
 from om_server.cli.demo import ALL_CALLS, FIRST_CALL, Addresses, demonstrate
 from om_server.cli.doctor import diagnose
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(key_command.app, name="keys")
+app.add_typer(burn_table_command.app, name="burn-table")
 _console = Console()
 
 
@@ -133,6 +134,16 @@ def doctor() -> None:
         problems += finding.problem
     if problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def verify() -> None:
+    """Replay every wallet's ledger, name what disagrees, and exit with 1 if anything does."""
+    try:
+        for line in verification.verify(load_settings()):
+            typer.echo(line)
+    except verification.LedgerWrong:
+        raise typer.Exit(1) from None
 
 
 @app.command()

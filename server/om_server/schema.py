@@ -5,13 +5,18 @@ from __future__ import annotations
 from om_server.account import store as account
 from om_server.analytics import store as analytics
 from om_server.ingestion import store as ingestion
-from om_server.storage import queue
+from om_server.rating import store as rating
+from om_server.storage import change_log, inbox
+from om_server.wallet import limit_store as limits
 from om_server.wallet import store as wallet
 
 MODELS = (
     *account.MODELS,
     *wallet.MODELS,
+    *limits.LIMIT_MODELS,
     *ingestion.MODELS,
     *analytics.MODELS,
-    *queue.MODELS,
+    *rating.MODELS,
+    *inbox.MODELS,
+    *change_log.MODELS,
 )

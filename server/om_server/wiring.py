@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from dataclasses import dataclass
@@ -13,31 +14,54 @@ from om_server.account.store import AccountStore
 from om_server.analytics.operations import AnalyticsOperations
 from om_server.analytics.servicer import AnalyticsServicer
 from om_server.analytics.store import AnalyticsStore
+from om_server.analytics.window_sum import WindowSums
 from om_server.core.clock import system_clock
 from om_server.core.ids import IdSource
 from om_server.ingestion.operations import IngestionOperations
 from om_server.ingestion.servicer import IngestionServicer
 from om_server.ingestion.store import IngestionStore
 from om_server.pipeline.admission import Admission
+from om_server.pipeline.change_feed import ChangeFeed, FeedLimits
+from om_server.pipeline.charge_history import ChargeHistory
 from om_server.pipeline.edge_servicer import EdgeServicer
+from om_server.pipeline.entitlement import EntitlementCheck
+from om_server.pipeline.entitlement_servicer import EntitlementServicer
+from om_server.pipeline.limit_check import LimitCheck
+from om_server.pipeline.poller import Poller
 from om_server.pipeline.settle import Settler, Slices
+from om_server.pipeline.window_usage import RollupUsage
 from om_server.pipeline.worker import Worker, WorkerLimits
+from om_server.rating.burn_table_operations import BurnTableOperations
 from om_server.rating.catalogue import load_catalogue
+from om_server.rating.explanation import Explanations
+from om_server.rating.onset import CARD_LIFE
 from om_server.rating.operations import RatingOperations
+from om_server.rating.price_operations import PriceOperations
 from om_server.rating.servicer import RatingServicer
+from om_server.rating.store import TariffStore
+from om_server.rating.tariff_source import StoredTariffs
 from om_server.schema import MODELS
+from om_server.storage.change_log import ChangeLog
+from om_server.storage.handover import Handover
+from om_server.storage.inbox import SqlInbox
 from om_server.storage.migrate import read_incarnation
 from om_server.storage.postgresql import PostgresStore
-from om_server.storage.queue import SqlInbox
+from om_server.storage.redis_stream import RedisStream
 from om_server.storage.sqlite import SqliteStore
+from om_server.storage.stream_group import connect
+from om_server.wallet.limit_operations import LimitOperations
+from om_server.wallet.limit_store import LimitStore
 from om_server.wallet.operations import WalletOperations
 from om_server.wallet.servicer import WalletServicer
 from om_server.wallet.store import WalletStore
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from om_server.core.clock import Clock
     from om_server.settings import Settings
     from om_server.storage.database import Database
+    from om_server.storage.queue import Queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +73,9 @@ class Platform:
     account: AccountOperations
     wallet: WalletOperations
     analytics: AnalyticsOperations
+    burn_tables: BurnTableOperations
     worker: Worker
+    poller: Poller
     servicers: tuple[object, ...]
 
 
@@ -66,39 +92,84 @@ def id_source() -> IdSource:
     return IdSource(lambda: time.time_ns() // 1_000_000, secrets.token_bytes)
 
 
-def build(database: Database, *, clock: Clock = system_clock, limits: WorkerLimits | None = None) -> Platform:
-    """Compose the slices over a migrated database."""
+@contextlib.contextmanager
+def open_queue(settings: Settings, database: Database) -> Iterator[Queue]:
+    """Give the queue that the settings name. Redis is connected to when it is needed."""
+    inbox = SqlInbox(database, system_clock)
+    if not settings.redis_url:
+        yield inbox
+        return
+    with connect(settings.redis_url) as client:
+        yield Handover(inbox, RedisStream(client, database, system_clock))
+
+
+def build(
+    database: Database,
+    *,
+    queue: Queue | None = None,
+    clock: Clock = system_clock,
+    limits: WorkerLimits | None = None,
+) -> Platform:
+    """Compose the slices over a migrated database; without a queue, events wait in the database."""
     ids = id_source()
-    inbox = SqlInbox(database, clock)
-    ingestion_store = IngestionStore()
+    queue = queue or SqlInbox(database, clock)
+    ingestion_store = IngestionStore(database)
     account = AccountOperations(
         database, AccountStore(), ids=ids, clock=clock, random_bytes=secrets.token_bytes
     )
     wallet = WalletOperations(database, WalletStore(database), ids=ids, clock=clock)
-    rating = RatingOperations(load_catalogue(), clock=clock)
+    catalogue, tariff_store = load_catalogue(), TariffStore(database)
+    tariffs = StoredTariffs(database, tariff_store, catalogue.book())
+    rating = RatingOperations(catalogue, clock=clock, tariffs=tariffs)
+    burn_tables = BurnTableOperations(database, tariff_store, tariffs=tariffs, ids=ids, clock=clock)
     analytics = AnalyticsOperations(database, AnalyticsStore(database), names=account.names, clock=clock)
-    ingestion = IngestionOperations(database, ingestion_store, inbox, ids=ids, clock=clock)
-    admission = Admission(database, account=account, wallet=wallet, rating=rating, clock=clock)
+    ingestion = IngestionOperations(database, ingestion_store, queue, ids=ids, clock=clock)
+    entitlements = LimitOperations(
+        database,
+        LimitStore(database),
+        RollupUsage(WindowSums(database)),
+        ids=ids,
+        clock=clock,
+        notice=CARD_LIFE,
+    )
+    admission = Admission(
+        database,
+        account=account,
+        wallet=wallet,
+        rating=rating,
+        limits=LimitCheck(entitlements, rating, clock=clock),
+        clock=clock,
+    )
+    entitlement_check = EntitlementCheck(database, admission, rating=rating, wallet=wallet)
     slices = Slices(
         ingestion=ingestion_store, rating=rating, wallet=wallet, analytics=analytics, account=account
     )
     worker = Worker(
         database,
-        inbox,
+        queue,
         Settler(database, slices, clock),
         store=ingestion_store,
         ids=ids,
         clock=clock,
         limits=limits or WorkerLimits(),
     )
+    feed_limits = FeedLimits()
+    poller = Poller(ChangeFeed(ChangeLog(database), clock=clock, limits=feed_limits), feed_limits)
+    database.on_write(poller.wake)
     servicers = (
         AccountServicer(account),
         AnalyticsServicer(analytics),
-        EdgeServicer(admission, wallet, incarnation=read_incarnation(database), clock=clock),
+        EntitlementServicer(entitlements, entitlement_check),
+        EdgeServicer(admission, wallet, feed=poller, incarnation=read_incarnation(database), clock=clock),
         IngestionServicer(
             ingestion, key_owners=account.keys_by_id, count_unrated=analytics.count_unrated, clock=clock
         ),
-        RatingServicer(rating),
+        RatingServicer(
+            rating,
+            burn_tables=burn_tables,
+            prices=PriceOperations(database, tariff_store, tariffs=tariffs, ids=ids, clock=clock),
+            explanations=Explanations(tariffs, burn_tables, charges=ChargeHistory(analytics)),
+        ),
         WalletServicer(wallet),
     )
-    return Platform(database, ids, account, wallet, analytics, worker, servicers)
+    return Platform(database, ids, account, wallet, analytics, burn_tables, worker, poller, servicers)

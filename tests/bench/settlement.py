@@ -18,6 +18,7 @@ from om_server.ingestion import envelope
 from om_server.storage.inbox import SqlInbox
 from om_server.storage.queue import Batch
 from om_server.wallet.lease import EdgeIdentity, Lease, LeaseRequest
+from om_server.wallet.lease_closing import Past
 from tests.bench import sample
 from tests.bench.deployment import prepared
 from tests.bench.figure import Figure
@@ -97,7 +98,7 @@ def bench(folder: Path, engine: str, *, leased: bool) -> Iterator[Callable[[], T
     with prepared(folder, engine.lower()) as deployed:
         database = wiring.open_database(deployed.settings)
         platform, inbox = wiring.build(database), SqlInbox(database, system_clock)
-        platform.wallet.resync(_EDGE, boot_id="bench")
+        platform.wallet.resync(_EDGE, Past(boot_id="bench"))
         numbers = iter(range(10**9))
 
         def run() -> Took:

@@ -9,6 +9,7 @@ from om_server.account.servicer import AccountServicer
 from om_server.analytics.servicer import AnalyticsServicer
 from om_server.ingestion.servicer import IngestionServicer
 from om_server.pipeline.edge_servicer import EdgeServicer
+from om_server.pipeline.entitlement_servicer import EntitlementServicer
 from om_server.rating.servicer import RatingServicer
 from om_server.rpc.contract import SERVICES
 from om_server.rpc.unimplemented import not_implemented, service_of
@@ -18,12 +19,13 @@ SERVICERS = (
     AccountServicer,
     AnalyticsServicer,
     EdgeServicer,
+    EntitlementServicer,
     IngestionServicer,
     RatingServicer,
     WalletServicer,
 )
 
-MISSING = {
+MISSING: dict[str, set[str]] = {
     "om.account.v1.AccountService": {
         "AcceptInvite",
         "CreateCustomer",
@@ -49,10 +51,7 @@ MISSING = {
         "GetBurnRate",
         "WatchEvents",
     },
-    "om.edge.v1.EdgeService": {
-        "CloseLease",
-        "Watch",
-    },
+    "om.edge.v1.EdgeService": set(),
     "om.ingestion.v1.IngestionService": {
         "GetEventStatus",
         "ReplayDeadLetters",
@@ -67,35 +66,11 @@ MISSING = {
         "UpdatePrompt",
     },
     "om.rating.v1.RatingService": {
-        "ActivateBurnTable",
-        "CreateBurnTable",
-        "CreatePrice",
-        "ExplainCharge",
-        "GetBurnTable",
-        "ListBurnTables",
-        "ListPrices",
         "RerateEvents",
         "SimulateBurnTable",
     },
-    "om.wallet.v1.EntitlementService": {
-        "CheckEntitlement",
-        "CreateEntitlement",
-        "DeleteEntitlement",
-        "ListEntitlements",
-        "UpdateEntitlement",
-    },
-    "om.wallet.v1.WalletService": {
-        "AdjustWallet",
-        "CaptureHold",
-        "CreateHold",
-        "ListSuspense",
-        "RefundCharge",
-        "ReleaseHold",
-        "ReleaseSuspense",
-        "ResolveLease",
-        "TransferCredits",
-        "VerifyLedger",
-    },
+    "om.wallet.v1.EntitlementService": set(),
+    "om.wallet.v1.WalletService": set(),
 }
 
 

@@ -17,6 +17,7 @@ from om_server.account.servicer import AccountServicer
 from om_server.analytics.servicer import AnalyticsServicer
 from om_server.ingestion.servicer import IngestionServicer
 from om_server.pipeline.edge_servicer import EdgeServicer
+from om_server.pipeline.entitlement_servicer import EntitlementServicer
 from om_server.rating.servicer import RatingServicer
 from om_server.rpc.contract import SERVICES
 from om_server.rpc.unimplemented import not_implemented
@@ -34,6 +35,7 @@ _WORDS = {
     ("S", "OM_SERVICE_TOKEN"): "required",
     ("P", "OM_SERVICE_TOKEN"): "required",
     ("S", "OM_API_KEY"): "none",
+    ("S", "OM_BURN_TABLE_FILE"): "none",
     ("S", "OM_GRPC_ADDRESS"): "this machine",
     ("P", "OM_GRPC_ADDRESS"): "this machine",
 }
@@ -115,6 +117,7 @@ _SERVICERS = (
     AccountServicer,
     AnalyticsServicer,
     EdgeServicer,
+    EntitlementServicer,
     IngestionServicer,
     RatingServicer,
     WalletServicer,

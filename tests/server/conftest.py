@@ -14,6 +14,7 @@ from om_server.storage.migrate import migrate
 from om_server.storage.postgresql import PostgresStore
 from om_server.storage.sqlite import SqliteStore
 from tests.databases import PostgresTemplate, postgres_server
+from tests.redis_server import RedisServer, redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,20 @@ def postgres_template() -> Iterator[PostgresTemplate]:
         migrate(store, incarnation="inc_test", now_us=0)
         store.close()
         yield PostgresTemplate(url, template)
+
+
+@pytest.fixture(scope="session")
+def running_redis() -> Iterator[RedisServer]:
+    """One Redis for the whole process."""
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture(name="redis_server")
+def empty_redis(running_redis: RedisServer) -> RedisServer:
+    """A Redis with nothing in it, which the test may stop, start and fill."""
+    running_redis.reset()
+    return running_redis
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 #: What an organization decides about calls without a known end, if it says nothing.
 UNKNOWN_OUTCOME_DEFAULT = "estimate_release"
+#: Nothing is charged for them until an owner decides.
+UNKNOWN_OUTCOME_SUSPEND = "suspend"
 
 TEAM_DEFAULT = "Default"
 

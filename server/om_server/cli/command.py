@@ -16,6 +16,7 @@ from om_server.cli.demo import DEVELOPMENT_KEY
 from om_server.core.clock import system_clock
 from om_server.core.money import CREDITS, Money
 from om_server.failure import CommandFailed
+from om_server.rating.flaw import RulesInvalid
 from om_server.rest.app import RestSettings
 from om_server.rest.app import serve as serve_http
 from om_server.rpc.server import RpcServer, RpcSettings
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from om_server.rating.burn_table_operations import AppliedTable
     from om_server.storage.database import Database
 
 _log = structlog.get_logger(__name__)
@@ -84,6 +86,8 @@ async def serve_rpc(settings: Settings) -> None:
         if settings.environment == Environment.PRODUCTION:
             # The development key is public; on data that was once seeded it must not open anything.
             platform.account.retire_development()
+        if settings.burn_table_file is not None:
+            apply_burn_tables(settings.burn_table_file, platform)
         server = _rpc_server(settings, platform, token)
         port = await _start(server, settings)
         try:
@@ -92,8 +96,23 @@ async def serve_rpc(settings: Settings) -> None:
             _log.info("rpc_started", port=port, sqlite=settings.on_sqlite, redis=bool(settings.redis_url))
             await stopped.wait()
         finally:
+            # Streams have no end of their own, and would use up the whole grace.
+            await asyncio.to_thread(platform.poller.stop)
             await server.stop(_STOP_GRACE_S)
             platform.worker.stop()
+
+
+def apply_burn_tables(
+    path: Path, platform: wiring.Platform, *, dry_run: bool = False
+) -> tuple[AppliedTable, ...]:
+    """Store and activate the tables of a file, all or none; `CommandFailed` names every flaw in it."""
+    organization_id = platform.account.default_organization().organization_id
+    try:
+        return platform.burn_tables.apply_file(organization_id, path.read_text("utf-8"), dry_run=dry_run)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailed(f"{path} cannot be read: {error}") from error
+    except RulesInvalid as error:
+        raise CommandFailed(f"{path}: {'; '.join(map(str, error.flaws))}") from error
 
 
 def _rpc_server(settings: Settings, platform: wiring.Platform, token: str) -> RpcServer:

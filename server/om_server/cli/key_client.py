@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, cast
-
-import grpc
+from typing import TYPE_CHECKING
 
 from om.account.v1 import account_service_pb2 as pb
 from om.account.v1 import account_service_pb2_grpc
@@ -12,31 +10,21 @@ from om_server.account.key import Key, KeyLife, NewKey
 from om_server.account.servicer import scope_from_proto, scopes_to_proto
 from om_server.cli.key_desk import collected
 from om_server.core.page import PAGE_SIZE_MAX
-from om_server.failure import CommandFailed
 from om_server.rpc.convert import timestamp_from_proto
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from om_server.cli.key_desk import KeyOrder
-
-_TIMEOUT_S = 10.0
-
-_Request = TypeVar("_Request")
-_Reply = TypeVar("_Reply")
-
-
-class CallRefused(CommandFailed):
-    """The server did not do what was asked."""
+    from om_server.cli.own_server import OwnServer
 
 
 class ServerDesk:
     """Works for the organization of the key that it calls with, which needs the scope admin to change any."""
 
-    def __init__(self, channel: grpc.Channel, secret: str, *, target: str) -> None:
-        self._stub = account_service_pb2_grpc.AccountServiceStub(channel)
-        self._metadata = (("authorization", f"Bearer {secret}"),)
-        self._target = target
+    def __init__(self, server: OwnServer) -> None:
+        self._server = server
+        self._stub = account_service_pb2_grpc.AccountServiceStub(server.channel)
 
     def create(self, order: KeyOrder) -> NewKey:
         request = pb.CreateKeyRequest(
@@ -45,7 +33,7 @@ class ServerDesk:
             scopes=scopes_to_proto(order.scopes),
             test_mode=order.test_mode,
         )
-        reply = self._call(self._stub.CreateKey, request)
+        reply = self._server.call(self._stub.CreateKey, request)
         return NewKey(key_from_proto(reply.key, self._organization_id()), reply.secret)
 
     def all_keys(self) -> list[Key]:
@@ -56,41 +44,27 @@ class ServerDesk:
         return {team.team_id: team.display_name for team in collected(self._page_of_teams)}
 
     def revoke(self, key_id: str) -> Key:
-        reply = self._call(self._stub.RevokeKey, pb.RevokeKeyRequest(key_id=key_id))
+        reply = self._server.call(self._stub.RevokeKey, pb.RevokeKeyRequest(key_id=key_id))
         return key_from_proto(reply.key, self._organization_id())
 
     def _team_id(self, name: str) -> str:
         for team_id, display_name in self.team_names().items():
             if display_name == name:
                 return team_id
-        return self._call(self._stub.CreateTeam, pb.CreateTeamRequest(display_name=name)).team.team_id
+        return self._server.call(self._stub.CreateTeam, pb.CreateTeamRequest(display_name=name)).team.team_id
 
     def _organization_id(self) -> str:
-        return self._call(self._stub.GetCaller, pb.GetCallerRequest()).organization_id
+        return self._server.call(self._stub.GetCaller, pb.GetCallerRequest()).organization_id
 
     def _page_of_keys(self, token: str) -> tuple[Iterable[pb.Key], str]:
         request = pb.ListKeysRequest(page_size=PAGE_SIZE_MAX, page_token=token)
-        reply = self._call(self._stub.ListKeys, request)
+        reply = self._server.call(self._stub.ListKeys, request)
         return reply.keys, reply.next_page_token
 
     def _page_of_teams(self, token: str) -> tuple[Iterable[pb.Team], str]:
         request = pb.ListTeamsRequest(page_size=PAGE_SIZE_MAX, page_token=token)
-        reply = self._call(self._stub.ListTeams, request)
+        reply = self._server.call(self._stub.ListTeams, request)
         return reply.teams, reply.next_page_token
-
-    def _call(self, method: Callable[..., _Reply], request: _Request) -> _Reply:
-        try:
-            return method(request, metadata=self._metadata, timeout=_TIMEOUT_S)
-        except grpc.RpcError as error:
-            raise CallRefused(self._reason(cast("grpc.Call", error))) from None
-
-    def _reason(self, call: grpc.Call) -> str:
-        # The text of a lost connection is gRPC's own and long; the rest was written for people.
-        if call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-            return f"no server answers at {self._target}"
-        if call.code() is grpc.StatusCode.UNAUTHENTICATED:
-            return f"OM_API_KEY: the server at {self._target} does not know this key, or it has ended"
-        return call.details() or f"the server at {self._target} answered {call.code().name}"
 
 
 def key_from_proto(key: pb.Key, organization_id: str) -> Key:

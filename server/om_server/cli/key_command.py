@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
-import grpc
 import typer
 
 from om_server import wiring
@@ -15,9 +14,10 @@ from om_server.account.organization import TEAM_DEFAULT
 from om_server.cli.command import bring_up_to_date, opened, require_migrated
 from om_server.cli.key_client import ServerDesk
 from om_server.cli.key_desk import DatabaseDesk, KeyOrder
+from om_server.cli.own_server import own_server
 from om_server.core.clock import MICROS_PER_SECOND, system_clock
 from om_server.rpc.caller import Scope
-from om_server.settings import SettingsInvalid, load_settings
+from om_server.settings import load_settings
 from om_server.storage.migrate import migrations, pending
 from om_server.storage.sqlite import DatabaseOwned
 
@@ -113,23 +113,12 @@ def _desk(settings: Settings, *, create: bool = False) -> Iterator[KeyDesk]:
         try:
             database = stack.enter_context(opened(settings))
         except DatabaseOwned:
-            yield _server_desk(stack, settings)
+            yield ServerDesk(stack.enter_context(own_server(settings)))
             return
         if create:
             _begin(database)
         require_migrated(database)
         yield DatabaseDesk(wiring.build(database).account)
-
-
-def _server_desk(stack: contextlib.ExitStack, settings: Settings) -> ServerDesk:
-    if settings.api_key is None:
-        raise SettingsInvalid(
-            f"{settings.sqlite_path} is in use by a running server: set OM_API_KEY to a key with the scope"
-            " admin (in development om_dev_test_key) to ask that server, or stop it"
-        )
-    target = settings.rpc_target
-    channel = stack.enter_context(grpc.insecure_channel(target))
-    return ServerDesk(channel, settings.api_key.get_secret_value(), target=target)
 
 
 def _begin(database: Database) -> None:

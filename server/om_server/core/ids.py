@@ -15,6 +15,7 @@ KEY_PREFIXES = (KEY_LIVE, KEY_TEST, KEY_APC)
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS = tuple(first + second for first in _CROCKFORD for second in _CROCKFORD)
+_PAIR_BITS = 10
 _ID_CHARACTERS = 26
 _RANDOM_BITS = 80
 _RANDOM_BYTES = _RANDOM_BITS // 8
@@ -30,7 +31,7 @@ def new_id(prefix: str, now_ms: int, *, random_bytes: bytes) -> str:
     if len(random_bytes) != _RANDOM_BYTES:
         msg = f"an id needs {_RANDOM_BYTES} random bytes"
         raise ValueError(msg)
-    return _spell(prefix, now_ms << _RANDOM_BITS | int.from_bytes(random_bytes))
+    return f"{prefix}_{_spell(now_ms << _RANDOM_BITS | int.from_bytes(random_bytes))}"
 
 
 @lru_cache(maxsize=64)
@@ -51,18 +52,23 @@ class IdSource:
         self._random_bytes = random_bytes
         self._lock = threading.Lock()
         self._last = 0
+        #: The text of all but the last two characters, which many ids of one millisecond share.
+        self._head = ""
+        self._head_value = -1
 
     def new(self, prefix: str) -> str:
         """Return a fresh id."""
-        noise = int.from_bytes(self._random_bytes(_RANDOM_BYTES))
         with self._lock:
             now_ms = self._clock_ms()
             if now_ms > self._last >> _RANDOM_BITS:
-                self._last = now_ms << _RANDOM_BITS | noise
+                self._last = now_ms << _RANDOM_BITS | int.from_bytes(self._random_bytes(_RANDOM_BYTES))
             else:
                 self._last += 1
-            value = self._last
-        return _spell(prefix, value)
+            high, low = divmod(self._last, len(_PAIRS))
+            if high != self._head_value:
+                self._head, self._head_value = _spell(high << _PAIR_BITS)[:-2], high
+            head = self._head
+        return f"{prefix}_{head}{_PAIRS[low]}"
 
 
 def new_key(prefix: str, random_bytes: bytes) -> str:
@@ -98,12 +104,11 @@ def mask_key(key: str) -> str:
     return f"{_key_prefix(key)}...{shown}"
 
 
-def _spell(prefix: str, value: int) -> str:
+def _spell(value: int) -> str:
     if value >> 128:
         msg = "the time does not fit an id"
         raise ValueError(msg)
-    pairs = [_PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)]
-    return f"{prefix}_{''.join(pairs)}"
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -1, -_PAIR_BITS)])
 
 
 def _key_prefix(key: str) -> str:

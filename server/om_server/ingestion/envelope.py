@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -51,9 +52,46 @@ def pack(events: Sequence[Event]) -> str:
     return orjson.dumps({"version": VERSION, "events": [_to_json(event) for event in events]}).decode()
 
 
-def pack_unread(message: bytes) -> str:
-    """Write a serialized UsageEvent that broke a rule, for a person to look at."""
-    return orjson.dumps({"version": 0, "message": base64.b64encode(message).decode()}).decode()
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A serialized UsageEvent that broke a rule, and what it says about money."""
+
+    message: bytes
+    edge_id: str = ""
+    wallet_id: str = ""
+    funding: tuple[Funding, ...] = ()
+    edge_epoch: int = 0
+    sequence: int = 0
+
+
+def pack_unread(unread: Unread) -> str:
+    """Write an event that could not be read, for a person to look at."""
+    document = {
+        "version": 0,
+        "message": base64.b64encode(unread.message).decode(),
+        "edge_id": unread.edge_id,
+        "wallet_id": unread.wallet_id,
+        "funding": [[part.lease_id, part.bound, part.retained] for part in unread.funding],
+        "edge_epoch": unread.edge_epoch,
+        "sequence": unread.sequence,
+    }
+    return orjson.dumps(document).decode()
+
+
+def unpack_unread(envelope: str) -> Unread:
+    """Read what `pack_unread` wrote; EnvelopeUnreadable if it is nothing of that."""
+    try:
+        document = orjson.loads(envelope)
+        return Unread(
+            base64.b64decode(document["message"]),
+            document.get("edge_id", ""),
+            document.get("wallet_id", ""),
+            tuple(Funding(*part) for part in document.get("funding", ())),
+            document.get("edge_epoch", 0),
+            document.get("sequence", 0),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise EnvelopeUnreadable from error
 
 
 def unpack(envelope: str) -> list[Event]:

@@ -11,6 +11,7 @@ from om_server.core.errors import DomainError
 from om_server.core.event import SOURCE_PROXY
 from om_server.core.page import PageRequest, decode_token, encode_token
 from om_server.ingestion import envelope
+from om_server.ingestion.envelope import Unread
 from om_server.ingestion.intake import (
     EventConflict,
     believe_time,
@@ -21,7 +22,7 @@ from om_server.ingestion.intake import (
     normalize_customer,
 )
 from om_server.ingestion.store import DeadLetter, IngestionStore
-from om_server.storage.queue import Batch, SqlInbox
+from om_server.storage.queue import Batch, Queue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,11 +96,11 @@ class IngestionOperations:
     """Each method is one transaction."""
 
     def __init__(
-        self, database: Database, store: IngestionStore, inbox: SqlInbox, *, ids: IdSource, clock: Clock
+        self, database: Database, store: IngestionStore, queue: Queue, *, ids: IdSource, clock: Clock
     ) -> None:
         self._database = database
         self._store = store
-        self._inbox = inbox
+        self._queue = queue
         self._ids = ids
         self._clock = clock
 
@@ -128,6 +129,9 @@ class IngestionOperations:
             if result.state is IntakeState.ACCEPTED:
                 accepted.append(item)
                 claims.add(item)
+            elif from_edge:
+                # Settlement drops it, and tells the edge once more that it is settled.
+                accepted.append(item)
             results.append(result)
         return self._enqueue(organization_id, accepted), results
 
@@ -164,12 +168,12 @@ class IngestionOperations:
             envelope=envelope.pack(events),
             event_count=len(events),
         )
-        self._inbox.append([batch])
+        self._queue.append([batch])
         return batch.batch_id
 
-    def set_aside(self, organization_id: str, event_id: str, error: DomainError, *, message: bytes) -> None:
+    def set_aside(self, organization_id: str, event_id: str, error: DomainError, *, unread: Unread) -> None:
         """Keep an edge's event that cannot be read, as it was sent: an edge's event is never refused."""
-        self._keep(organization_id, event_id, error, text=envelope.pack_unread(message))
+        self._keep(organization_id, event_id, error, text=envelope.pack_unread(unread))
 
     def _keep(self, organization_id: str, event_id: str, error: DomainError, *, text: str) -> None:
         now = self._clock()
@@ -189,7 +193,7 @@ class IngestionOperations:
 
     def status(self, organization_id: str) -> PipelineStatus:
         """Count what waits."""
-        count, oldest = self._inbox.status(organization_id)
+        count, oldest = self._queue.status(organization_id)
         letters = self._database.read(lambda: self._store.count_dead_letters(organization_id))
         age = 0 if oldest is None else max(0, self._clock() - oldest)
         return PipelineStatus(count, age, letters)

@@ -10,7 +10,8 @@ from om.ingestion.v1 import ingestion_service_pb2 as pb
 from om.ingestion.v1 import ingestion_service_pb2_grpc
 from om.type.v1 import event_pb2
 from om_server.core.errors import DomainError, InvalidArgument
-from om_server.core.event import SOURCE_PROXY, EdgePosition
+from om_server.core.event import SOURCE_PROXY, EdgePosition, Funding
+from om_server.ingestion.envelope import Unread
 from om_server.ingestion.intake import EdgeFieldForbidden, letter_id
 from om_server.ingestion.operations import (
     IngestionOperations,
@@ -141,7 +142,7 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
             except DomainError as error:
                 name = letter_id(message.event_id, _position(message, request.edge))
                 self._operations.set_aside(
-                    owner.organization_id, name, error, message=message.SerializeToString()
+                    owner.organization_id, name, error, unread=_unread(message, request.edge)
                 )
                 continue
             by_organization.setdefault(report.event.organization_id, []).append((position, report))
@@ -195,6 +196,19 @@ def _edge_report(
         ),
     )
     return Reported(event, time_supplied=message.HasField("occur_time"))
+
+
+def _unread(message: event_pb2.UsageEvent, edge: pb.EdgeSource) -> Unread:
+    """Keep the event as it was sent, and what its leases have to count."""
+    funding = (Funding(part.lease_id, part.bound_nanos, part.retained_nanos) for part in message.funding)
+    return Unread(
+        message.SerializeToString(),
+        edge.edge_id,
+        message.wallet_id,
+        tuple(funding),
+        edge.edge_epoch,
+        message.sequence,
+    )
 
 
 def _position(message: event_pb2.UsageEvent, edge: pb.EdgeSource) -> EdgePosition:

@@ -14,11 +14,21 @@ from typing import TYPE_CHECKING
 import orjson
 
 from om_server.account.key import KeyRevoked
-from om_server.core.errors import Code, DomainError, NotFound
+from om_server.core.errors import DomainError, NotFound
+from om_server.pipeline.estimate import (
+    Asker,
+    BoundUnknown,
+    Estimate,
+    PriceUnknown,
+    UserWalletRequired,
+    subject_of,
+)
+from om_server.pipeline.limit_check import Passage
 from om_server.rating.price import PER_MILLION
 from om_server.wallet.lease import Lease, LeaseRequest
 from om_server.wallet.ledger import InsufficientFunds, WalletBlocked
-from om_server.wallet.wallet import WalletMode
+from om_server.wallet.limit import CREDITS, LimitReached
+from om_server.wallet.wallet import OwnerKind, WalletMode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,24 +36,16 @@ if TYPE_CHECKING:
     from om_server.account.operations import AccountOperations, KeyOwner
     from om_server.core.clock import Clock
     from om_server.core.event import Attribution
+    from om_server.pipeline.limit_check import LimitCheck
     from om_server.rating.operations import RatingOperations
     from om_server.rating.rate_card import RateCard
     from om_server.storage.database import Database
     from om_server.wallet.lease import EdgeIdentity
+    from om_server.wallet.limit import Standing
     from om_server.wallet.operations import WalletOperations
     from om_server.wallet.wallet import Wallet
 
 _OUTPUT = "output_tokens"
-
-
-class PriceUnknown(DomainError):
-    """A strict wallet pays, and nobody knows how much the call may cost."""
-
-    code = Code.FAILED_PRECONDITION
-    reason = "PRICE_UNKNOWN"
-
-    def __init__(self, provider: str, model: str) -> None:
-        super().__init__(f"{provider} {model} has no price", provider=provider, model=model)
 
 
 class FundingMode(enum.Enum):
@@ -84,6 +86,12 @@ class AdmissionRequest:
         ]  # fmt: skip
         return hashlib.sha256(orjson.dumps(fields)).hexdigest()
 
+    @property
+    def estimate(self) -> Estimate:
+        """What it asks of limits. A bound without units says that there is none."""
+        charge = max(self.bound_nanos, self.min_nanos) if self.priced else None
+        return Estimate(self.provider, self.model, charge, quantities=self.bound or None)
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -106,24 +114,28 @@ class Decision:
     refusal: Refusal | None = None
     available: int | None = None
     resolution_version: int = 0
+    #: A soft limit that the call passes.
+    warning: Standing | None = None
 
 
 class Admission:
-    """Composes accounts, rating and wallets into one decision, in one transaction."""
+    """Composes accounts, rating, wallets and limits into one decision, in one transaction."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of one decision, named by the composition root
         self,
         database: Database,
         *,
         account: AccountOperations,
         wallet: WalletOperations,
         rating: RatingOperations,
+        limits: LimitCheck,
         clock: Clock,
     ) -> None:
         self._database = database
         self._account = account
         self._wallet = wallet
         self._rating = rating
+        self._limits = limits
         self._clock = clock
 
     def admit(self, request: AdmissionRequest) -> Decision:
@@ -132,48 +144,73 @@ class Admission:
             return self._database.read(lambda: self._admit(request))
         return self._database.write(lambda: self._admit(request))
 
+    def check(self, asker: Asker, request: AdmissionRequest, estimate: Estimate) -> Decision:
+        """Decide what would be decided now, for a caller who is known, without taking or storing anything."""
+        return self._database.read(lambda: self._decide(asker, request, estimate))
+
     def rate_card(self, key_id: str, customer_id: str, *, provider: str, models: list[str]) -> RateCard:
         """The dearest rates under the burn table of the key's organization. NOT_FOUND for the key."""
         owner = self._database.read(lambda: self._owner(key_id))
         return self._rating.rate_card(owner.organization_id, customer_id, provider=provider, models=models)
 
+    def hard_scopes(self, key_id: str, customer_id: str) -> tuple[tuple[str, str], ...]:
+        """By which kinds and ids an edge tells what must be admitted one by one. NOT_FOUND for the key."""
+        owner = self._database.read(lambda: self._owner(key_id))
+        return self._limits.scopes(owner.organization_id, customer_id)
+
     def _admit(self, request: AdmissionRequest) -> Decision:
         self._wallet.require_current(request.edge)
         owner = self._owner(request.key_id)
-        organization_id = owner.organization_id
+        return self._decide(Asker(owner.organization_id, owner.team_id), request, request.estimate)
+
+    def _decide(self, asker: Asker, request: AdmissionRequest, estimate: Estimate) -> Decision:
+        organization_id, team_id = asker.organization_id, asker.team_id
         # Read first: a wallet that is made in between must end a decision cached under this version.
         version = self._wallet.resolution_version(organization_id)
         wallet = self._wallet.resolve(
             organization_id,
             user_id=request.attribution.user_id,
             customer_id=request.attribution.customer_id,
-            team_id=owner.team_id,
+            team_id=team_id,
         )
-        if wallet is None:
-            return Decision(organization_id, FundingMode.NO_WALLET, resolution_version=version)
         refusal: Refusal | None = None
         lease: Lease | None = None
-        if wallet.mode is WalletMode.STRICT and not request.priced:
-            refusal = Refusal(PriceUnknown(request.provider, request.model))
-        else:
-            try:
-                lease = self._take(organization_id, wallet, request)
-            except WalletBlocked as error:
-                refusal = Refusal(error)
-            except InsufficientFunds as error:
-                refusal = self._cannot_pay(organization_id, error, request)
+        passage = Passage()
+        try:
+            self._require_user_wallet(organization_id, wallet)
+            subject = subject_of(request.attribution, team_id=team_id, key_id=request.key_id)
+            passage = self._limits.passage(organization_id, subject, estimate, asking=not request.want_nanos)
+            if wallet is not None or passage.reserves:
+                lease = self._take(organization_id, wallet, passage, request)
+        except (WalletBlocked, PriceUnknown, BoundUnknown, UserWalletRequired) as error:
+            refusal = Refusal(error)
+        except LimitReached as error:
+            refusal = _passes_limit(error, estimate)
+        except InsufficientFunds as error:
+            refusal = self._cannot_pay(organization_id, error, request)
+            if request.want_nanos and wallet is not None:
+                # The edge asks again when neighbours have had the time to give back what is idle.
+                self._wallet.recall_leases(organization_id, wallet.wallet_id)
         if lease is not None:
             # A replayed lease took its money before, and perhaps from what is no longer the first choice.
-            wallet = self._wallet.get_wallet(organization_id, wallet_id=lease.wallet_id)
+            paid = lease.wallet_id
+            wallet = self._wallet.get_wallet(organization_id, wallet_id=paid) if paid else None
         return Decision(
             organization_id=organization_id,
-            funding_mode=FundingMode(wallet.mode),
-            wallet_id=wallet.wallet_id,
+            funding_mode=FundingMode(wallet.mode) if wallet else FundingMode.NO_WALLET,
+            wallet_id=wallet.wallet_id if wallet else "",
             lease=lease,
             refusal=refusal,
-            available=None if refusal else wallet.available,
+            available=None if refusal or wallet is None else wallet.available,
             resolution_version=version,
+            warning=passage.warning,
         )
+
+    def _require_user_wallet(self, organization_id: str, wallet: Wallet | None) -> None:
+        if wallet is not None and wallet.owner.kind is OwnerKind.USER:
+            return
+        if self._account.get_organization(organization_id).user_wallet_required:
+            raise UserWalletRequired
 
     def _owner(self, key_id: str) -> KeyOwner:
         owner = self._account.keys_by_id([key_id]).get(key_id)
@@ -183,19 +220,28 @@ class Admission:
             raise KeyRevoked(key_id)
         return owner
 
-    def _take(self, organization_id: str, wallet: Wallet, request: AdmissionRequest) -> Lease | None:
+    def _take(
+        self, organization_id: str, wallet: Wallet | None, passage: Passage, request: AdmissionRequest
+    ) -> Lease | None:
         """Lease what is wanted, or only look whether the least is there."""
+        if wallet is not None and wallet.mode is WalletMode.STRICT and not request.priced:
+            raise PriceUnknown(request.provider, request.model)
+        want = request.want_nanos
+        if passage.reserves:
+            # What is reserved of a limit is for one call, and a longer stream asks again.
+            want = max(1, min(want, max(request.bound_nanos, request.min_nanos)))
         return self._wallet.open_lease(
             organization_id,
             LeaseRequest(
-                wallet_id=wallet.wallet_id,
+                wallet_id=wallet.wallet_id if wallet else "",
                 edge=request.edge,
                 admit_key=request.admit_key,
                 request_hash=request.request_hash,
                 min_nanos=request.min_nanos,
-                want_nanos=request.want_nanos,
-                max_intents=request.max_intents,
+                want_nanos=want,
+                max_intents=1 if passage.reserves else request.max_intents,
             ),
+            gate=passage.gate,
         )
 
     def _cannot_pay(
@@ -224,6 +270,16 @@ class Admission:
             return None
         rest = request.bound_nanos + -output * rate // PER_MILLION
         return largest_output(available, rest, rate=rate, output=output)
+
+
+def _passes_limit(error: LimitReached, estimate: Estimate) -> Refusal:
+    standing = error.standing
+    in_credits = standing.demand.limit.unit == CREDITS
+    return Refusal(
+        error,
+        needed=estimate.charge or 0,
+        available=max(standing.remaining or 0, 0) if in_credits else None,
+    )
 
 
 def largest_output(available: int, rest: int, *, rate: int, output: int) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from google.protobuf import duration_pb2
@@ -9,15 +10,21 @@ from google.protobuf import duration_pb2
 from om.edge.v1 import edge_service_pb2 as pb
 from om.edge.v1 import edge_service_pb2_grpc
 from om.type.v1 import error_reason_pb2
+from om_server.pipeline import watch_wire
 from om_server.pipeline.admission import Admission, AdmissionRequest, Decision, FundingMode, Refusal
+from om_server.pipeline.watcher import Feed, watch
 from om_server.rpc import convert
-from om_server.wallet.lease import EdgeIdentity, Lease
+from om_server.wallet.lease import EdgeIdentity, Lease, LeaseReport
+from om_server.wallet.lease_closing import Past
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     import grpc
 
     from om_server.core.clock import Clock
     from om_server.rating.rate_card import ModelRates
+    from om_server.rpc.interceptors import StreamContext
     from om_server.wallet.operations import WalletOperations
 
 _MODES = {
@@ -31,20 +38,27 @@ class EdgeServicer(edge_service_pb2_grpc.EdgeServiceServicer):
     """Translates between messages and the operations of admission."""
 
     def __init__(
-        self, admission: Admission, wallet: WalletOperations, *, incarnation: str, clock: Clock
+        self,
+        admission: Admission,
+        wallet: WalletOperations,
+        *,
+        feed: Feed,
+        incarnation: str,
+        clock: Clock,
     ) -> None:
         self._admission = admission
         self._wallet = wallet
+        self._feed = feed
         self._incarnation = incarnation
         self._clock = clock
 
     def Resync(self, request: pb.ResyncRequest, context: grpc.ServicerContext) -> pb.ResyncResponse:
         """Register the epoch."""
-        leases = self._wallet.resync(edge_from_proto(request.edge), boot_id=request.boot_id)
-        known = {lease.lease_id for lease in leases}
+        past = Past(request.boot_id, request.clean, tuple(map(report_from_proto, request.leases)))
+        resynced = self._wallet.resync(edge_from_proto(request.edge), past)
         return pb.ResyncResponse(
-            open_leases=[self._lease_to_proto(lease) for lease in leases],
-            unknown_lease_ids=[report.lease_id for report in request.leases if report.lease_id not in known],
+            open_leases=[self._lease_to_proto(lease) for lease in resynced.open_leases],
+            unknown_lease_ids=resynced.unknown_lease_ids,
             incarnation=self._incarnation,
         )
 
@@ -68,6 +82,17 @@ class EdgeServicer(edge_service_pb2_grpc.EdgeServiceServicer):
         )
         return self._decision_to_proto(decision)
 
+    def CloseLease(
+        self, request: pb.CloseLeaseRequest, context: grpc.ServicerContext
+    ) -> pb.CloseLeaseResponse:
+        """Take a declaration."""
+        closed = self._wallet.close_lease(edge_from_proto(request.edge), report_from_proto(request.report))
+        return pb.CloseLeaseResponse(
+            state=pb.LeaseState.Value(f"LEASE_STATE_{closed.lease.state.name}"),
+            released_nanos=closed.released,
+            incarnation=self._incarnation,
+        )
+
     def GetRateCard(
         self, request: pb.GetRateCardRequest, context: grpc.ServicerContext
     ) -> pb.GetRateCardResponse:
@@ -79,8 +104,22 @@ class EdgeServicer(edge_service_pb2_grpc.EdgeServiceServicer):
             models=[model_rates_to_proto(model) for model in card.models],
             version=card.version,
             time_to_live=_seconds(card.time_to_live_us),
+            hard_limit_selectors=[
+                pb.HardLimitSelector(scope=scope, id=name)
+                for scope, name in self._admission.hard_scopes(request.key_id, request.customer_id)
+            ],
             incarnation=self._incarnation,
         )
+
+    async def Watch(
+        self, request: pb.WatchRequest, context: StreamContext
+    ) -> AsyncGenerator[pb.WatchResponse, None]:
+        """Tell what an edge must know at once, until the server stops."""
+        told = watch(self._feed, request.edge.edge_id, request.cursor)
+        async with contextlib.aclosing(told) as deliveries:
+            async for delivery in deliveries:
+                for response in watch_wire.responses(delivery):
+                    yield response
 
     def _decision_to_proto(self, decision: Decision) -> pb.AdmitResponse:
         return pb.AdmitResponse(
@@ -111,11 +150,18 @@ def edge_from_proto(message: pb.EdgeIdentity) -> EdgeIdentity:
     return EdgeIdentity(message.edge_id, message.edge_epoch, message.instance)
 
 
+def report_from_proto(message: pb.LeaseReport) -> LeaseReport:
+    """Read what a journal knows of a lease."""
+    return LeaseReport(message.lease_id, message.final_count, message.keep_nanos)
+
+
 def refusal_to_proto(refusal: Refusal) -> pb.Refusal:
     """Write why a call may not be made."""
     return pb.Refusal(
         reason=error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{refusal.error.reason}"),
         message=refusal.error.message,
+        limit_id=refusal.error.metadata.get("limit_id", ""),
+        window=refusal.error.metadata.get("window", ""),
         needed_nanos=refusal.needed,
         available_nanos=refusal.available,
         output_tokens_max=refusal.output_tokens_max,

@@ -1,7 +1,7 @@
 """Takes batches from the queue and settles them, until it is told to stop.
 
-A batch is claimed, settled and deleted in one transaction. A batch that fails is taken apart: its
-events are settled one by one, and those that fail alone are set aside as dead letters.
+Batches are settled together in one transaction, and the queue forgets them with it. A batch that
+fails is taken apart by halving, and the events that fail alone are set aside as dead letters.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING
 import structlog
 
 from om_server.core.clock import MICROS_PER_SECOND
-from om_server.core.errors import DependencyUnavailable, DomainError
+from om_server.core.errors import DomainError
 from om_server.ingestion import envelope
 from om_server.ingestion.store import DeadLetter, IngestionStore
+from om_server.pipeline.isolation import is_transient, isolate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from om_server.core.clock import Clock
     from om_server.core.event import Event
     from om_server.core.ids import IdSource
     from om_server.pipeline.settle import Settler
     from om_server.storage.database import Database
-    from om_server.storage.queue import Batch, SqlInbox
+    from om_server.storage.queue import Batch, Queue
 
 _log = structlog.get_logger(__name__)
 
@@ -45,21 +48,24 @@ class Worker:
     def __init__(  # noqa: PLR0913 - the parts of one loop, named by the composition root
         self,
         database: Database,
-        inbox: SqlInbox,
+        queue: Queue,
         settler: Settler,
         *,
         store: IngestionStore,
         ids: IdSource,
         clock: Clock,
         limits: WorkerLimits,
+        chores: Sequence[Callable[[], object]] = (),
     ) -> None:
+        """`chores` are done between batches; each is short, and has its own transactions."""
         self._database = database
-        self._inbox = inbox
+        self._queue = queue
         self._settler = settler
         self._store = store
         self._ids = ids
         self._clock = clock
         self._limits = limits
+        self._chores = chores
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self.run, name="settle", daemon=True)
 
@@ -70,47 +76,53 @@ class Worker:
     def stop(self) -> None:
         """Finish the transaction that runs, and no more."""
         self._stopping.set()
-        self._inbox.arrived.set()
+        self._queue.wake()
         if self._thread.is_alive():
             self._thread.join()
 
     def run(self) -> None:
         """Settle on this thread until `stop` is called from another."""
         while not self._stopping.is_set():
-            self._inbox.arrived.clear()
             try:
                 settled = self.settle_once()
-            except DependencyUnavailable:
-                _log.warning("settle_postponed", reason="database unavailable")
-                settled = False
-            except Exception:  # noqa: BLE001 - the outermost loop lives on
-                # The outermost loop of the process: it lives on, and the log has the cause.
-                _log.exception("settle_failed")
+            except Exception as error:  # noqa: BLE001 - the outermost loop lives on, and the log has the cause
+                if is_transient(error):
+                    _log.warning("settle_postponed", reason=str(error))
+                else:
+                    _log.exception("settle_failed")
                 settled = False
             if not settled:
-                self._inbox.arrived.wait(self._limits.poll_interval_s)
+                self._queue.wait(self._limits.poll_interval_s)
 
     def settle_once(self) -> bool:
         """Settle what is due, at most one transaction's worth; tell whether there was anything."""
+        settled = self._settle_due()
+        self._settler.count_dead_letters()
+        for chore in self._chores:
+            chore()
+        return settled
+
+    def _settle_due(self) -> bool:
         claimed: list[Batch] = []
+
+        def settle(batches: Sequence[Batch]) -> None:
+            claimed.extend(batches)
+            self._settle(batches)
+
         try:
-            return self._database.write(lambda: self._settle_claimed(claimed))
-        except DependencyUnavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the neighbours
+            return self._queue.process(self._limits.event_count_max, settle)
+        except Exception as error:
+            if is_transient(error):
+                raise
             _log.warning("batch_taken_apart", batches=len(claimed), cause=type(error).__name__)
-        for batch in claimed:
-            self._take_apart(batch)
+        if claimed:
+            self._take_apart(claimed)
         return bool(claimed)
 
-    def _settle_claimed(self, claimed: list[Batch]) -> bool:
-        claimed.extend(self._inbox.claim(self._limits.event_count_max))
-        if not claimed:
-            return False
-        read = [(batch, events) for batch in claimed if (events := self._read(batch)) is not None]
+    def _settle(self, batches: Sequence[Batch]) -> None:
+        read = [(batch, events) for batch in batches if (events := self._read(batch)) is not None]
         self._settler.settle([event for _, events in read for event in events])
-        self._inbox.finish([batch for batch, _ in read])
-        return True
+        self._queue.finish([batch for batch, _ in read])
 
     def _read(self, batch: Batch) -> list[Event] | None:
         """Read a batch. One that cannot be read stays for a newer worker, and is tried again later."""
@@ -118,25 +130,23 @@ class Worker:
             return envelope.unpack(batch.envelope)
         except envelope.EnvelopeUnreadable:
             _log.error("envelope_unreadable", organization_id=batch.organization_id, batch_id=batch.batch_id)
-            self._inbox.postpone(batch, self._clock() + _RETRY_DELAY)
+            self._queue.postpone(batch, self._clock() + _RETRY_DELAY)
             return None
 
-    def _take_apart(self, batch: Batch) -> None:
-        """Settle each event in its own transaction; the identities make a second attempt harmless."""
-        events = self._read(batch)
-        if events is None:
-            return
-        for event in events:
-            try:
-                self._settler.settle([event])
-            except DependencyUnavailable:
-                raise
-            except Exception as error:  # noqa: BLE001 - one event must not stop its neighbours
-                _log.warning("event_set_aside", event_id=event.event_id, cause=type(error).__name__)
-                self._set_aside(event, batch, error)
-        self._database.write(lambda: self._inbox.finish([batch]))
+    def _take_apart(self, batches: Sequence[Batch]) -> None:
+        """Settle events in fewer and fewer; the identities make a second attempt harmless."""
+        read = [(batch, events) for batch in batches if (events := self._read(batch)) is not None]
+        placed = [(batch, event) for batch, events in read for event in events]
+        isolate(
+            placed,
+            lambda part: self._settler.settle([event for _, event in part]),
+            failed=self._set_aside,
+        )
+        self._queue.finish([batch for batch, _ in read])
 
-    def _set_aside(self, event: Event, batch: Batch, error: Exception) -> None:
+    def _set_aside(self, placed: tuple[Batch, Event], error: Exception) -> None:
+        batch, event = placed
+        _log.warning("event_set_aside", event_id=event.event_id, cause=type(error).__name__)
         # The text of an unexpected error may hold anything, so only its kind is kept.
         known = error if isinstance(error, DomainError) else None
         letter = DeadLetter(

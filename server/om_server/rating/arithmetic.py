@@ -38,12 +38,16 @@ class Obstacle:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One product of a sum. The rate's unit differs where the unit has no rate of its own."""
+    """One product of a sum. The rate's unit differs where the unit has no rate of its own.
+
+    `free` was consumed beside the amount and is not charged.
+    """
 
     unit: str
     amount: int
     rate: Rate
     currency: str
+    free: int = 0
 
     @property
     def exact(self) -> Fraction:
@@ -73,8 +77,18 @@ def table_of(tables: tuple[RateTable, ...], line: UsageLine) -> RateTable:
     return pick_table(tables, line.usage.prompt_size or 0)
 
 
-def add_up(line: UsageLine, table: RateTable | None, *, currency: str, complete: bool = True) -> ExactSum:
-    """Sum usage x rate. Where the sum need not be complete, units without a rate are left out."""
+def add_up(
+    line: UsageLine,
+    table: RateTable | None,
+    *,
+    currency: str,
+    complete: bool = True,
+    free: dict[str, int] | None = None,
+) -> ExactSum:
+    """Sum usage x rate. Where the sum need not be complete, units without a rate are left out.
+
+    `free` is how much of each unit is not charged; what this line used of it is taken off.
+    """
     numerator = 0
     chargeable = False
     components: list[Component] = []
@@ -91,8 +105,10 @@ def add_up(line: UsageLine, table: RateTable | None, *, currency: str, complete:
             continue
         found = table.find(unit, line.attributes) if table is not None else None
         if found is not None:
+            used = _take(free, unit, amount=amount) if free else 0
+            amount -= used
             numerator += amount * found[0]
-            components.append(Component(unit, amount, found[1], currency))
+            components.append(Component(unit, amount, found[1], currency, used))
         elif complete and table is None:
             obstacles.append(Obstacle(UnratedReason.PRICE_UNKNOWN))
         elif complete:
@@ -102,6 +118,13 @@ def add_up(line: UsageLine, table: RateTable | None, *, currency: str, complete:
     return ExactSum(
         numerator, table.denominator if table is not None else 1, tuple(components), tuple(obstacles)
     )
+
+
+def _take(free: dict[str, int], unit: str, *, amount: int) -> int:
+    used = min(free.get(unit, 0), amount)
+    if used:
+        free[unit] -= used
+    return used
 
 
 def shares(sums: Sequence[ExactSum], currency: str) -> tuple[Money, ...] | None:

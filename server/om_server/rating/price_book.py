@@ -80,6 +80,29 @@ class PriceBook:
                 return price
         return None
 
+    def tiers_of(self, model: Model) -> Mapping[str, tuple[Price, ...]]:
+        """Return the prices of a known model by tier, in order of time."""
+        return self._histories.get((model.provider, model.name), {})
+
+    def extended(
+        self,
+        histories: Mapping[tuple[str, str], Mapping[str, tuple[Price, ...]]],
+        models: Iterable[Model] = (),
+    ) -> "PriceBook":
+        """Return a book with these histories in the place of its own, and with further models.
+
+        A name that is taken stays whose it is. The prices were checked when they were stored.
+        """
+        book = PriceBook((), fallback_providers=self._fallback_providers)
+        book._histories = {**self._histories, **{key: dict(tiers) for key, tiers in histories.items()}}
+        book._models, book._stems = dict(self._models), dict(self._stems)
+        for model in models:
+            for name in (model.name.lower(), *model.aliases, *model.stems):
+                book._models.setdefault((model.provider, name), model)
+            for name in model.stems:
+                book._stems.setdefault((model.provider, name), model)
+        return book
+
     def find_model(self, provider: str, model: str) -> Model | None:
         """Return what is known of a model, by any of its names."""
         return self._resolve(provider, model)

@@ -20,10 +20,13 @@ from om_server.rating.arithmetic import (
     shares,
     table_of,
 )
-from om_server.rating.burn_table import BurnRule, BurnTable
+from om_server.rating.burn_table import ANSWER, CACHED, BurnRule, BurnTable
 from om_server.rating.model import canonical_provider, canonical_tier
 from om_server.rating.price import Price
 from om_server.rating.price_book import PriceBook
+
+# Made once: a fraction takes as long to make as a product.
+_NO_FEE = Fraction(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ class _Rules:
     burn_table: BurnTable
     feature_id: str
     at: int
+    # What is left of the free units of a rule, by the rule's identity.
+    free: dict[int, dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,7 @@ def rate(
 
     No lines means that nothing was consumed and costs nothing.
     """
-    rules = _Rules(book, burn_table, feature_id, at)
+    rules = _Rules(book, burn_table, feature_id, at, {})
     weighed = [_weigh(line, rules) for line in lines]
     unrated = _in_the_way(weighed)
     currencies = {item.price.currency for item in weighed if item.price is not None} or {USD}
@@ -153,15 +158,23 @@ def _weigh(line: UsageLine, rules: _Rules) -> _Weighed:
         threshold=table.threshold if table is not None else 0,
         cost=cost,
         rule=rule,
-        charge=_charge(line, rule, cost=cost, currency=currency),
+        charge=_charge(
+            line,
+            rule,
+            cost=cost,
+            currency=currency,
+            free=rules.free.setdefault(id(rule), dict(rule.free_units)) if rule.free_units else None,
+        ),
     )
 
 
-def _charge(line: UsageLine, rule: BurnRule, *, cost: ExactSum, currency: str) -> ExactSum:
+def _charge(
+    line: UsageLine, rule: BurnRule, *, cost: ExactSum, currency: str, free: dict[str, int] | None
+) -> ExactSum:
     if rule.markup is None:
         # A flat fee alone asks no rate of any unit, but unknown or missing usage stays unrated.
         table = table_of(rule.tables, line) if rule.tables else None
-        return add_up(line, table, currency=CREDITS, complete=table is not None)
+        return add_up(line, table, currency=CREDITS, complete=table is not None, free=free)
     if cost.obstacles:
         return ExactSum(obstacles=cost.obstacles)
     if cost.numerator and currency != rule.cost_currency:
@@ -170,7 +183,7 @@ def _charge(line: UsageLine, rule: BurnRule, *, cost: ExactSum, currency: str) -
     by_cost = ExactSum(cost.numerator * top, cost.denominator * bottom)
     if not rule.tables:
         return by_cost
-    by_unit = add_up(line, table_of(rule.tables, line), currency=CREDITS, complete=False)
+    by_unit = add_up(line, table_of(rule.tables, line), currency=CREDITS, complete=False, free=free)
     denominator = by_cost.denominator * by_unit.denominator
     return ExactSum(by_cost.over(denominator) + by_unit.over(denominator), denominator, by_unit.components)
 
@@ -198,20 +211,26 @@ def _with_fees(weighed: list[_Weighed]) -> tuple[list[ExactSum], dict[int, Fract
     fees: dict[int, Fraction] = {}
     decided: dict[int, list[int]] = {}
     for position, item in enumerate(weighed):
-        # A line that consumed nothing is charged nothing.
-        consumed = any(quantity.amount for quantity in item.line.usage.quantities)
-        if consumed and (item.rule.flat_nanos or item.rule.minimum_nanos):
+        # A line that consumed nothing is charged nothing, but for an answer that came from a store.
+        if item.rule.has_fees and (_cached(item) or any(part.amount for part in item.line.usage.quantities)):
             decided.setdefault(id(item.rule), []).append(position)
     for positions in decided.values():
         rule = weighed[positions[0]].rule
         denominator = math.lcm(*(sums[position].denominator for position in positions))
         total = sum(sums[position].over(denominator) for position in positions)
-        fee = rule.flat_nanos * denominator
-        fee += max(0, rule.minimum_nanos * denominator - total - fee)
+        if rule.cached_answer_nanos is not None and all(_cached(weighed[position]) for position in positions):
+            fee = rule.cached_answer_nanos * denominator
+        else:
+            fee = rule.flat_nanos * denominator
+            fee += max(0, rule.minimum_nanos * denominator - total - fee)
         first = sums[positions[0]]
         sums[positions[0]] = ExactSum(first.over(denominator) + fee, denominator, first.components)
         fees[positions[0]] = Fraction(fee, denominator)
     return sums, fees
+
+
+def _cached(item: _Weighed) -> bool:
+    return item.rule.cached_answer_nanos is not None and item.line.attributes.get(ANSWER) == CACHED
 
 
 def _total(parts: Iterable[Money] | None, currency: str) -> Money | None:
@@ -236,7 +255,7 @@ def _rated_lines(
             context_threshold=item.threshold,
             components=item.cost.components + item.charge.components,
             credits_per_cost=item.rule.credits_per_cost,
-            fee=fees.get(position, Fraction(0)),
+            fee=fees.get(position, _NO_FEE),
             cost=costs[position] if costs is not None else None,
             charge=charges[position] if charges is not None else None,
         )

@@ -89,7 +89,7 @@ def model_rates(book: PriceBook, span: CardSpan, *, provider: str, model: str) -
         rates={
             unit: math.ceil(max(charges[unit] for charges in priced) * PER_MILLION) for unit in sorted(units)
         },
-        request_nanos=max((rule.flat_nanos for rule in rules), default=0),
+        request_nanos=max((max(rule.flat_nanos, rule.cached_answer_nanos or 0) for rule in rules), default=0),
         minimum_nanos=max((rule.minimum_nanos for rule in rules), default=0),
         context_window=known.context_window if known is not None else None,
         output_tokens_max=known.output_tokens_bound if known is not None else None,

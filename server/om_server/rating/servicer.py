@@ -1,117 +1,144 @@
-"""RatingService on the wire: what would this cost. Prices and burn tables are not answered yet."""
+"""RatingService on the wire: what would this cost, what did it cost, and the tariff that decides it."""
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from om.rating.v1 import rating_service_pb2 as pb
 from om.rating.v1 import rating_service_pb2_grpc
-from om.type.v1 import money_pb2, unrated_reason_pb2
-from om_server.core.errors import DomainError
-from om_server.core.money import NANO, round_half_even
-from om_server.rating.price import PER_MILLION
+from om_server.core.event import SOURCE_API
+from om_server.rating.message import (
+    burn_table_from_proto,
+    burn_table_to_proto,
+    lines_from_proto,
+    money_to_proto,
+    price_from_proto,
+    price_to_proto,
+    rating_to_proto,
+)
+from om_server.rating.price_operations import PriceFilter
 from om_server.rpc import convert
+from om_server.rpc.caller import caller
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import grpc
 
-    from om.type.v1 import event_pb2
-    from om_server.core.event import UsageLine
-    from om_server.core.money import Money
-    from om_server.rating.arithmetic import Component
+    from om_server.rating.burn_table_operations import BurnTableOperations
+    from om_server.rating.explanation import Explanations
     from om_server.rating.operations import RatingOperations
-    from om_server.rating.rate import RatedLine, Rating, Unrated
+    from om_server.rating.price_operations import PriceOperations
 
-#: Decimals of the arithmetic that is shown; those of a rate's own text are at most as many.
-_DECIMALS = 18
+__all__ = ["RatingServicer", "rating_to_proto"]
 
 
 class RatingServicer(rating_service_pb2_grpc.RatingServiceServicer):
     """Translates between messages and the operations of rating."""
 
-    def __init__(self, operations: RatingOperations) -> None:
+    def __init__(
+        self,
+        operations: RatingOperations,
+        *,
+        burn_tables: BurnTableOperations,
+        prices: PriceOperations,
+        explanations: Explanations,
+    ) -> None:
         self._operations = operations
+        self._burn_tables = burn_tables
+        self._prices = prices
+        self._explanations = explanations
 
     def RateUsage(self, request: pb.RateUsageRequest, context: grpc.ServicerContext) -> pb.RateUsageResponse:
         """Say what a usage would cost and be charged."""
-        lines = _lines_from_proto(request.lines)
-        at = convert.timestamp_from_proto(request.at_time, "at_time") if request.HasField("at_time") else None
-        rating = self._operations.rate_lines(lines, at=at, feature_id=request.attribution.feature_id)
+        rating = self._operations.rate_lines(
+            lines_from_proto(request.lines),
+            at=convert.timestamp_from_proto(request.at_time, "at_time")
+            if request.HasField("at_time")
+            else None,
+            organization_id=caller().organization_id,
+            attribution=convert.attribution_from_proto(request.attribution),
+        )
         return pb.RateUsageResponse(rating=rating_to_proto(rating))
 
+    def ExplainCharge(
+        self, request: pb.ExplainChargeRequest, context: grpc.ServicerContext
+    ) -> pb.ExplainChargeResponse:
+        """Show the arithmetic of a charge that was made."""
+        explained = self._explanations.explain(
+            caller().organization_id, source=request.source or SOURCE_API, event_id=request.event_id
+        )
+        return pb.ExplainChargeResponse(
+            rating=rating_to_proto(explained.rating),
+            at_time=convert.timestamp_to_proto(explained.settled.event_time),
+            settled_cost=money_to_proto(explained.settled.cost),
+            settled_charge=money_to_proto(explained.settled.charge),
+            exact=explained.exact,
+        )
 
-def rating_to_proto(rating: Rating) -> pb.Rating:
-    """Write a rating; an amount that is not known is absent."""
-    causes = [_cause_to_proto(cause) for cause in rating.unrated]
-    return pb.Rating(
-        cost=_money_to_proto(rating.cost),
-        charge=_money_to_proto(rating.charge),
-        lines=[_line_to_proto(line) for line in rating.lines],
-        burn_table_version=rating.burn_table_version,
-        unrated_reason=causes[0].reason if causes else unrated_reason_pb2.UNRATED_REASON_UNSPECIFIED,
-        unrated=causes,
-    )
+    def ListPrices(
+        self, request: pb.ListPricesRequest, context: grpc.ServicerContext
+    ) -> pb.ListPricesResponse:
+        """List prices."""
+        at = convert.timestamp_from_proto(request.at_time, "at_time") if request.HasField("at_time") else None
+        page = self._prices.list_prices(
+            caller().organization_id,
+            PriceFilter(request.provider, request.model, at),
+            page=convert.page_from_proto(request),
+        )
+        return pb.ListPricesResponse(
+            prices=[price_to_proto(price) for price in page.prices], next_page_token=page.next_page_token
+        )
 
+    def CreatePrice(
+        self, request: pb.CreatePriceRequest, context: grpc.ServicerContext
+    ) -> pb.CreatePriceResponse:
+        """Add a price."""
+        stored = self._prices.create_price(
+            caller().organization_id,
+            price_from_proto(request.price),
+            idempotency_key=request.idempotency_key,
+        )
+        return pb.CreatePriceResponse(price=price_to_proto(stored.price))
 
-def _lines_from_proto(messages: Iterable[event_pb2.UsageLine]) -> list[UsageLine]:
-    lines = []
-    for index, message in enumerate(messages):
-        try:
-            lines.append(convert.usage_line_from_proto(message))
-        except DomainError as error:
-            raise convert.located(error, f"lines[{index}]") from None
-    return lines
+    def ListBurnTables(
+        self, request: pb.ListBurnTablesRequest, context: grpc.ServicerContext
+    ) -> pb.ListBurnTablesResponse:
+        """List burn tables."""
+        page = self._burn_tables.list_burn_tables(
+            caller().organization_id,
+            customer_id=request.customer_id,
+            page=convert.page_from_proto(request),
+        )
+        return pb.ListBurnTablesResponse(
+            burn_tables=[burn_table_to_proto(state) for state in page.tables],
+            next_page_token=page.next_page_token,
+        )
 
+    def GetBurnTable(
+        self, request: pb.GetBurnTableRequest, context: grpc.ServicerContext
+    ) -> pb.GetBurnTableResponse:
+        """Give one burn table."""
+        state = self._burn_tables.get_burn_table(caller().organization_id, request.burn_table_id)
+        return pb.GetBurnTableResponse(burn_table=burn_table_to_proto(state))
 
-def _line_to_proto(line: RatedLine) -> pb.RatedLine:
-    return pb.RatedLine(
-        provider=line.provider,
-        model=line.model,
-        tier=line.tier,
-        price_version=line.price_version,
-        context_threshold=line.context_threshold,
-        components=[_component_to_proto(component) for component in line.components],
-        cost=_money_to_proto(line.cost),
-        charge=_money_to_proto(line.charge),
-        credits_per_cost=line.credits_per_cost,
-        fee=_decimal(line.fee / NANO),
-    )
+    def CreateBurnTable(
+        self, request: pb.CreateBurnTableRequest, context: grpc.ServicerContext
+    ) -> pb.CreateBurnTableResponse:
+        """Add a burn table."""
+        state = self._burn_tables.create_burn_table(
+            caller().organization_id,
+            burn_table_from_proto(request.burn_table),
+            idempotency_key=request.idempotency_key,
+        )
+        return pb.CreateBurnTableResponse(burn_table=burn_table_to_proto(state))
 
-
-def _component_to_proto(component: Component) -> pb.RatedComponent:
-    rate = component.rate
-    return pb.RatedComponent(
-        unit=component.unit,
-        amount=component.amount,
-        rate_per_million=_decimal(rate.exact * PER_MILLION / NANO),
-        exact_amount=_decimal(component.exact / NANO),
-        currency_code=component.currency,
-        rate=rate.price,
-        rate_steps=rate.per,
-        rate_unit=rate.unit if rate.unit != component.unit else "",
-        attributes=dict(rate.attributes),
-    )
-
-
-def _cause_to_proto(cause: Unrated) -> pb.UnratedCause:
-    return pb.UnratedCause(
-        reason=unrated_reason_pb2.UnratedReason.Value(f"UNRATED_REASON_{cause.reason}"),
-        line_index=cause.line,
-        unit=cause.unit,
-        prevents_cost=cause.cost,
-        prevents_charge=cause.charge,
-    )
-
-
-def _money_to_proto(amount: Money | None) -> money_pb2.Money | None:
-    return None if amount is None else convert.money_to_proto(amount)
-
-
-def _decimal(amount: Fraction) -> str:
-    """Write a non-negative amount as plain decimal text: no exponent, no trailing zeros."""
-    scaled = round_half_even(amount.numerator * 10**_DECIMALS, amount.denominator)
-    whole, decimals = divmod(scaled, 10**_DECIMALS)
-    return f"{whole}.{decimals:0{_DECIMALS}d}".rstrip("0").rstrip(".")
+    def ActivateBurnTable(
+        self, request: pb.ActivateBurnTableRequest, context: grpc.ServicerContext
+    ) -> pb.ActivateBurnTableResponse:
+        """Let a burn table apply."""
+        wish = request.effective_time if request.HasField("effective_time") else None
+        state = self._burn_tables.activate_burn_table(
+            caller().organization_id,
+            request.burn_table_id,
+            effective_time=None if wish is None else convert.timestamp_from_proto(wish, "effective_time"),
+        )
+        return pb.ActivateBurnTableResponse(burn_table=burn_table_to_proto(state))

@@ -6,6 +6,7 @@ so locked, in the order given: who sorts them by key never deadlocks.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 import peewee
@@ -48,6 +49,28 @@ class BatchWriter:
         else:
             self._many(f"{head} VALUES ({', '.join('?' * len(columns))}) {on_conflict}", rows)
 
+    def insert_new(
+        self, model: type[Record], rows: Sequence[Row], *, returning: Sequence[str]
+    ) -> list[tuple[Any, ...]]:
+        """Insert the rows whose key is free, and give these columns of them."""
+        if not rows:
+            return []
+        meta = model._meta  # noqa: SLF001 - as above
+        columns: list[str] = meta.sorted_field_names
+        if self._database.supports_row_locks:
+            document, values, source = _document(rows), "*", _recordset(model, columns)
+        else:
+            document = orjson.dumps(rows)
+            values = ", ".join(f"json_extract(value, '$[{index}]')" for index in range(len(columns)))
+            source = "json_each(?)"
+        # Without a WHERE, SQLite would read ON as the start of a join's condition.
+        sql = (
+            f"INSERT INTO {meta.table_name} ({', '.join(columns)}) SELECT {values} FROM {source} "  # noqa: S608 - names of our own columns
+            f"WHERE true ON CONFLICT DO NOTHING RETURNING {', '.join(returning)}"
+        )
+        found: list[tuple[Any, ...]] = self._database.engine.execute_sql(sql, (document.decode(),)).fetchall()
+        return found
+
     def update(
         self, model: type[Record], columns: Sequence[str], *, rows: Sequence[Row], guard: str = ""
     ) -> None:
@@ -73,8 +96,7 @@ class BatchWriter:
     def _document(self, sql: str, rows: Sequence[Row]) -> int:
         if not rows:
             return 0
-        document = orjson.dumps([{f"c{index}": value for index, value in enumerate(row)} for row in rows])
-        return int(self._database.engine.execute_sql(sql, (document.decode(),)).rowcount)
+        return int(self._database.engine.execute_sql(sql, (_document(rows).decode(),)).rowcount)
 
     def _many(self, sql: str, rows: Sequence[Row]) -> int:
         if not rows:
@@ -82,6 +104,10 @@ class BatchWriter:
         # Past peewee's own execute, a full disk would not be seen as the database's failure.
         with peewee.ExceptionWrapper({error.__name__: error for error in _TRANSLATED}):
             return int(self._database.engine.cursor().executemany(sql, rows).rowcount)
+
+
+def _document(rows: Sequence[Row]) -> bytes:
+    return orjson.dumps([{f"c{index}": value for index, value in enumerate(row)} for row in rows])
 
 
 def _recordset(model: type[Record], columns: Sequence[str]) -> str:

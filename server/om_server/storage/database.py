@@ -62,6 +62,9 @@ class Database(abc.ABC):
     def _transact(self, fn: Callable[[], T]) -> T:
         """Run `fn` in a new transaction."""
 
+    def on_write(self, listener: Callable[[], None]) -> None:  # noqa: B027 - most have nothing to call
+        """Call `listener` after every commit, where all of them are this process's own; else never."""
+
     def locked(self, query: peewee.ModelSelect) -> peewee.ModelSelect:
         """Lock the rows of `query` until the transaction ends. The caller orders them."""
         return query.for_update() if self.supports_row_locks else query

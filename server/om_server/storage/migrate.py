@@ -1,7 +1,8 @@
 """Numbered forward migrations: SQL files that both databases read, each in one transaction.
 
-The files use the part of SQL that SQLite and PostgreSQL share. A lock keeps two processes from
-migrating at once, and a file is never changed after a release: what it did is done.
+The files use the part of SQL that SQLite and PostgreSQL share, but for statements that are marked as
+one database's. A lock keeps two processes from migrating at once, and a file is never changed after a
+release: what it did is done.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ def _apply(database: Database, incarnation: str, now_us: int) -> list[str]:
         "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, apply_time BIGINT NOT NULL)"
     )
     done = {row[0] for row in engine.execute_sql("SELECT name FROM migrations").fetchall()}
-    mark = "%s" if database.supports_row_locks else "?"
+    dialect, mark = ("postgresql", "%s") if database.supports_row_locks else ("sqlite", "?")
     applied = []
     for name, sql in migrations():
         if name in done:
             continue
-        for statement in _statements(sql):
+        for statement in _statements(sql, dialect):
             engine.execute_sql(statement)
         engine.execute_sql(_insert("migrations", "name, apply_time", mark), (name, now_us))
         applied.append(name)
@@ -74,7 +75,16 @@ def pending(database: Database) -> list[str]:
     return [name for name, _ in migrations() if name not in done]
 
 
-def _statements(sql: str) -> list[str]:
-    """Split a file at semicolons that end a line; the files hold no other kind."""
-    lines = [line for line in sql.splitlines() if not line.lstrip().startswith("--")]
-    return [part.strip() for part in "\n".join(lines).split(";\n") if part.strip(" ;\n")]
+def _statements(sql: str, dialect: str) -> list[str]:
+    """Split a file at semicolons that end a line; the files hold no other kind.
+
+    A statement below the comment `-- only sqlite` or `-- only postgresql` is for that database.
+    """
+    found = []
+    for part in f"{sql}\n".split(";\n"):
+        lines = part.splitlines()
+        only = {line.removeprefix("-- only ") for line in lines if line.startswith("-- only ")}
+        statement = "\n".join(line for line in lines if not line.lstrip().startswith("--")).strip()
+        if statement and (not only or dialect in only):
+            found.append(statement)
+    return found

@@ -1,44 +1,18 @@
-"""The durable queue between intake and settlement, here as a table: one row for each batch.
+"""The durable queue between intake and settlement: what both of its kinds promise.
 
-A claim happens inside the settling transaction, which also deletes the row. There is no gap
-between effect and acknowledgement: either both happen or neither does.
+Delivery is at least once. What makes it harmless is not the queue but settlement, which claims the
+identity of every event in the transaction that charges it. Order is roughly first in, first out.
 """
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import peewee
-
-from om_server.storage.database import Database, Record
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from om_server.core.clock import Clock
-
-
-class Inbox(Record):
-    """A batch of events of one organization that waits for settlement."""
-
-    organization_id = peewee.TextField()
-    batch_id = peewee.TextField()
-    envelope = peewee.TextField()
-    event_count = peewee.IntegerField()
-    attempt_count = peewee.IntegerField()
-    retry_time = peewee.BigIntegerField()
-    create_time = peewee.BigIntegerField()
-
-    class Meta:
-        """One row for each IngestEvents call and organization."""
-
-        table_name = "inbox"
-        primary_key = peewee.CompositeKey("organization_id", "batch_id")
-
-
-MODELS: tuple[type[Record], ...] = (Inbox,)
+    Settle = Callable[[Sequence["Batch"]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,97 +23,59 @@ class Batch:
     batch_id: str
     envelope: str
     event_count: int
+    #: Deliveries before this one that came to nothing.
     attempt_count: int = 0
     create_time: int = 0
+    #: How the queue that delivered it finds it again; nobody else reads it.
+    receipt: str = ""
 
 
 class Queue(Protocol):
-    """What intake and settlement need of a queue."""
+    """What intake and settlement need. Any thread may append; one worker at a time does the rest."""
 
     def append(self, batches: Sequence[Batch]) -> None:
-        """Make batches durable, all or none."""
+        """Make batches durable. After an error some may be there: the caller sends all of them again."""
 
-    def claim(self, event_count_max: int) -> list[Batch]:
-        """Take the oldest batches for this transaction; at least one if there is any."""
+    def process(self, event_count_max: int, settle: Settle) -> bool:
+        """Run `settle` on the oldest batches that are due, in one transaction; False if there is none.
 
-    def finish(self, batches: Sequence[Batch]) -> None:
-        """Forget batches that are settled, in the same transaction."""
-
-    def postpone(self, batch: Batch, retry_time: int) -> None:
-        """Count a failed attempt and leave the batch for later."""
-
-
-class SqlInbox:
-    """A queue in the database. `arrived` wakes a worker in the same process."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
-        self.arrived = threading.Event()
-
-    def append(self, batches: Sequence[Batch]) -> None:
-        """Insert one row for each batch in one transaction."""
-        now = self._clock()
-        rows = [
-            {
-                "organization_id": batch.organization_id,
-                "batch_id": batch.batch_id,
-                "envelope": batch.envelope,
-                "event_count": batch.event_count,
-                "attempt_count": 0,
-                "retry_time": now,
-                "create_time": now,
-            }
-            for batch in batches
-        ]
-        self._database.write(lambda: Inbox.insert_many(rows).execute())
-        self.arrived.set()
-
-    def claim(self, event_count_max: int) -> list[Batch]:
-        """Lock the oldest batches that are due, passing over those that another worker has."""
-        due = Inbox.select().where(Inbox.retry_time <= self._clock())
-        # A batch holds 1 to 1,000 events, so the limit on rows is only an upper bound for the read.
-        query = due.order_by(Inbox.retry_time, Inbox.batch_id).limit(event_count_max)
-        if self._database.supports_row_locks:
-            query = query.for_update(skip_locked=True)
-        claimed: list[Batch] = []
-        total = 0
-        for row in query.iterator():
-            if claimed and total + row.event_count > event_count_max:
-                break
-            total += row.event_count
-            claimed.append(
-                Batch(
-                    organization_id=row.organization_id,
-                    batch_id=row.batch_id,
-                    envelope=row.envelope,
-                    event_count=row.event_count,
-                    attempt_count=row.attempt_count,
-                    create_time=row.create_time,
-                )
-            )
-        return claimed
+        It gets at least one batch and, if there are more, at most so many events. What `settle` does
+        with `finish` and `postpone` holds if the transaction commits. A batch that it neither finishes
+        nor postpones, or whose transaction fails, is delivered again.
+        """
 
     def finish(self, batches: Sequence[Batch]) -> None:
-        """Delete the rows; a rollback brings them back."""
-        for batch in batches:
-            self._row(batch, Inbox.delete()).execute()
+        """Forget batches that are settled."""
 
     def postpone(self, batch: Batch, retry_time: int) -> None:
-        """Count the attempt and set when the next one is due."""
-        changes = {Inbox.attempt_count: Inbox.attempt_count + 1, Inbox.retry_time: retry_time}
-        self._database.write(lambda: self._row(batch, Inbox.update(changes)).execute())
+        """Count a failed attempt and do not deliver the batch before `retry_time`, in microseconds."""
 
     def status(self, organization_id: str) -> tuple[int, int | None]:
-        """How many batches of an organization wait, and since when the oldest does."""
-        query = Inbox.select(peewee.fn.COUNT(Inbox.batch_id), peewee.fn.MIN(Inbox.create_time)).where(
-            Inbox.organization_id == organization_id
-        )
-        count, oldest = self._database.read(lambda: query.tuples().get())  # type: ignore[misc]  # A tuple.
-        return count, oldest  # type: ignore[has-type]
+        """How many batches of an organization are not finished, and since when the oldest waits."""
 
-    @staticmethod
-    def _row(batch: Batch, query: peewee.Query) -> peewee.Query:
-        return query.where(
-            (Inbox.organization_id == batch.organization_id) & (Inbox.batch_id == batch.batch_id)
-        )
+    def wait(self, timeout_s: float) -> None:
+        """Return when batches have arrived, or `wake` was called, or after this time at the latest."""
+
+    def wake(self) -> None:
+        """End a `wait` that runs, or else the next one."""
+
+
+def batches_wanted(event_count_max: int, taken: Sequence[Batch]) -> int:
+    """How many more batches to ask for, if they are as large as those that were taken.
+
+    The size of a batch is known only when it is read, and what is read too much is locked for nothing.
+    """
+    if not taken:
+        return 1
+    events = sum(batch.event_count for batch in taken)
+    return max(1, (event_count_max - events) * len(taken) // max(1, events))
+
+
+def fitting(event_count_max: int, batches: Sequence[Batch]) -> list[Batch]:
+    """The first batches, whole, with at most so many events; at least one if there is any."""
+    total = 0
+    for index, batch in enumerate(batches):
+        total += batch.event_count
+        if index and total > event_count_max:
+            return list(batches[:index])
+    return list(batches)

@@ -111,6 +111,7 @@ class SqliteStore(Database):
             raise DatabaseOwned(path) from error
         self._sqlite = _Engine(path)
         self._write_lock = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []
         super().__init__(self._sqlite, models)
 
     def _transact(self, fn: Callable[[], T]) -> T:
@@ -121,9 +122,16 @@ class SqliteStore(Database):
             self._sqlite.use_writer(writing=True)
             try:
                 with self._sqlite.connection_context(), self._sqlite.atomic("IMMEDIATE"):
-                    return fn()
+                    result = fn()
             finally:
                 self._sqlite.use_writer(writing=False)
+        for listener in self._listeners:
+            listener()
+        return result
+
+    def on_write(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every commit: there is no other writer."""
+        self._listeners.append(listener)
 
     def close(self) -> None:
         self._sqlite.shut()

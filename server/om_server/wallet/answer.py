@@ -2,14 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from om_server.core.clock import Clock
 from om_server.core.errors import IdempotencyKeyReused
 from om_server.core.money import Money
+from om_server.storage.database import Database
 from om_server.wallet.entry import Account, Entry, EntryKind
-from om_server.wallet.grant import Grant
+from om_server.wallet.grant import Grant, Slice
+from om_server.wallet.hold import Hold, HoldState
 from om_server.wallet.record import AnswerRow
 from om_server.wallet.wallet import Owner, OwnerKind, Wallet, WalletMode
 
@@ -20,11 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What moving money did: the wallet after it, the entries, and the grant if one came in."""
+    """What moving money did: the wallet after it, the entries, and the grant or hold if one was made.
+
+    After a transfer `wallet` is the one that gave, and `target` the one that got.
+    """
 
     wallet: Wallet
     entries: tuple[Entry, ...]
     grant: Grant | None = None
+    hold: Hold | None = None
+    target: Wallet | None = None
     replayed: bool = False
 
 
@@ -64,6 +72,51 @@ class AnswerStore:
         AnswerRow.update(response=response).where(*_same(organization_id, operation, key=key)).execute()
 
 
+if TYPE_CHECKING:
+
+    class KeyedRequest(DataclassInstance, Protocol):
+        """A frozen request that a caller may repeat under its key."""
+
+        @property
+        def idempotency_key(self) -> str: ...
+
+
+class Once:
+    """Runs an effect once for each idempotency key of an organization and operation."""
+
+    def __init__(self, database: Database, answers: AnswerStore, *, clock: Clock) -> None:
+        self._database = database
+        self._answers = answers
+        self._clock = clock
+
+    def run(
+        self,
+        organization_id: str,
+        request: "KeyedRequest",
+        *,
+        operation: str,
+        effect: Callable[[int], Receipt],
+    ) -> Receipt:
+        """Run the effect at the present for the first call, and answer every other from what it stored.
+
+        A refusal rolls the key back with everything else, so that a repeat may succeed after a top-up.
+        Whoever calls inside a transaction of his own must let the refusal end it.
+        """
+
+        def transaction() -> Receipt:
+            now, key = self._clock(), request.idempotency_key
+            stored = self._answers.claim(
+                organization_id, operation, key=key, digest=request_hash(request), now=now
+            )
+            if stored is not None:
+                return stored
+            receipt = effect(now)
+            self._answers.keep(organization_id, operation, key=key, receipt=receipt)
+            return receipt
+
+        return self._database.write(transaction)
+
+
 def _same(organization_id: str, operation: str, *, key: str) -> tuple[Any, ...]:
     return (
         AnswerRow.organization_id == organization_id,
@@ -79,6 +132,8 @@ def receipt_from_json(text: str) -> Receipt:
         wallet=_wallet(stored["wallet"]),
         entries=tuple(_entry(entry) for entry in stored["entries"]),
         grant=_grant(stored["grant"]) if stored["grant"] else None,
+        hold=_hold(stored["hold"]) if stored.get("hold") else None,
+        target=_wallet(stored["target"]) if stored.get("target") else None,
     )
 
 
@@ -87,7 +142,9 @@ def _wallet(fields: Mapping[str, Any]) -> Wallet:
     return Wallet(**{**fields, "owner": owner, "mode": WalletMode(fields["mode"])})
 
 
-def _entry(fields: Mapping[str, Any]) -> Entry:
+def _entry(columns: Sequence[Any]) -> Entry:
+    # A tuple in a dataclass is stored as a list.
+    fields = dict(zip(Entry._fields, columns, strict=True))
     accounts = {name: Account(fields[name]) for name in ("debit_account", "credit_account")}
     return Entry(**{**fields, **accounts, "kind": EntryKind(fields["kind"])})
 
@@ -95,3 +152,8 @@ def _entry(fields: Mapping[str, Any]) -> Entry:
 def _grant(fields: Mapping[str, Any]) -> Grant:
     price = fields["price"]
     return Grant(**{**fields, "price": Money(price["currency"], price["nanos"]) if price else None})
+
+
+def _hold(fields: Mapping[str, Any]) -> Hold:
+    slices = tuple(Slice(**piece) for piece in fields["slices"])
+    return Hold(**{**fields, "state": HoldState(fields["state"]), "slices": slices})

@@ -15,8 +15,13 @@ class Account(enum.StrEnum):
     #: The outside world, where credits come from.
     FUNDING = "funding"
     REVENUE = "revenue"
+    #: What of the revenue was given back; the revenue itself stays as it was earned.
+    REFUNDED = "refunded"
     BREAKAGE = "breakage"
-    #: Between two rows of one group that move money from grant to grant; empty after each group.
+    #: What was held and has no known end; only an owner, or a late outcome, takes it out again.
+    SUSPENSE = "suspense"
+    #: Between two rows of one group that move money from grant to grant, also of two wallets; empty
+    #: after each group.
     CLEARING = "clearing"
 
 
@@ -32,6 +37,10 @@ class EntryKind(enum.StrEnum):
     RECEIVABLE = "receivable"
     REPAYMENT = "repayment"
     EXPIRY = "expiry"
+    REFUND = "refund"
+    TRANSFER = "transfer"
+    ADJUSTMENT = "adjustment"
+    SUSPENSE = "suspense"
     DEDUCTION = "deduction"
 
 
@@ -59,6 +68,21 @@ REPAYMENT = Movement(EntryKind.REPAYMENT, Account.AVAILABLE, Account.RECEIVABLE)
 OVERDRAFT_GIVEN = Movement(EntryKind.REPAYMENT, Account.AVAILABLE, Account.CLEARING)
 OVERDRAFT_TAKEN = Movement(EntryKind.REPAYMENT, Account.CLEARING, Account.AVAILABLE)
 EXPIRY = Movement(EntryKind.EXPIRY, Account.AVAILABLE, Account.BREAKAGE)
+REFUND = Movement(EntryKind.REFUND, Account.REFUNDED, Account.AVAILABLE)
+#: From a grant to a new grant of another wallet, in two rows, one in each wallet's ledger.
+TRANSFER_GIVEN = Movement(EntryKind.TRANSFER, Account.AVAILABLE, Account.CLEARING)
+TRANSFER_TAKEN = Movement(EntryKind.TRANSFER, Account.CLEARING, Account.AVAILABLE)
+ADJUSTMENT_UP = Movement(EntryKind.ADJUSTMENT, Account.FUNDING, Account.AVAILABLE)
+ADJUSTMENT_DOWN = Movement(EntryKind.ADJUSTMENT, Account.AVAILABLE, Account.FUNDING)
+#: From one lease or hold to another, in two rows of the same grant.
+HANDED_OVER = Movement(EntryKind.RELEASE, Account.HELD, Account.CLEARING)
+TAKEN_OVER = Movement(EntryKind.RESERVE, Account.CLEARING, Account.HELD)
+SUSPEND = Movement(EntryKind.SUSPENSE, Account.HELD, Account.SUSPENSE)
+SUSPENSE_CAPTURE = Movement(EntryKind.CAPTURE, Account.SUSPENSE, Account.REVENUE)
+#: From the credit line's suspense to a new grant, in two rows.
+SUSPENSE_GIVEN = Movement(EntryKind.RELEASE, Account.SUSPENSE, Account.CLEARING)
+SUSPENSE_TAKEN = Movement(EntryKind.RELEASE, Account.CLEARING, Account.AVAILABLE)
+SUSPENSE_RELEASE = Movement(EntryKind.RELEASE, Account.SUSPENSE, Account.AVAILABLE)
 DEDUCTION = Movement(EntryKind.DEDUCTION, Account.AVAILABLE, Account.REVENUE)
 
 
@@ -72,16 +96,17 @@ class Cause:
     description: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One movement of `amount` > 0. `debit_account` gave, `credit_account` got, both in this wallet.
 
-    The rows of one operation share a group id, which is the id of the first of them.
+    The rows of one operation share a group id, which is the id of the first of them. The fields are in
+    the order of the table, behind its organization. A tuple, because settling makes one for each event
+    and a frozen dataclass takes twice as long to make.
     """
 
-    entry_id: str
     wallet_id: str
     sequence: int
+    entry_id: str
     kind: EntryKind
     debit_account: Account
     credit_account: Account

@@ -1,9 +1,10 @@
 """Where entries are kept. They are appended and read; nothing changes or removes one."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
-from om_server.storage.batch import BatchWriter, Row
+from om_server.storage.batch import BatchWriter
 from om_server.storage.database import Database
+from om_server.wallet.chain import EntryColumns
 from om_server.wallet.entry import INTERNAL_KINDS, Account, Entry, EntryKind
 from om_server.wallet.record import EntryRow
 
@@ -14,9 +15,9 @@ class JournalStore:
     def __init__(self, database: Database) -> None:
         self._batch = BatchWriter(database)
 
-    def append(self, organization_id: str, entries: Iterable[Entry]) -> None:
-        """Insert entries. A position that is taken fails, so no two writers continue one ledger."""
-        self._batch.insert(EntryRow, [_entry_to_row(organization_id, entry) for entry in entries])
+    def append(self, rows: Sequence[EntryColumns]) -> None:
+        """Insert chained entries. A position that is taken fails, so no two writers continue one ledger."""
+        self._batch.insert(EntryRow, rows)
 
     def before(self, organization_id: str, wallet_id: str, *, sequence: int, limit: int) -> list[Entry]:
         """Return entries below a position, newest first."""
@@ -37,6 +38,17 @@ class JournalStore:
         row = query.order_by(EntryRow.sequence.desc()).first()
         return _entry_from_row(row) if row else None
 
+    def of_event(self, organization_id: str, *, source: str, event_id: str) -> list[Entry]:
+        """Return what an event moved, in whatever wallets."""
+        query = EntryRow.select().where(
+            (EntryRow.organization_id == organization_id)
+            & (EntryRow.event_id == event_id)
+            & (EntryRow.event_source == source)
+            # An index has only the entries of events, and no planner sees that this one is one.
+            & (EntryRow.event_id != "")
+        )
+        return [_entry_from_row(row) for row in query]
+
     def all(self, organization_id: str, wallet_id: str) -> Iterator[Entry]:
         """Yield every entry of a wallet, oldest first, without keeping them in memory."""
         query = EntryRow.select().where(
@@ -44,27 +56,6 @@ class JournalStore:
         )
         for row in query.order_by(EntryRow.sequence).iterator():
             yield _entry_from_row(row)
-
-
-def _entry_to_row(organization_id: str, entry: Entry) -> Row:
-    return (
-        organization_id,
-        entry.wallet_id,
-        entry.sequence,
-        entry.entry_id,
-        entry.kind,
-        entry.debit_account,
-        entry.credit_account,
-        entry.amount,
-        entry.grant_id,
-        entry.hold_id,
-        entry.event_source,
-        entry.event_id,
-        entry.group_id,
-        entry.description,
-        entry.available_after,
-        entry.create_time,
-    )
 
 
 def _entry_from_row(row: EntryRow) -> Entry:

@@ -50,6 +50,15 @@ class LeaseRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseReport:
+    """What an edge's journal says of a lease: how many events name it, and what they keep at most."""
+
+    lease_id: str
+    final_count: int
+    keep: int
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """A lease as it is stored. `remaining` is what is still set aside for it, over all its slices."""
 
@@ -69,6 +78,10 @@ class Lease:
     final_count: int | None = None
     settled_count: int = 0
     state: LeaseState = LeaseState.OPEN
+    #: What its events keep at most, as the edge declared; None until then.
+    keep: int | None = None
+    #: Since when a neighbour needs the money; None if none does.
+    recall_time: int | None = None
     slices: tuple[Slice, ...] = ()
 
     @property
@@ -76,9 +89,19 @@ class Lease:
         """Whether the next event to settle is the last that it waits for."""
         return (
             self.final_count is not None
-            and self.settled_count + 1 >= self.final_count
+            and self.settled_count + 1 == self.final_count
             and self.state not in ENDED
         )
+
+
+def sized(request: LeaseRequest, *, busy: bool) -> LeaseRequest:
+    """Ask for one request's worth where an edge has fewer: what lies in an idle lease helps nobody.
+
+    An edge that wants no more than it needs has decided itself how often it may spend.
+    """
+    if busy or request.want_nanos <= request.min_nanos or not request.min_nanos:
+        return request
+    return replace(request, want_nanos=request.min_nanos, max_intents=1)
 
 
 def lease_amount(request: LeaseRequest, *, spendable: int) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from om_server.core.errors import Code, DomainError
-from om_server.core.money import AMOUNT_MAX, CREDITS, AmountOutOfRange, CurrencyMismatch, Money
+from om_server.core.money import AMOUNT_MAX, CREDITS, AmountOutOfRange, Money
 from om_server.wallet.entry import (
     CAPTURE,
     CHARGE,
@@ -26,6 +26,7 @@ from om_server.wallet.entry import (
     Movement,
 )
 from om_server.wallet.grant import Grant, Slice
+from om_server.wallet.hold import Hold, HoldState
 from om_server.wallet.posting import Line, Postings
 from om_server.wallet.wallet import Wallet
 
@@ -61,15 +62,6 @@ class WalletBlocked(DomainError):
         super().__init__(f"wallet {wallet_id} is blocked", wallet_id=wallet_id)
 
 
-def credits_of(amount: Money) -> int:
-    """Return the nano-credits of an amount that is to be moved: credits, and more than none."""
-    if amount.currency != CREDITS:
-        raise CurrencyMismatch(amount.currency, CREDITS)
-    if amount.nanos <= 0:
-        raise AmountOutOfRange(amount.decimal())
-    return amount.nanos
-
-
 @dataclass(frozen=True, slots=True)
 class Paid:
     """Who paid for usage that had already happened: the wallet, and its receivable for the rest."""
@@ -89,35 +81,37 @@ class WalletBook:
     def __init__(
         self, wallet: Wallet, grants: Iterable[Grant], *, now: int, new_id: Callable[[str], str]
     ) -> None:
-        self._postings = Postings(wallet, grants, now=now, new_id=new_id)
-        self._credit_line = self._postings.lines[-1]
-        self._due = [line for line in self._postings.lines if line.available and line.grant.expired(now)]
+        self.postings = Postings(wallet, grants, now=now, new_id=new_id)
+        #: The holds that `lapse` freed, as they are to be stored.
+        self.lapsed: list[Hold] = []
+        self._credit_line = self.postings.lines[-1]
+        self._due = [line for line in self.postings.lines if line.available and line.grant.expired(now)]
         assert self._credit_line.grant.credit_line, wallet.wallet_id  # noqa: S101 - only a bug breaks it
 
     @property
     def opened(self) -> Wallet:
         """The wallet as it was when it was locked."""
-        return self._postings.opened
+        return self.postings.opened
 
     @property
     def wallet(self) -> Wallet:
         """The wallet as it is now."""
-        return self._postings.wallet
+        return self.postings.wallet
 
     @property
     def entries(self) -> Sequence[Entry]:
         """What was appended since the wallet was locked."""
-        return self._postings.entries
+        return self.postings.entries
 
     @property
     def grants(self) -> tuple[Grant, ...]:
         """The grants as they are now, in burn order."""
-        return tuple(line.current() for line in self._postings.lines)
+        return tuple(line.current() for line in self.postings.lines)
 
     @property
     def changes(self) -> tuple[tuple[Grant, ...], tuple[Grant, ...]]:
         """The grants that came in since the wallet was locked, and the older ones that changed."""
-        changed = [line for line in self._postings.lines if line.changed]
+        changed = [line for line in self.postings.lines if line.changed]
         return (
             tuple(line.current() for line in changed if line.new),
             tuple(line.current() for line in changed if not line.new),
@@ -126,8 +120,8 @@ class WalletBook:
     @property
     def spendable(self) -> int:
         """What a reservation may take: what is available and not expired, and the rest of the credit."""
-        lapsed = sum(line.available for line in self._due)
-        return max(0, self._postings.available - lapsed + self.opened.credit)
+        lapsed = sum(line.available for line in self._due) if self._due else 0
+        return max(0, self.postings.available - lapsed + self.opened.credit)
 
     @property
     def overdraft(self) -> int:
@@ -136,34 +130,38 @@ class WalletBook:
 
     def grant(self, grant_id: str) -> Grant:
         """Return one grant as it is now."""
-        return self._postings.line_of[grant_id].current()
+        return self.postings.line_of[grant_id].current()
 
     def require(self, amount: int) -> None:
         """Refuse what `reserve` would refuse."""
-        if not 0 <= amount <= AMOUNT_MAX - self._postings.held:
+        if not 0 <= amount <= AMOUNT_MAX - self.postings.held:
             raise AmountOutOfRange(str(amount))
         if self.opened.blocked:
             raise WalletBlocked(self.opened.wallet_id)
         if amount > self.spendable:
             raise InsufficientFunds(self.opened.wallet_id, needed=amount, available=self.spendable)
 
+    def require_room(self, amount: int) -> None:
+        """Refuse to let in nothing, or more than a wallet may have."""
+        posted = self.postings.available + self.postings.held
+        if not 0 < amount <= AMOUNT_MAX - max(0, posted):
+            raise AmountOutOfRange(str(amount))
+
     def fund(self, grant: Grant, movement: Movement, *, cause: Cause) -> tuple[Entry, ...]:
-        """Let the whole amount of a new grant in, by GRANT or PURCHASE. Debts are paid first."""
-        posted = self._postings.available + self._postings.held
-        if not 0 < grant.amount <= AMOUNT_MAX - max(0, posted):
-            raise AmountOutOfRange(str(grant.amount))
-        first = self._begin(cause)
-        line = self._postings.add(grant)
-        self._postings.post(movement, grant.amount, line=line)
-        self._pay_debts()
+        """Let the whole amount of a new grant in, from outside. Debts are paid first."""
+        self.require_room(grant.amount)
+        first = self.begin(cause)
+        line = self.postings.add(grant)
+        self.postings.post(movement, grant.amount, line=line)
+        self.pay_debts()
         return tuple(self.entries[first:])
 
     def reserve(self, amount: int, *, cause: Cause) -> tuple[Slice, ...]:
         """Set money aside, all or nothing, and tell from which grants it came."""
-        first = self._begin(cause)
+        first = self.begin(cause)
         self.require(amount)
-        for line, part in self._spread(amount):
-            self._postings.post(RESERVE, part, line=line)
+        for line, part in self.spread(amount):
+            self.postings.post(RESERVE, part, line=line)
         return tuple(
             Slice(position, entry.wallet_id, entry.grant_id, entry.amount, entry.amount)
             for position, entry in enumerate(self.entries[first:])
@@ -175,92 +173,107 @@ class WalletBook:
         What returns to an expired grant expires with it; the rest pays debts like new money.
         """
         left = _held(slices, amount)
-        self._begin(cause)
-        for piece, part in _share(amount, ((piece, piece.held) for piece in reversed(slices))):
-            line = self._postings.line_of[piece.grant_id]
-            self._postings.post(RELEASE, part, line=line)
-            self._expire(line)
+        self.begin(cause)
+        for piece, part in share(amount, ((piece, piece.held) for piece in reversed(slices))):
+            line = self.postings.line_of[piece.grant_id]
+            self.postings.post(RELEASE, part, line=line)
+            self.expire(line)
             left[piece.position] = piece.holding(piece.held - part)
-        self._pay_debts()
+        self.pay_debts()
         return tuple(left.values())
 
     def capture(self, slices: Sequence[Slice], amount: int, *, cause: Cause) -> tuple[Slice, ...]:
         """Charge `amount` of what the slices still hold, in their order, also from expired grants."""
         left = _held(slices, amount)
-        self._begin(cause)
-        for piece, part in _share(amount, ((piece, piece.held) for piece in slices)):
-            line = self._postings.line_of[piece.grant_id]
-            self._postings.post(CAPTURE, part, line=line)
+        self.begin(cause)
+        for piece, part in share(amount, ((piece, piece.held) for piece in slices)):
+            line = self.postings.line_of[piece.grant_id]
+            self.postings.post(CAPTURE, part, line=line)
             left[piece.position] = piece.holding(piece.held - part)
         # What was set aside on the credit line is owed from here on, and newer money may be there.
-        self._pay_debts()
+        self.pay_debts()
         return tuple(left.values())
 
     def charge(self, amount: int, *, cause: Cause) -> Paid:
         """Take what usage cost that has already happened. Nothing refuses it: what is short is receivable."""
-        self._begin(cause)
+        self.begin(cause)
         charged = min(amount, self.spendable)
         short = amount - charged
-        if self._postings.receivable + short > AMOUNT_MAX:
+        if self.postings.receivable + short > AMOUNT_MAX:
             raise AmountOutOfRange(str(amount))
-        for line, part in self._spread(charged):
-            self._postings.post(CHARGE, part, line=line)
+        for line, part in self.spread(charged):
+            self.postings.post(CHARGE, part, line=line)
         if short:
-            self._postings.post(RECEIVABLE, short)
+            self.postings.post(RECEIVABLE, short)
         return Paid(charged, short)
+
+    def owe(self, amount: int, *, cause: Cause) -> None:
+        """Add what happened without money set aside to the receivable, then pay debts. No credit is used."""
+        self.begin(cause)
+        if not 0 < amount <= AMOUNT_MAX - self.postings.receivable:
+            raise AmountOutOfRange(str(amount))
+        self.postings.post(RECEIVABLE, amount)
+        self.pay_debts()
+
+    def lapse(self, hold: Hold) -> None:
+        """Free a hold whose time is over."""
+        slices = self.release(hold.slices, hold.held, cause=Cause(hold_id=hold.hold_id))
+        self.lapsed.append(hold.resolved(HoldState.EXPIRED, slices))
 
     def deduct(self, amount: int, *, cause: Cause) -> tuple[Entry, ...]:
         """Take money for something that was not metered, all or nothing."""
-        first = self._begin(cause)
+        first = self.begin(cause)
         self.require(amount)
-        for line, part in self._spread(amount):
-            self._postings.post(DEDUCTION, part, line=line)
+        for line, part in self.spread(amount):
+            self.postings.post(DEDUCTION, part, line=line)
         return tuple(self.entries[first:])
 
-    def _begin(self, cause: Cause) -> int:
+    def begin(self, cause: Cause, *, group_id: str = "") -> int:
         """Post what has expired, then start a group of entries; return where it starts."""
         due, self._due = self._due, []
         for line in due:
-            self._postings.begin(Cause())
-            self._expire(line)
-        self._postings.begin(cause)
+            self.postings.begin(Cause())
+            self.expire(line)
+        self.postings.begin(cause, group_id=group_id)
         return len(self.entries)
 
-    def _spread(self, amount: int) -> Iterator[tuple[Line, int]]:
-        """Share an amount over the grants in burn order; the credit line takes the rest.
+    def spread(self, amount: int) -> Iterator[tuple[Line, int]]:
+        """Share an amount over the grants in burn order; the credit line takes the rest. Call `begin` before.
 
         The amount is within what is spendable, which keeps the rest within the credit.
         """
-        for line, part in _share(amount, self._ordinary()):
+        for line, part in share(amount, self.ordinary()):
             amount -= part
             yield line, part
         if amount:
             yield self._credit_line, amount
 
-    def _expire(self, line: Line) -> None:
-        if line.available and line.grant.expired(self._postings.now):
-            self._postings.post(EXPIRY, line.available, line=line)
+    def expire(self, line: Line) -> None:
+        """Post the end of a grant whose time is over, where something of it is available."""
+        if line.available and line.grant.expired(self.postings.now):
+            self.postings.post(EXPIRY, line.available, line=line)
 
-    def _pay_debts(self) -> None:
+    def pay_debts(self) -> None:
         """Pay the overdraft, then the receivable, from ordinary grants in burn order.
 
         What is only set aside on the credit line is not owed: it may be released yet, and money paid
         for it would come back to the line without the grant and the expiry that it had.
         """
-        postings, debtor = self._postings, self._credit_line
+        postings, debtor = self.postings, self._credit_line
         overdraft = -(debtor.available + debtor.held)
-        for payer, part in _share(overdraft, self._ordinary()):
+        for payer, part in share(overdraft, self.ordinary()):
             postings.post(OVERDRAFT_GIVEN, part, line=payer)
             postings.post(OVERDRAFT_TAKEN, part, line=debtor)
         payable = min(postings.receivable, postings.available)
-        for payer, part in _share(payable, self._ordinary()):
+        for payer, part in share(payable, self.ordinary()):
             postings.post(REPAYMENT, part, line=payer)
 
-    def _ordinary(self) -> Iterator[tuple[Line, int]]:
-        return ((line, line.available) for line in self._postings.lines if line is not self._credit_line)
+    def ordinary(self) -> Iterator[tuple[Line, int]]:
+        """Yield the grants but the credit line in burn order, each with what it has available."""
+        return ((line, line.available) for line in self.postings.lines if line is not self._credit_line)
 
 
-def _share(amount: int, sources: Iterable[tuple[T, int]]) -> Iterator[tuple[T, int]]:
+def share(amount: int, sources: Iterable[tuple[T, int]]) -> Iterator[tuple[T, int]]:
     """Take an amount from sources in their order, from each at most what it has."""
     for source, room in sources:
         if amount <= 0:

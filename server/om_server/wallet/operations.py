@@ -1,72 +1,33 @@
 """What callers may do with wallets. Every operation is one transaction, or part of an open one."""
 
-import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 from om_server.core.clock import Clock
-from om_server.core.errors import InvalidArgument, NotFound, PageTokenInvalid
+from om_server.core.errors import InvalidArgument
 from om_server.core.event import Attribution
 from om_server.core.ids import IdSource
-from om_server.core.money import AMOUNT_MAX, AmountOutOfRange, Money
-from om_server.core.page import PageRequest, decode_token, encode_token
+from om_server.core.money import Money
+from om_server.core.page import PageRequest
 from om_server.storage.database import Database
 from om_server.wallet.answer import Receipt
-from om_server.wallet.charging import Charge, ChargeResult, Settlement
+from om_server.wallet.audit import LedgerAudit, LedgerReport, Verified
+from om_server.wallet.change import WalletChange
+from om_server.wallet.charging import Charge, ChargeResult
 from om_server.wallet.entry import GRANT, PURCHASE, Entry
-from om_server.wallet.funding import Deduction, Deposit, Funds
-from om_server.wallet.lease import EdgeIdentity, Lease, LeaseRequest
+from om_server.wallet.funding import Adjustment, Deduction, Deposit, Funds, Refund, Transfer, credits_of
+from om_server.wallet.hold import Hold, HoldRequest
+from om_server.wallet.holding import Holding
+from om_server.wallet.lease import EdgeIdentity, Lease, LeaseReport, LeaseRequest
+from om_server.wallet.lease_closing import Closed, LeaseClosing, Past, Resynced
 from om_server.wallet.leasing import Leasing
-from om_server.wallet.ledger import credits_of
+from om_server.wallet.limit_gate import LimitGate, Unlimited
+from om_server.wallet.listing import EntryPage, LeasePage, Listing, SuspensePage, WalletPage
+from om_server.wallet.settling import Settling
 from om_server.wallet.store import WalletStore
-from om_server.wallet.wallet import Owner, OwnerKind, Wallet, WalletMode, payers
+from om_server.wallet.suspense import Decision, Suspending
+from om_server.wallet.wallet import Owner, OwnerKind, Wallet, payers
 
-
-@dataclass(frozen=True, slots=True)
-class WalletChange:
-    """New settings of a wallet; None leaves one as it is."""
-
-    mode: WalletMode | None = None
-    credit_limit: int | None = None
-    blocked: bool | None = None
-
-    def __post_init__(self) -> None:
-        if self.credit_limit is not None and not 0 <= self.credit_limit <= AMOUNT_MAX:
-            raise AmountOutOfRange(str(self.credit_limit))
-
-    def applied(self, wallet: Wallet) -> Wallet:
-        """Return the wallet with its new settings."""
-        return dataclasses.replace(
-            wallet,
-            mode=wallet.mode if self.mode is None else self.mode,
-            credit_limit=wallet.credit_limit if self.credit_limit is None else self.credit_limit,
-            blocked=wallet.blocked if self.blocked is None else self.blocked,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class WalletPage:
-    """Wallets, oldest first. An empty token is the end."""
-
-    wallets: tuple[Wallet, ...]
-    next_page_token: str
-
-
-@dataclass(frozen=True, slots=True)
-class EntryPage:
-    """Entries of one wallet, newest first, and how many there are in all."""
-
-    entries: tuple[Entry, ...]
-    next_page_token: str
-    total_size: int
-
-
-@dataclass(frozen=True, slots=True)
-class LeasePage:
-    """Leases of one wallet, newest first, without their slices."""
-
-    leases: tuple[Lease, ...]
-    next_page_token: str
+__all__ = ["WalletChange", "WalletOperations"]
 
 
 class WalletOperations:
@@ -79,6 +40,12 @@ class WalletOperations:
         self._clock = clock
         self._funds = Funds(database, store, ids=ids, clock=clock)
         self._leasing = Leasing(database, store, ids=ids, clock=clock)
+        self._closing = LeaseClosing(database, store, ids=ids, clock=clock)
+        self._settling = Settling(database, store, ids=ids, clock=clock)
+        self._suspending = Suspending(database, store, ids=ids, clock=clock)
+        self._holding = Holding(database, store, ids=ids, clock=clock)
+        self._listing = Listing(database, store, clock=clock)
+        self._audit = LedgerAudit(database)
 
     def get_wallet(self, organization_id: str, *, owner: Owner | None = None, wallet_id: str = "") -> Wallet:
         """Return a wallet by id, or by owner, by default the organization itself.
@@ -89,7 +56,7 @@ class WalletOperations:
 
         def run() -> Wallet:
             if wallet_id:
-                wallet = self._stored(organization_id, wallet_id)
+                wallet = self._store.require(organization_id, wallet_id)
             else:
                 wallet = self._store.of_owners(organization_id, [owner]).get(owner, Wallet("", owner))
             return self._store.as_of(organization_id, [wallet], now=self._clock())[0]
@@ -104,60 +71,32 @@ class WalletOperations:
         self, organization_id: str, *, kind: OwnerKind | None = None, page: PageRequest
     ) -> WalletPage:
         """List wallets, oldest first."""
-        arguments = {"list": "wallets", "kind": kind}
-        cursor = decode_token(page.token, arguments) or ("",)
-        after = _text(cursor[0])
-
-        def run() -> list[Wallet]:
-            found = self._store.page(organization_id, kind, after=after, limit=page.size + 1)
-            return self._store.as_of(organization_id, found, now=self._clock())
-
-        found = self._database.read(run)
-        shown = tuple(found[: page.size])
-        more = len(found) > page.size
-        return WalletPage(shown, encode_token((shown[-1].wallet_id,), arguments) if more else "")
+        return self._listing.wallets(organization_id, kind=kind, page=page)
 
     def list_entries(self, organization_id: str, wallet_id: str, *, page: PageRequest) -> EntryPage:
         """List the movements of a wallet, newest first."""
-        arguments = {"list": "entries", "wallet_id": wallet_id}
-        cursor = decode_token(page.token, arguments)
-
-        def run() -> EntryPage:
-            total = self._stored(organization_id, wallet_id).entry_sequence
-            # Positions have no gaps, so that both the total and the skip are arithmetic.
-            first = (_number(cursor[0]) if cursor else total + 1) - page.skip
-            entries = self._store.journal.before(organization_id, wallet_id, sequence=first, limit=page.size)
-            more = entries and entries[-1].sequence > 1
-            token = encode_token((entries[-1].sequence,), arguments) if more else ""
-            return EntryPage(tuple(entries), token, total)
-
-        return self._database.read(run)
+        return self._listing.entries(organization_id, wallet_id, page=page)
 
     def list_leases(self, organization_id: str, wallet_id: str, *, page: PageRequest) -> LeasePage:
         """List the leases that edges took from a wallet, newest first."""
-        arguments = {"list": "leases", "wallet_id": wallet_id}
-        cursor = decode_token(page.token, arguments)
-        before = (_number(cursor[0]), _text(cursor[1])) if cursor else None
-
-        def run() -> list[Lease]:
-            self._stored(organization_id, wallet_id)
-            return self._store.leases.page(organization_id, wallet_id, before=before, limit=page.size + 1)
-
-        found = self._database.read(run)
-        shown = tuple(found[: page.size])
-        more = len(found) > page.size
-        last = (shown[-1].create_time, shown[-1].lease_id) if more else ()
-        return LeasePage(shown, encode_token(last, arguments) if more else "")
+        return self._listing.leases(organization_id, wallet_id, page=page)
 
     def update_wallet(self, organization_id: str, owner: Owner, *, change: WalletChange) -> Wallet:
         """Change the settings of an owner's wallet, which is created if it is missing."""
 
         def run() -> Wallet:
             now = self._clock()
+            # First of all locks, as where a wallet is created: two changes never close a ring of overflow.
+            self._store.lock_resolution(organization_id)
             book = self._store.ensure(organization_id, owner, now=now, new_id=self._ids.new)
             changed = change.applied(book.wallet)
             if changed.credit_limit < book.overdraft:
                 raise InvalidArgument("credit_limit", "below what is overdrawn")
+            if change.overflow_wallet_id:
+                self._store.overflow.require(
+                    organization_id, changed.wallet_id, target_id=change.overflow_wallet_id
+                )
+            self._store.save(organization_id, [book])
             if changed != book.wallet:
                 self._store.configure(organization_id, changed)
                 self._store.bump_resolution(organization_id)
@@ -181,6 +120,38 @@ class WalletOperations:
     def deduct_credits(self, organization_id: str, request: Deduction) -> Receipt:
         """Take credits for something that was not metered, all or nothing."""
         return self._funds.deduct(organization_id, request)
+
+    def refund_charge(self, organization_id: str, request: Refund) -> Receipt:
+        """Give back what an event cost, whole or in part, to the grants that paid."""
+        return self._funds.refund(organization_id, request)
+
+    def transfer_credits(self, organization_id: str, request: Transfer) -> Receipt:
+        """Move credits between two wallets, all or nothing."""
+        return self._funds.transfer(organization_id, request)
+
+    def adjust_wallet(self, organization_id: str, request: Adjustment) -> Receipt:
+        """Correct a wallet by hand, up or down."""
+        return self._funds.adjust(organization_id, request)
+
+    def create_hold(self, organization_id: str, request: HoldRequest) -> Receipt:
+        """Set money aside for a caller, all or nothing."""
+        return self._holding.create(organization_id, request)
+
+    def capture_hold(self, organization_id: str, hold_id: str, *, amount: int | None = None) -> Hold:
+        """Charge a hold, by default all of it, and free the rest."""
+        return self._holding.capture(organization_id, hold_id, amount)
+
+    def release_hold(self, organization_id: str, hold_id: str) -> Hold:
+        """Free a hold."""
+        return self._holding.release(organization_id, hold_id)
+
+    def verify(self, organization_id: str, *, wallet_id: str = "") -> LedgerReport:
+        """Replay the ledgers of an organization, or one of them, up to the first thing that is wrong."""
+        return self._audit.verify(organization_id, wallet_id=wallet_id)
+
+    def verify_all(self) -> Iterator[Verified]:
+        """Replay the ledgers of every organization, and yield each with what is wrong in it."""
+        return self._audit.verify_all()
 
     def resolve(self, organization_id: str, *, user_id: str, customer_id: str, team_id: str) -> Wallet | None:
         """Return the wallet that pays for these, as the clock leaves it; None if nobody does."""
@@ -211,53 +182,56 @@ class WalletOperations:
         """Return the version of the decision who pays. Read it before the decision that is kept under it."""
         return self._database.read(lambda: self._store.resolution_version(organization_id))
 
-    def open_lease(self, organization_id: str, request: LeaseRequest) -> Lease | None:
-        """Take a lease for an edge, once for each admit key; None where `want_nanos` is 0.
+    def open_lease(
+        self, organization_id: str, request: LeaseRequest, *, gate: LimitGate | None = None
+    ) -> Lease | None:
+        """Take a lease for an edge within limits, once for each admit key; None where `want_nanos` is 0.
 
-        Refusals are raised before anything is written: INSUFFICIENT_FUNDS, WALLET_BLOCKED.
+        Refusals are raised before anything is written: INSUFFICIENT_FUNDS, WALLET_BLOCKED, LIMIT_REACHED.
         """
-        return self._leasing.open(organization_id, request)
+        return self._leasing.open(organization_id, request, gate=gate or Unlimited())
 
     def settle_charges(self, organization_id: str, charges: Sequence[Charge]) -> list[ChargeResult]:
-        """Move the money of events that nobody settled before; return who paid, in their order."""
+        """Move the money of events that nobody settled before; return who paid, in their order.
 
-        def run() -> list[ChargeResult]:
-            lease_ids = {part.lease_id for charge in charges for part in charge.funding}
-            wallet_ids = {charge.wallet_id for charge in charges if charge.amount}
-            wallet_ids |= self._store.leases.wallets(organization_id, lease_ids)
-            books = self._store.lock(
-                organization_id, wallet_ids - {""}, now=self._clock(), new_id=self._ids.new
-            )
-            settlement = Settlement(books, self._store.leases.lock(organization_id, lease_ids))
-            results = [settlement.settle(charge) for charge in charges]
-            self._store.save(organization_id, books.values())
-            self._store.leases.save(settlement.changed)
-            return results
+        An event that something was set aside for before, unrated or as a dead letter, settles from that.
+        """
+        return self._settling.settle(organization_id, charges)
 
-        return self._database.write(run)
+    def resync(self, edge: EdgeIdentity, past: Past) -> Resynced:
+        """Register an edge's epoch, and end its leases of lower epochs as far as its journal tells how."""
+        return self._closing.resync(edge, past)
 
-    def resync(self, edge: EdgeIdentity, *, boot_id: str) -> list[Lease]:
-        """Register an edge's epoch; return its leases of lower epochs that have not ended."""
-        return self._leasing.resync(edge, boot_id=boot_id)
+    def close_lease(self, edge: EdgeIdentity, report: LeaseReport) -> Closed:
+        """Declare how many events a lease pays for and what they keep; return what that freed at once."""
+        return self._closing.close(edge, report)
+
+    def recall_leases(self, organization_id: str, wallet_id: str) -> int:
+        """Ask edges for their idle leases on a wallet that was short; return how many."""
+        return self._leasing.recall(organization_id, wallet_id)
+
+    def recalled_leases(self, edge_id: str, *, since: int) -> list[Lease]:
+        """Return the open leases of an edge that were asked for since a time, the oldest request first."""
+        return self._leasing.recalled(edge_id, since=since)
+
+    def resolve_lease(self, organization_id: str, lease_id: str, *, decision: Decision) -> Lease:
+        """Move what a lost lease still has to suspense. HOLD_STATE while its edge may speak."""
+        return self._suspending.resolve_lease(organization_id, lease_id, decision=decision)
+
+    def list_suspense(self, organization_id: str, *, page: PageRequest) -> SuspensePage:
+        """List what an owner has to decide about, oldest first."""
+        return self._listing.suspense(organization_id, page=page)
+
+    def release_suspense(
+        self, organization_id: str, suspense_id: str, *, charge: int, decision: Decision
+    ) -> Wallet:
+        """Charge a part of what is in suspense, and return the rest to its wallet."""
+        return self._suspending.release(organization_id, suspense_id, charge=charge, decision=decision)
+
+    def discard_event(self, organization_id: str, event: tuple[str, str], *, decision: Decision) -> int:
+        """Free what is held for an event (source, id) that nobody will settle; return how much."""
+        return self._suspending.discard(organization_id, event, decision=decision)
 
     def require_current(self, edge: EdgeIdentity) -> None:
         """Refuse a process of an edge that may not take leases; inside a transaction until its end."""
         self._leasing.require_current(edge)
-
-    def _stored(self, organization_id: str, wallet_id: str) -> Wallet:
-        wallet = self._store.get(organization_id, wallet_id)
-        if wallet is None:
-            raise NotFound("wallet", wallet_id)
-        return wallet
-
-
-def _text(part: str | int) -> str:
-    if not isinstance(part, str):
-        raise PageTokenInvalid
-    return part
-
-
-def _number(part: str | int) -> int:
-    if not isinstance(part, int):
-        raise PageTokenInvalid
-    return part

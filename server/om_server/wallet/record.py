@@ -19,6 +19,8 @@ class WalletRow(Record):
     overflow_wallet_id = peewee.TextField(null=True)
     entry_sequence = peewee.BigIntegerField()
     create_time = peewee.BigIntegerField()
+    chain_hash = peewee.TextField(default="")
+    chain_start = peewee.BigIntegerField(default=0)
 
     class Meta:
         table_name = "wallets"
@@ -69,6 +71,7 @@ class EntryRow(Record):
     description = peewee.TextField()
     available_after = peewee.BigIntegerField()
     create_time = peewee.BigIntegerField()
+    entry_hash = peewee.TextField()
 
     class Meta:
         table_name = "entries"
@@ -91,6 +94,8 @@ class LeaseRow(Record):
     state = peewee.TextField()
     expire_time = peewee.BigIntegerField()
     create_time = peewee.BigIntegerField()
+    keep = peewee.BigIntegerField(null=True)
+    recall_time = peewee.BigIntegerField(null=True)
 
     class Meta:
         table_name = "leases"
@@ -109,6 +114,68 @@ class SliceRow(Record):
     class Meta:
         table_name = "lease_slices"
         primary_key = peewee.CompositeKey("organization_id", "lease_id", "position")
+
+
+class EscrowRow(Record):
+    organization_id = peewee.TextField()
+    escrow_id = peewee.TextField()
+    wallet_id = peewee.TextField()
+    kind = peewee.TextField()
+    suspended = peewee.BooleanField()
+    pending = peewee.BooleanField()
+    lease_id = peewee.TextField()
+    event_source = peewee.TextField()
+    event_id = peewee.TextField()
+    amount = peewee.BigIntegerField()
+    create_time = peewee.BigIntegerField()
+    decided = peewee.BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "escrows"
+        primary_key = peewee.CompositeKey("organization_id", "escrow_id")
+
+
+class EscrowSliceRow(Record):
+    organization_id = peewee.TextField()
+    escrow_id = peewee.TextField()
+    position = peewee.IntegerField()
+    wallet_id = peewee.TextField()
+    grant_id = peewee.TextField()
+    amount = peewee.BigIntegerField()
+    held = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "escrow_slices"
+        primary_key = peewee.CompositeKey("organization_id", "escrow_id", "position")
+
+
+class HoldRow(Record):
+    organization_id = peewee.TextField()
+    hold_id = peewee.TextField()
+    wallet_id = peewee.TextField()
+    amount = peewee.BigIntegerField()
+    captured = peewee.BigIntegerField(null=True)
+    state = peewee.TextField()
+    expire_time = peewee.BigIntegerField()
+    create_time = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "holds"
+        primary_key = peewee.CompositeKey("organization_id", "hold_id")
+
+
+class HoldSliceRow(Record):
+    organization_id = peewee.TextField()
+    hold_id = peewee.TextField()
+    position = peewee.IntegerField()
+    wallet_id = peewee.TextField()
+    grant_id = peewee.TextField()
+    amount = peewee.BigIntegerField()
+    held = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "hold_slices"
+        primary_key = peewee.CompositeKey("organization_id", "hold_id", "position")
 
 
 class AnswerRow(Record):
@@ -142,6 +209,10 @@ MODELS: tuple[type[Record], ...] = (
     EntryRow,
     LeaseRow,
     SliceRow,
+    EscrowRow,
+    EscrowSliceRow,
+    HoldRow,
+    HoldSliceRow,
     AnswerRow,
     EdgeRow,
 )

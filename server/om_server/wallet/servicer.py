@@ -1,30 +1,42 @@
-"""WalletService on the wire. Holds, refunds, transfers and the audit of the ledger are not answered yet."""
+"""WalletService on the wire."""
 
 import grpc
 
 from om.wallet.v1 import wallet_service_pb2 as pb
 from om.wallet.v1 import wallet_service_pb2_grpc
-from om_server.core.errors import InvalidArgument, Unimplemented
-from om_server.core.money import CREDITS, CurrencyMismatch
 from om_server.rpc.caller import caller
-from om_server.rpc.convert import (
-    credits_to_proto,
-    money_from_proto,
-    optional_timestamp_to_proto,
-    page_from_proto,
-    timestamp_from_proto,
-    timestamp_to_proto,
+from om_server.rpc.convert import money_from_proto, page_from_proto
+from om_server.wallet.funding import (
+    Adjustment,
+    Deduction,
+    Deposit,
+    Refund,
+    Transfer,
+    credits_of,
+    signed_credits_of,
 )
-from om_server.wallet.entry import Entry
-from om_server.wallet.funding import Deduction, Deposit
-from om_server.wallet.grant import PRIORITY_DEFAULT, Grant
-from om_server.wallet.lease import Lease
-from om_server.wallet.ledger import credits_of
-from om_server.wallet.operations import WalletChange, WalletOperations
-from om_server.wallet.wallet import Owner, OwnerKind, Wallet, WalletMode
+from om_server.wallet.grant import PRIORITY_DEFAULT
+from om_server.wallet.hold import HoldRequest
+from om_server.wallet.operations import WalletOperations
+from om_server.wallet.suspense import Decision
+from om_server.wallet.wire import (
+    amount_of,
+    change_from_proto,
+    charge_of,
+    entry_to_proto,
+    expire_time_of,
+    grant_to_proto,
+    hold_to_proto,
+    lease_to_proto,
+    owner_from_proto,
+    owner_kind_from_proto,
+    report_to_proto,
+    suspense_to_proto,
+    wallet_to_proto,
+)
 
-_CHANGEABLE = ("mode", "credit_limit", "overflow_wallet_id", "state")
-_BLOCKED = {pb.WALLET_STATE_BLOCKED: True, pb.WALLET_STATE_ACTIVE: False}
+#: Where an event comes from unless it says so.
+_SOURCE_DEFAULT = "api"
 
 
 class WalletServicer(wallet_service_pb2_grpc.WalletServiceServicer):
@@ -78,7 +90,7 @@ class WalletServicer(wallet_service_pb2_grpc.WalletServiceServicer):
                 amount=credits_of(money_from_proto(request.amount)),
                 idempotency_key=request.idempotency_key,
                 priority=request.priority if request.HasField("priority") else PRIORITY_DEFAULT,
-                expire_time=_expire_time(request),
+                expire_time=expire_time_of(request),
                 description=request.description,
             ),
         )
@@ -99,7 +111,7 @@ class WalletServicer(wallet_service_pb2_grpc.WalletServiceServicer):
                 owner=owner_from_proto(request.owner, organization_id),
                 amount=credits_of(money_from_proto(request.amount)),
                 idempotency_key=request.idempotency_key,
-                expire_time=_expire_time(request),
+                expire_time=expire_time_of(request),
                 description=request.description,
                 price=money_from_proto(request.price) if request.HasField("price") else None,
             ),
@@ -130,6 +142,92 @@ class WalletServicer(wallet_service_pb2_grpc.WalletServiceServicer):
             replayed=receipt.replayed,
         )
 
+    def RefundCharge(
+        self, request: pb.RefundChargeRequest, context: grpc.ServicerContext
+    ) -> pb.RefundChargeResponse:
+        receipt = self._operations.refund_charge(
+            caller().organization_id,
+            Refund(
+                source=request.source or _SOURCE_DEFAULT,
+                event_id=request.event_id,
+                idempotency_key=request.idempotency_key,
+                amount=amount_of(request),
+                description=request.description,
+            ),
+        )
+        return pb.RefundChargeResponse(
+            wallet=wallet_to_proto(receipt.wallet),
+            entries=[entry_to_proto(entry) for entry in receipt.entries],
+            replayed=receipt.replayed,
+        )
+
+    def TransferCredits(
+        self, request: pb.TransferCreditsRequest, context: grpc.ServicerContext
+    ) -> pb.TransferCreditsResponse:
+        receipt = self._operations.transfer_credits(
+            caller().organization_id,
+            Transfer(
+                source_wallet_id=request.source_wallet_id,
+                target_wallet_id=request.target_wallet_id,
+                amount=credits_of(money_from_proto(request.amount)),
+                idempotency_key=request.idempotency_key,
+                description=request.description,
+            ),
+        )
+        return pb.TransferCreditsResponse(
+            source_wallet=wallet_to_proto(receipt.wallet),
+            target_wallet=wallet_to_proto(receipt.target) if receipt.target else None,
+            replayed=receipt.replayed,
+        )
+
+    def AdjustWallet(
+        self, request: pb.AdjustWalletRequest, context: grpc.ServicerContext
+    ) -> pb.AdjustWalletResponse:
+        receipt = self._operations.adjust_wallet(
+            caller().organization_id,
+            Adjustment(
+                wallet_id=request.wallet_id,
+                amount=signed_credits_of(money_from_proto(request.amount)),
+                idempotency_key=request.idempotency_key,
+                description=request.description,
+            ),
+        )
+        return pb.AdjustWalletResponse(
+            wallet=wallet_to_proto(receipt.wallet),
+            entries=[entry_to_proto(entry) for entry in receipt.entries],
+            replayed=receipt.replayed,
+        )
+
+    def CreateHold(
+        self, request: pb.CreateHoldRequest, context: grpc.ServicerContext
+    ) -> pb.CreateHoldResponse:
+        receipt = self._operations.create_hold(
+            caller().organization_id,
+            HoldRequest(
+                wallet_id=request.wallet_id,
+                amount=credits_of(money_from_proto(request.amount)),
+                idempotency_key=request.idempotency_key,
+                expire_time=expire_time_of(request),
+            ),
+        )
+        return pb.CreateHoldResponse(
+            hold=hold_to_proto(receipt.hold) if receipt.hold else None, replayed=receipt.replayed
+        )
+
+    def CaptureHold(
+        self, request: pb.CaptureHoldRequest, context: grpc.ServicerContext
+    ) -> pb.CaptureHoldResponse:
+        hold = self._operations.capture_hold(
+            caller().organization_id, request.hold_id, amount=amount_of(request)
+        )
+        return pb.CaptureHoldResponse(hold=hold_to_proto(hold))
+
+    def ReleaseHold(
+        self, request: pb.ReleaseHoldRequest, context: grpc.ServicerContext
+    ) -> pb.ReleaseHoldResponse:
+        hold = self._operations.release_hold(caller().organization_id, request.hold_id)
+        return pb.ReleaseHoldResponse(hold=hold_to_proto(hold))
+
     def ListEntries(
         self, request: pb.ListEntriesRequest, context: grpc.ServicerContext
     ) -> pb.ListEntriesResponse:
@@ -152,111 +250,37 @@ class WalletServicer(wallet_service_pb2_grpc.WalletServiceServicer):
             leases=[lease_to_proto(lease) for lease in page.leases], next_page_token=page.next_page_token
         )
 
+    def ResolveLease(
+        self, request: pb.ResolveLeaseRequest, context: grpc.ServicerContext
+    ) -> pb.ResolveLeaseResponse:
+        who = caller()
+        lease = self._operations.resolve_lease(
+            who.organization_id, request.lease_id, decision=Decision(who.member_id, request.reason)
+        )
+        return pb.ResolveLeaseResponse(lease=lease_to_proto(lease))
 
-def owner_kind_from_proto(kind: "pb.OwnerKind.ValueType") -> OwnerKind:
-    """Translate the kind; the contract reads unspecified as the organization."""
-    if kind == pb.OWNER_KIND_UNSPECIFIED:
-        return OwnerKind.ORGANIZATION
-    return OwnerKind[pb.OwnerKind.Name(kind).removeprefix("OWNER_KIND_")]
+    def ListSuspense(
+        self, request: pb.ListSuspenseRequest, context: grpc.ServicerContext
+    ) -> pb.ListSuspenseResponse:
+        page = self._operations.list_suspense(caller().organization_id, page=page_from_proto(request))
+        return pb.ListSuspenseResponse(
+            suspense=[suspense_to_proto(one) for one in page.suspense], next_page_token=page.next_page_token
+        )
 
+    def ReleaseSuspense(
+        self, request: pb.ReleaseSuspenseRequest, context: grpc.ServicerContext
+    ) -> pb.ReleaseSuspenseResponse:
+        who = caller()
+        wallet = self._operations.release_suspense(
+            who.organization_id,
+            request.suspense_id,
+            charge=charge_of(request),
+            decision=Decision(who.member_id, request.reason),
+        )
+        return pb.ReleaseSuspenseResponse(wallet=wallet_to_proto(wallet))
 
-def owner_from_proto(owner: pb.WalletOwner, organization_id: str) -> Owner:
-    return Owner.of(organization_id, owner_kind_from_proto(owner.kind), owner_id=owner.id)
-
-
-def change_from_proto(request: pb.UpdateWalletRequest) -> WalletChange:
-    """Read the settings that the mask names; without a mask, those that are set."""
-    wallet = request.wallet
-    if request.HasField("update_mask"):
-        paths = set(request.update_mask.paths)
-    else:
-        given = {field.name for field, _ in wallet.ListFields()}
-        paths = given.intersection(_CHANGEABLE)
-    if unknown := sorted(paths.difference(_CHANGEABLE)):
-        raise InvalidArgument("update_mask", f"{unknown[0]} cannot be changed")
-    if "overflow_wallet_id" in paths:
-        raise Unimplemented("om.wallet.v1.WalletService/UpdateWallet of overflow_wallet_id")
-    if "state" in paths and wallet.state not in _BLOCKED:
-        raise InvalidArgument("wallet.state", "only BLOCKED, and ACTIVE to lift the block, can be set")
-    limit = money_from_proto(wallet.credit_limit) if wallet.HasField("credit_limit") else None
-    if limit is not None and limit.currency != CREDITS:
-        raise CurrencyMismatch(limit.currency, CREDITS)
-    soft = wallet.mode == pb.WALLET_MODE_SOFT
-    return WalletChange(
-        mode=(WalletMode.SOFT if soft else WalletMode.STRICT) if "mode" in paths else None,
-        credit_limit=(limit.nanos if limit else 0) if "credit_limit" in paths else None,
-        blocked=_BLOCKED[wallet.state] if "state" in paths else None,
-    )
-
-
-def wallet_to_proto(wallet: Wallet) -> pb.Wallet:
-    return pb.Wallet(
-        wallet_id=wallet.wallet_id,
-        owner=pb.WalletOwner(
-            kind=pb.OwnerKind.Value(f"OWNER_KIND_{wallet.owner.kind.name}"), id=wallet.owner.owner_id
-        ),
-        exists=wallet.exists,
-        available=credits_to_proto(wallet.available),
-        held=credits_to_proto(wallet.held),
-        posted=credits_to_proto(wallet.posted),
-        receivable=credits_to_proto(wallet.receivable),
-        credit_limit=credits_to_proto(wallet.credit_limit),
-        mode=pb.WalletMode.Value(f"WALLET_MODE_{wallet.mode.name}"),
-        state=pb.WalletState.Value(f"WALLET_STATE_{wallet.state.name}"),
-        overflow_wallet_id=wallet.overflow_wallet_id,
-        next_expire_time=optional_timestamp_to_proto(wallet.next_expire_time),
-        create_time=timestamp_to_proto(wallet.create_time) if wallet.exists else None,
-    )
-
-
-def grant_to_proto(grant: Grant) -> pb.Grant:
-    return pb.Grant(
-        grant_id=grant.grant_id,
-        wallet_id=grant.wallet_id,
-        amount=credits_to_proto(grant.amount),
-        available=credits_to_proto(grant.available),
-        held=credits_to_proto(grant.held),
-        priority=grant.priority,
-        expire_time=optional_timestamp_to_proto(grant.expire_time),
-        create_time=timestamp_to_proto(grant.create_time),
-    )
-
-
-def entry_to_proto(entry: Entry) -> pb.Entry:
-    return pb.Entry(
-        entry_id=entry.entry_id,
-        wallet_id=entry.wallet_id,
-        sequence=entry.sequence,
-        kind=pb.EntryKind.Value(f"ENTRY_KIND_{entry.kind.name}"),
-        debit_account=entry.debit_account,
-        credit_account=entry.credit_account,
-        amount=credits_to_proto(entry.amount),
-        grant_id=entry.grant_id,
-        hold_id=entry.hold_id,
-        event_id=entry.event_id,
-        event_source=entry.event_source,
-        description=entry.description,
-        available_after=credits_to_proto(entry.available_after),
-        create_time=timestamp_to_proto(entry.create_time),
-    )
-
-
-def lease_to_proto(lease: Lease) -> pb.WalletLease:
-    return pb.WalletLease(
-        lease_id=lease.lease_id,
-        wallet_id=lease.wallet_id,
-        edge_id=lease.edge_id,
-        amount=credits_to_proto(lease.amount),
-        remaining=credits_to_proto(lease.remaining),
-        settled_count=lease.settled_count,
-        final_count=lease.final_count,
-        state=lease.state,
-        create_time=timestamp_to_proto(lease.create_time),
-        expire_time=timestamp_to_proto(lease.expire_time),
-    )
-
-
-def _expire_time(request: pb.GrantCreditsRequest | pb.PurchaseCreditsRequest) -> int | None:
-    if not request.HasField("expire_time"):
-        return None
-    return timestamp_from_proto(request.expire_time, "expire_time")
+    def VerifyLedger(
+        self, request: pb.VerifyLedgerRequest, context: grpc.ServicerContext
+    ) -> pb.VerifyLedgerResponse:
+        report = self._operations.verify(caller().organization_id, wallet_id=request.wallet_id)
+        return report_to_proto(report)

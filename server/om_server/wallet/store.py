@@ -1,21 +1,28 @@
 """Where wallets and their grants are kept: read as values, locked as books, saved under a guard."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import peewee
 
-from om_server.core.money import Money
+from om_server.core.errors import NotFound
 from om_server.storage.batch import BatchWriter
 from om_server.storage.database import Database
 from om_server.wallet.answer import AnswerStore
+from om_server.wallet.chain import chained
 from om_server.wallet.edge_store import EdgeStore
+from om_server.wallet.entry import Cause
+from om_server.wallet.escrow_store import EscrowStore
 from om_server.wallet.grant import Grant
+from om_server.wallet.hold_store import HoldStore
 from om_server.wallet.journal import JournalStore
 from om_server.wallet.lease_store import LeaseStore
 from om_server.wallet.ledger import WalletBook
+from om_server.wallet.overflow import OverflowStore
 from om_server.wallet.record import MODELS, GrantRow, ResolutionRow, WalletRow
-from om_server.wallet.wallet import Owner, OwnerKind, Wallet, WalletMode
+from om_server.wallet.row import grant_from_row, grant_to_row, wallet_from_row, wallet_to_row
+from om_server.wallet.wallet import Owner, OwnerKind, Wallet
 
 __all__ = ["MODELS", "WalletStore"]
 
@@ -31,7 +38,10 @@ class WalletStore:
         self._batch = BatchWriter(database)
         self.journal = JournalStore(database)
         self.leases = LeaseStore(database)
+        self.holds = HoldStore(database)
+        self.escrows = EscrowStore(database)
         self.edges = EdgeStore(database)
+        self.overflow = OverflowStore()
         self.answers = AnswerStore()
 
     def get(self, organization_id: str, wallet_id: str) -> Wallet | None:
@@ -39,7 +49,14 @@ class WalletStore:
         row = WalletRow.get_or_none(
             (WalletRow.organization_id == organization_id) & (WalletRow.wallet_id == wallet_id)
         )
-        return _wallet_from_row(row) if row else None
+        return wallet_from_row(row) if row else None
+
+    def require(self, organization_id: str, wallet_id: str) -> Wallet:
+        """Return a wallet as it is stored, or NOT_FOUND."""
+        wallet = self.get(organization_id, wallet_id)
+        if wallet is None:
+            raise NotFound("wallet", wallet_id)
+        return wallet
 
     def of_owners(self, organization_id: str, owners: Collection[Owner]) -> dict[Owner, Wallet]:
         """Return the wallets that these owners have, as they are stored."""
@@ -52,7 +69,7 @@ class WalletStore:
                     & (WalletRow.owner_kind == kind)
                     & WalletRow.owner_id.in_(ids[start : start + _CHUNK])
                 )
-                found.update((wallet.owner, wallet) for wallet in map(_wallet_from_row, query))
+                found.update((wallet.owner, wallet) for wallet in map(wallet_from_row, query))
         return found
 
     def page(self, organization_id: str, kind: OwnerKind | None, *, after: str, limit: int) -> list[Wallet]:
@@ -62,25 +79,36 @@ class WalletStore:
         )
         if kind is not None:
             query = query.where(WalletRow.owner_kind == kind)
-        return [_wallet_from_row(row) for row in query.order_by(WalletRow.wallet_id).limit(limit)]
+        return [wallet_from_row(row) for row in query.order_by(WalletRow.wallet_id).limit(limit)]
 
     def as_of(self, organization_id: str, wallets: Sequence[Wallet], *, now: int) -> list[Wallet]:
-        """Return wallets as the clock leaves them, with their next expiry."""
+        """Return wallets as the clock leaves them, with their next expiry.
+
+        What is over by now, grants and holds, is posted when the wallet is next locked.
+        """
         expiring: dict[str, list[Grant]] = {wallet.wallet_id: [] for wallet in wallets}
         for grant in self._grants(organization_id, expiring, expiring=True):
             expiring[grant.wallet_id].append(grant)
-        return [wallet.as_of(now, expiring[wallet.wallet_id]) for wallet in wallets]
+        current = {wallet.wallet_id: wallet.as_of(now, expiring[wallet.wallet_id]) for wallet in wallets}
+        holding = [wallet.wallet_id for wallet in wallets if wallet.held]
+        freed = {hold.wallet_id for hold in self.holds.lapsed(organization_id, holding, now=now)}
+        changing = [wallet for wallet in wallets if wallet.wallet_id in freed]
+        # Nothing of these books is written, so their ids name nothing.
+        for wallet_id, book in self._books(organization_id, changing, now=now, new_id=str).items():
+            book.begin(Cause())
+            current[wallet_id] = replace(book.wallet, entry_sequence=book.opened.entry_sequence)
+        return [current[wallet.wallet_id] for wallet in wallets]
 
     def create(self, organization_id: str, wallet: Wallet, *, credit_line_id: str) -> bool:
         """Insert a wallet with its credit line; False if its owner has one by now.
 
         A twin that is not committed yet is waited for, so afterwards the wallet can be locked.
         """
-        insert = WalletRow.insert(_wallet_to_row(organization_id, wallet)).on_conflict_ignore()
+        insert = WalletRow.insert(wallet_to_row(organization_id, wallet)).on_conflict_ignore()
         if not list(insert.returning(WalletRow.wallet_id).tuples().execute()):
             return False
         line = Grant(credit_line_id, wallet.wallet_id, 0, wallet.create_time, credit_line=True)
-        GrantRow.insert(_grant_to_row(organization_id, line)).execute()
+        GrantRow.insert(grant_to_row(organization_id, line)).execute()
         return True
 
     def ensure(
@@ -104,22 +132,24 @@ class WalletStore:
         wallets: list[Wallet] = []
         for query in self._by_ids(organization_id, wallet_ids):
             locked: Iterable[Any] = self._database.locked(query)
-            wallets.extend(_wallet_from_row(row) for row in locked)
+            wallets.extend(wallet_from_row(row) for row in locked)
         return self._books(organization_id, wallets, now=now, new_id=new_id)
 
     def look(
-        self, organization_id: str, wallet_id: str, *, now: int, new_id: Callable[[str], str]
-    ) -> WalletBook | None:
-        """Return a wallet's book to ask it something; it is not locked and must not be saved."""
+        self, organization_id: str, wallet_ids: Iterable[str], *, now: int, new_id: Callable[[str], str]
+    ) -> dict[str, WalletBook]:
+        """Return books to ask them something; they are not locked and must not be saved."""
         wallets = [
-            _wallet_from_row(row) for query in self._by_ids(organization_id, [wallet_id]) for row in query
+            wallet_from_row(row) for query in self._by_ids(organization_id, wallet_ids) for row in query
         ]
-        return self._books(organization_id, wallets, now=now, new_id=new_id).get(wallet_id)
+        return self._books(organization_id, wallets, now=now, new_id=new_id)
 
     def save(self, organization_id: str, books: Iterable[WalletBook]) -> None:
-        """Write what happened in locked books: wallets, grants and entries."""
+        """Write what happened in locked books: wallets, grants, lapsed holds, and chained entries."""
         moved = [book for book in books if book.entries]
-        self._guarded_update(organization_id, moved)
+        ledgers = [chained(organization_id, book.entries, previous=book.opened.chain_hash) for book in moved]
+        heads = [rows[-1][-1] for rows in ledgers]
+        self._guarded_update(organization_id, moved, heads)
         new: list[Grant] = []
         changed: list[Grant] = []
         for book in moved:
@@ -127,14 +157,27 @@ class WalletStore:
             new.extend(added)
             changed.extend(altered)
         if new:
-            GrantRow.insert_many([_grant_to_row(organization_id, grant) for grant in new]).execute()
+            GrantRow.insert_many([grant_to_row(organization_id, grant) for grant in new]).execute()
         rows = [(grant.available, grant.held, organization_id, grant.grant_id) for grant in changed]
         self._batch.update(GrantRow, ("available", "held"), rows=rows)
-        self.journal.append(organization_id, [entry for book in moved for entry in book.entries])
+        self.holds.save(organization_id, [hold for book in moved for hold in book.lapsed])
+        self.journal.append([row for rows in ledgers for row in rows])
+
+    def grants(self, organization_id: str, grant_ids: Collection[str]) -> dict[str, Grant]:
+        """Return grants by id, empty ones too; their wallets are locked."""
+        query = GrantRow.select().where(
+            (GrantRow.organization_id == organization_id) & GrantRow.grant_id.in_(sorted(grant_ids))
+        )
+        return {row.grant_id: grant_from_row(row) for row in query}
 
     def configure(self, organization_id: str, wallet: Wallet) -> None:
         """Write the settings of a locked wallet."""
-        WalletRow.update(mode=wallet.mode, blocked=wallet.blocked, credit_limit=wallet.credit_limit).where(
+        WalletRow.update(
+            mode=wallet.mode,
+            blocked=wallet.blocked,
+            credit_limit=wallet.credit_limit,
+            overflow_wallet_id=wallet.overflow_wallet_id or None,
+        ).where(
             (WalletRow.organization_id == organization_id) & (WalletRow.wallet_id == wallet.wallet_id)
         ).execute()
 
@@ -144,6 +187,16 @@ class WalletStore:
             conflict_target=[ResolutionRow.organization_id],
             update={ResolutionRow.resolution_version: ResolutionRow.resolution_version + 1},
         ).execute()
+
+    def lock_resolution(self, organization_id: str) -> None:
+        """Let nobody else change who pays until the transaction ends. Before any lock on a wallet.
+
+        An organization without wallets has nothing to lock yet.
+        """
+        query: peewee.ModelSelect[Any] = ResolutionRow.select().where(
+            ResolutionRow.organization_id == organization_id
+        )
+        list(self._database.locked(query))
 
     def resolution_version(self, organization_id: str) -> int:
         """Return the version of decisions who pays; 0 before the first wallet."""
@@ -169,21 +222,27 @@ class WalletStore:
         grants: dict[str, list[Grant]] = {wallet.wallet_id: [] for wallet in wallets}
         for grant in self._grants(organization_id, grants):
             grants[grant.wallet_id].append(grant)
-        return {
+        books = {
             wallet.wallet_id: WalletBook(wallet, grants[wallet.wallet_id], now=now, new_id=new_id)
             for wallet in wallets
         }
+        holding = [wallet.wallet_id for wallet in wallets if wallet.held]
+        for hold in self.holds.lapsed(organization_id, holding, now=now):
+            books[hold.wallet_id].lapse(hold)
+        return books
 
-    def _guarded_update(self, organization_id: str, books: Sequence[WalletBook]) -> None:
+    def _guarded_update(
+        self, organization_id: str, books: Sequence[WalletBook], heads: Sequence[str | int]
+    ) -> None:
         """Move wallets on from the entry that they had when they were locked, or fail."""
         rows = []
-        for book in books:
+        for book, head in zip(books, heads, strict=True):
             wallet = book.wallet
             rows.append((
-                wallet.available, wallet.held, wallet.receivable, wallet.entry_sequence,
+                wallet.available, wallet.held, wallet.receivable, wallet.entry_sequence, head,
                 organization_id, wallet.wallet_id, book.opened.entry_sequence,
             ))  # fmt: skip
-        columns = ("available", "held", "receivable", "entry_sequence")
+        columns = ("available", "held", "receivable", "entry_sequence", "chain_hash")
         self._batch.update(WalletRow, columns, rows=rows, guard="entry_sequence")
 
     def _grants(
@@ -200,73 +259,4 @@ class WalletStore:
             if expiring:
                 query = query.where(~GrantRow.expire_time.is_null())
             for row in query:
-                yield _grant_from_row(row)
-
-
-def _wallet_from_row(row: WalletRow) -> Wallet:
-    return Wallet(
-        wallet_id=row.wallet_id,
-        owner=Owner(OwnerKind(row.owner_kind), row.owner_id),
-        mode=WalletMode(row.mode),
-        blocked=row.blocked,
-        available=row.available,
-        held=row.held,
-        receivable=row.receivable,
-        credit_limit=row.credit_limit,
-        overflow_wallet_id=row.overflow_wallet_id or "",
-        entry_sequence=row.entry_sequence,
-        create_time=row.create_time,
-    )
-
-
-def _wallet_to_row(organization_id: str, wallet: Wallet) -> Mapping[str, object]:
-    return {
-        "organization_id": organization_id,
-        "wallet_id": wallet.wallet_id,
-        "owner_kind": wallet.owner.kind,
-        "owner_id": wallet.owner.owner_id,
-        "mode": wallet.mode,
-        "blocked": wallet.blocked,
-        "available": wallet.available,
-        "held": wallet.held,
-        "receivable": wallet.receivable,
-        "credit_limit": wallet.credit_limit,
-        "overflow_wallet_id": wallet.overflow_wallet_id or None,
-        "entry_sequence": wallet.entry_sequence,
-        "create_time": wallet.create_time,
-    }
-
-
-def _grant_from_row(row: GrantRow) -> Grant:
-    price = None
-    if row.price_currency is not None and row.price_amount is not None:
-        price = Money(row.price_currency, row.price_amount)
-    return Grant(
-        grant_id=row.grant_id,
-        wallet_id=row.wallet_id,
-        amount=row.amount,
-        create_time=row.create_time,
-        available=row.available,
-        held=row.held,
-        priority=row.priority,
-        expire_time=row.expire_time,
-        credit_line=row.credit_line,
-        price=price,
-    )
-
-
-def _grant_to_row(organization_id: str, grant: Grant) -> Mapping[str, object]:
-    return {
-        "organization_id": organization_id,
-        "grant_id": grant.grant_id,
-        "wallet_id": grant.wallet_id,
-        "credit_line": grant.credit_line,
-        "amount": grant.amount,
-        "available": grant.available,
-        "held": grant.held,
-        "priority": grant.priority,
-        "expire_time": grant.expire_time,
-        "price_currency": grant.price.currency if grant.price else None,
-        "price_amount": grant.price.nanos if grant.price else None,
-        "create_time": grant.create_time,
-    }
+                yield grant_from_row(row)

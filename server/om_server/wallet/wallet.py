@@ -1,7 +1,7 @@
 """A wallet as a value: whose it is, what it has, and whose wallet pays. Amounts are nano-credits."""
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from om_server.core.errors import InvalidArgument
 from om_server.wallet.grant import Grant
@@ -79,6 +79,8 @@ class Wallet:
     create_time: int = 0
     #: When the next of its grants that still have something expires; None if none does.
     next_expire_time: int | None = None
+    #: The hash of its newest entry when its row was read. Two wallets are not told apart by it.
+    chain_hash: str = field(default="", compare=False, repr=False)
 
     @property
     def exists(self) -> bool:

@@ -17,6 +17,7 @@ from om_server.cli.doctor import (
 from om_server.cli.finding import Finding
 from om_server.settings import Settings, load_settings
 from tests.databases import PostgresTemplate
+from tests.redis_server import RedisServer
 
 _PORTS = (
     "OM_GRPC_PORT",
@@ -146,7 +147,12 @@ def test_a_database_of_postgresql_in_its_states(postgres_template: PostgresTempl
     assert nobody.text == "nothing answers at PostgreSQL 127.0.0.1:1"
 
 
-def test_redis_is_asked() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    assert redis_finding(f"redis://127.0.0.1:{port}").problem
+def test_redis_is_asked_what_it_does_with_what_waits(redis_server: RedisServer) -> None:
+    assert "without appendonly" in redis_finding(redis_server.url).text
+    redis_server.client.config_set("maxmemory-policy", "allkeys-lru")
+    evicting = redis_finding(redis_server.url)
+    redis_server.client.config_set("maxmemory-policy", "noeviction")
+    redis_server.kill()
+
+    assert evicting.remedy == "set maxmemory-policy noeviction"
+    assert redis_finding(redis_server.url).text == "does not answer"

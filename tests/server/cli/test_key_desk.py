@@ -11,6 +11,7 @@ from om_server.account.operations import AccountOperations
 from om_server.account.servicer import AccountServicer
 from om_server.cli.key_client import ServerDesk
 from om_server.cli.key_desk import DatabaseDesk, KeyDesk, KeyOrder, collected
+from om_server.cli.own_server import OwnServer
 from om_server.core.clock import system_clock
 from om_server.failure import CommandFailed
 from om_server.rpc.caller import Scope
@@ -31,7 +32,7 @@ def make_accounts(database: Database) -> AccountOperations:
 @contextlib.contextmanager
 def calling(accounts: AccountOperations, secret: str = _ADMIN) -> Iterator[ServerDesk]:
     with serving([made(AccountServicer, accounts)], accounts.authenticator()) as channel:
-        yield ServerDesk(channel, secret, target="the server")
+        yield ServerDesk(OwnServer(channel, secret, target="the server"))
 
 
 @pytest.fixture(name="desk", params=["database", "server"])
@@ -121,7 +122,7 @@ def test_an_unknown_key_is_refused_without_being_repeated(accounts: AccountOpera
 
 def test_an_absent_server_is_told_in_one_line() -> None:
     with grpc.insecure_channel("127.0.0.1:1") as channel:
-        desk = ServerDesk(channel, "om_live_x", target="127.0.0.1:1")
+        desk = ServerDesk(OwnServer(channel, "om_live_x", target="127.0.0.1:1"))
 
         with pytest.raises(CommandFailed, match=r"^no server answers at 127\.0\.0\.1:1$"):
             desk.all_keys()
@@ -135,7 +136,7 @@ def test_a_list_of_several_pages_is_one_list() -> None:
 
 def test_more_keys_than_fit_a_page_are_listed(desk: KeyDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("key_desk", "key_client"):
-        monkeypatch.setattr(f"om_server.{module}.PAGE_SIZE_MAX", 2)
+        monkeypatch.setattr(f"om_server.cli.{module}.PAGE_SIZE_MAX", 2)
     made_ids = {desk.create(KeyOrder(team=f"Team {number}")).key.key_id for number in range(4)}
 
     assert made_ids < {key.key_id for key in desk.all_keys()}

@@ -39,7 +39,7 @@ def test_the_place_of_the_data_is_shown_without_its_password(url: str, place: st
     assert "s3cret" not in screen
 
 
-def test_an_unused_redis_is_told() -> None:
-    assert "nothing uses it yet" in shown(OM_REDIS_URL="redis://:s3cret@h")
+def test_a_queue_in_redis_is_told() -> None:
+    assert "Redis" in shown(OM_REDIS_URL="redis://:s3cret@h")
     assert "Redis" not in shown()
     assert "s3cret" not in shown(OM_REDIS_URL="redis://:s3cret@h")

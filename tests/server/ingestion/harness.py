@@ -19,7 +19,7 @@ from om_server.ingestion import envelope
 from om_server.ingestion.operations import IngestionOperations, IntakeResult, Reported
 from om_server.ingestion.store import IngestionStore
 from om_server.storage.database import Database
-from om_server.storage.queue import Inbox, SqlInbox
+from om_server.storage.inbox import Inbox, SqlInbox
 
 START = 1_790_000_000_000_000
 SECOND = 1_000_000
@@ -69,7 +69,7 @@ class Intake:
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
         ids = IdSource(lambda: self.clock.now // 1000, lambda count: next(numbers).to_bytes(count))
-        self.store = IngestionStore()
+        self.store = IngestionStore(self.database)
         self.inbox = SqlInbox(self.database, self.clock)
         self.operations = IngestionOperations(
             self.database, self.store, self.inbox, ids=ids, clock=self.clock

@@ -127,7 +127,7 @@ def _with_line(**changes: object) -> str:
         _with_line(usage=[["a_unit_of_tomorrow", 1, "measured"]]),
         _with_line(usage=[["input_tokens", -1, "measured"]]),
         _with_line(usage=[["input_tokens", None, "measured"]]),
-        envelope.pack_unread(b"bytes"),
+        envelope.pack_unread(envelope.Unread(b"bytes")),
     ],
 )
 def test_what_this_program_cannot_read_whole_it_does_not_read(text: str) -> None:
@@ -138,9 +138,24 @@ def test_what_this_program_cannot_read_whole_it_does_not_read(text: str) -> None
 
 
 def test_a_message_that_broke_a_rule_is_kept_byte_for_byte() -> None:
-    kept = orjson.loads(envelope.pack_unread(b"\x00\xff"))
+    unread = envelope.Unread(b"\x00\xff", "edg_1", "wal_1", (Funding("lse_1", 5, 3),))
+    text = envelope.pack_unread(unread)
 
+    assert envelope.unpack_unread(text) == unread
+    kept = orjson.loads(text)
     assert (kept["version"], base64.b64decode(kept["message"])) == (0, b"\x00\xff")
+
+
+def test_a_letter_of_an_older_program_names_no_lease() -> None:
+    older = orjson.dumps({"version": 0, "message": base64.b64encode(b"sent").decode()}).decode()
+
+    assert envelope.unpack_unread(older) == envelope.Unread(b"sent")
+
+
+@pytest.mark.parametrize("text", ["no envelope", "[]", "{}", '{"message": "c2VudA==", "funding": [[1]]}'])
+def test_what_was_not_kept_unread_is_not_read(text: str) -> None:
+    with pytest.raises(envelope.EnvelopeUnreadable):
+        envelope.unpack_unread(text)
 
 
 def digest(made: Event, *, time_supplied: bool = True) -> str:

@@ -43,7 +43,7 @@ def queued_events(intake: Intake) -> list[Event]:
 
 def set_aside(intake: Intake, *event_ids: str) -> None:
     for event_id in event_ids:
-        intake.operations.set_aside(ORGANIZATION, event_id, EventEmpty(), message=b"as sent")
+        intake.operations.set_aside(ORGANIZATION, event_id, EventEmpty(), unread=envelope.Unread(b"as sent"))
 
 
 def test_accepted_events_are_durable_in_one_batch(intake: Intake) -> None:
@@ -185,7 +185,8 @@ def test_an_edges_conflict_is_left_to_settlement(intake: Intake) -> None:
     intake.settle(*intake.queued()[0])
 
     assert intake.answers(edge_event(), edge_event(lines=OTHER_LINES)) == [DUPLICATE, ACCEPTED]
-    assert queued_events(intake) == [edge_event(lines=OTHER_LINES)]
+    # The duplicate too: settlement drops it, and tells the edge that it is settled.
+    assert queued_events(intake) == [edge_event(), edge_event(lines=OTHER_LINES)]
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,8 @@ def test_an_edges_old_event_is_taken(intake: Intake) -> None:
 
 
 def test_what_cannot_be_read_is_kept_as_it_was_sent(intake: Intake) -> None:
-    intake.operations.set_aside(ORGANIZATION, "evt_1", InvalidArgument("lines", "too many"), message=b"sent")
+    unread = envelope.Unread(b"sent", "edg_1")
+    intake.operations.set_aside(ORGANIZATION, "evt_1", InvalidArgument("lines", "too many"), unread=unread)
 
     [letter] = letters_of(intake)
     assert (letter.event_id, letter.reason, letter.message) == (
@@ -226,7 +228,7 @@ def test_what_cannot_be_read_is_kept_as_it_was_sent(intake: Intake) -> None:
         "INVALID_ARGUMENT",
         "lines: too many",
     )
-    assert letter.envelope == envelope.pack_unread(b"sent")
+    assert letter.envelope == envelope.pack_unread(unread)
 
 
 def test_an_event_that_is_set_aside_again_is_the_same_letter(intake: Intake) -> None:
@@ -273,7 +275,7 @@ def test_a_token_of_nobody_is_refused(intake: Intake, token: str) -> None:
 
 def test_dead_letters_are_one_organizations_own(intake: Intake) -> None:
     set_aside(intake, "evt_1")
-    intake.operations.set_aside("org_2", "evt_1", EventEmpty(), message=b"")
+    intake.operations.set_aside("org_2", "evt_1", EventEmpty(), unread=envelope.Unread(b""))
 
     assert len(letters_of(intake)) == len(letters_of(intake, "org_2")) == 1
     assert letters_of(intake, "org_3") == []

@@ -12,8 +12,8 @@ MANY = 2_001
 
 
 @pytest.fixture(name="store")
-def make_store() -> IngestionStore:
-    return IngestionStore()
+def make_store(database: Database) -> IngestionStore:
+    return IngestionStore(database)
 
 
 def many(count: int = MANY) -> list[Event]:

@@ -21,6 +21,7 @@ def make_rating() -> RatingOperations:
 def make_world(database: Database, rating: RatingOperations) -> Iterator[World]:
     world = World(database, rating)
     yield world
+    world.poller.stop()
     database.read(lambda: audit(world.wallet_store))
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import peewee
@@ -14,6 +14,8 @@ from om_server.account.store import AccountStore
 from om_server.analytics.operations import AnalyticsOperations
 from om_server.analytics.settled import SettledEvent
 from om_server.analytics.store import AnalyticsStore
+from om_server.analytics.window_sum import WindowSums
+from om_server.core.clock import Clock, system_clock
 from om_server.core.event import SOURCE_API, Attribution, Event, EventType, UsageLine
 from om_server.core.ids import IdSource
 from om_server.core.usage import Usage
@@ -21,13 +23,22 @@ from om_server.ingestion import envelope
 from om_server.ingestion.operations import IngestionOperations
 from om_server.ingestion.store import IngestionStore
 from om_server.pipeline.admission import Admission, AdmissionRequest, Decision
+from om_server.pipeline.change_feed import ChangeFeed, FeedLimits
+from om_server.pipeline.limit_check import LimitCheck
+from om_server.pipeline.poller import Poller
 from om_server.pipeline.settle import Settler, Slices
+from om_server.pipeline.window_usage import RollupUsage
 from om_server.pipeline.worker import Worker, WorkerLimits
 from om_server.rating.operations import RatingOperations
+from om_server.storage.change_log import ChangeLog
 from om_server.storage.database import Database
-from om_server.storage.queue import Batch, SqlInbox
+from om_server.storage.inbox import SqlInbox
+from om_server.storage.queue import Batch, Queue
 from om_server.wallet.funding import Deposit
 from om_server.wallet.lease import EdgeIdentity
+from om_server.wallet.lease_closing import Past
+from om_server.wallet.limit_operations import LimitOperations
+from om_server.wallet.limit_store import LimitStore
 from om_server.wallet.operations import WalletOperations
 from om_server.wallet.store import WalletStore
 from om_server.wallet.wallet import Owner, OwnerKind, Wallet
@@ -94,11 +105,12 @@ class World:
     database: Database
     rating: RatingOperations
     clock: SetClock = field(default_factory=SetClock)
+    make_queue: Callable[[Database, Clock], Queue] = SqlInbox
 
     def __post_init__(self) -> None:
         self.ids = IdSource(lambda: self.clock.now // 1000, secrets.token_bytes)
-        self.inbox = SqlInbox(self.database, self.clock)
-        self.ingestion_store = IngestionStore()
+        self.inbox = self.make_queue(self.database, self.clock)
+        self.ingestion_store = IngestionStore(self.database)
         self.wallet_store = WalletStore(self.database)
         self.account = AccountOperations(
             self.database, AccountStore(), ids=self.ids, clock=self.clock, random_bytes=secrets.token_bytes
@@ -110,8 +122,21 @@ class World:
         self.ingestion = IngestionOperations(
             self.database, self.ingestion_store, self.inbox, ids=self.ids, clock=self.clock
         )
+        self.limits = LimitOperations(
+            self.database,
+            LimitStore(self.database),
+            RollupUsage(WindowSums(self.database)),
+            ids=self.ids,
+            clock=self.clock,
+            notice=60 * SECOND,
+        )
         self.admission = Admission(
-            self.database, account=self.account, wallet=self.wallet, rating=self.rating, clock=self.clock
+            self.database,
+            account=self.account,
+            wallet=self.wallet,
+            rating=self.rating,
+            limits=LimitCheck(self.limits, self.rating, clock=self.clock),
+            clock=self.clock,
         )
         self.slices = Slices(
             ingestion=self.ingestion_store,
@@ -121,6 +146,11 @@ class World:
             account=self.account,
         )
         self.settler = Settler(self.database, self.slices, self.clock)
+        self.changes = ChangeLog(self.database)
+        # The database stamps changes with its own time.
+        feed = ChangeFeed(self.changes, clock=system_clock, limits=FeedLimits())
+        self.poller = Poller(feed, FeedLimits())
+        self.database.on_write(self.poller.wake)
         self._numbers = itertools.count(1)
 
     def worker(
@@ -193,7 +223,7 @@ class World:
         return Batch(organization_id, self.ids.new("bat"), text, event_count)
 
     def resync(self, edge: EdgeIdentity = EDGE) -> None:
-        self.wallet.resync(edge, boot_id="boot")
+        self.wallet.resync(edge, Past("boot"))
 
     def admit(self, tenant: Tenant, **changes: object) -> Decision:
         """Ask for a lease of one credit for one call."""

@@ -10,7 +10,7 @@ from om_server.core.event import Attribution
 from om_server.core.page import PageRequest
 from om_server.pipeline.admission import Decision, FundingMode
 from om_server.wallet.edge import EdgeEpochStale, EdgeNotResynced
-from om_server.wallet.lease import EdgeIdentity, Lease
+from om_server.wallet.lease import EdgeIdentity, Lease, LeaseReport
 from om_server.wallet.operations import WalletChange
 from om_server.wallet.wallet import Owner, OwnerKind, WalletMode
 from tests.server.pipeline.harness import CREDIT, EDGE, INPUT_CHARGE, OUTPUT_CHARGE, Tenant, World, rows_of
@@ -210,6 +210,39 @@ def test_asking_takes_nothing_and_stores_nothing(world: World, tenant: Tenant) -
     assert (decision.refusal, decision.lease, decision.available) == (None, None, GRANTED)
     assert refusal_of(world.admit(tenant, want_nanos=0, min_nanos=2 * GRANTED))[0] == "INSUFFICIENT_FUNDS"
     assert rows_of(world.database) == before
+
+
+def test_a_shortfall_asks_for_idle_leases_and_the_next_try_finds_what_they_gave_back(world: World) -> None:
+    tenant = world.tenant(granted=2 * CREDIT)
+    world.resync()
+    idle = world.admit(tenant, max_intents=0).lease
+    assert idle is not None
+    assert world.admit(tenant, admit_key="evt_2", want_nanos=0, min_nanos=2 * CREDIT).refusal is not None
+    assert world.wallet.recalled_leases(EDGE.edge_id, since=0) == []
+
+    short = world.admit(tenant, admit_key="evt_3", min_nanos=2 * CREDIT, want_nanos=2 * CREDIT)
+
+    assert refusal_of(short)[0] == "INSUFFICIENT_FUNDS"
+    [recalled] = world.wallet.recalled_leases(EDGE.edge_id, since=world.clock.now)
+    assert recalled.lease_id == idle.lease_id
+    world.wallet.close_lease(EDGE, LeaseReport(idle.lease_id, 0, 0))
+    again = world.admit(tenant, admit_key="evt_3", min_nanos=2 * CREDIT, want_nanos=2 * CREDIT)
+    assert again.lease is not None
+    assert again.lease.amount == 2 * CREDIT
+
+
+def test_the_wallet_behind_the_payer_pays_what_it_lacks(world: World, tenant: Tenant) -> None:
+    world.resync()
+    ada = world.grant(tenant.organization_id, CREDIT // 4, kind=OwnerKind.USER, owner_id="ada")
+    behind = world.wallet.get_wallet(tenant.organization_id).wallet_id
+    world.wallet.update_wallet(
+        tenant.organization_id, ada.owner, change=WalletChange(overflow_wallet_id=behind)
+    )
+
+    decision = world.admit(tenant, attribution=Attribution(user_id="ada"))
+
+    assert (decision.wallet_id, decision.available) == (ada.wallet_id, 0)
+    assert world.money(tenant) == (GRANTED - CREDIT * 3 // 4, CREDIT * 3 // 4, 0)
 
 
 def test_a_refusal_is_not_stored_and_the_same_key_may_succeed_later(world: World) -> None:

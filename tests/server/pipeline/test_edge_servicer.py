@@ -36,7 +36,14 @@ IDENTITY = pb.EdgeIdentity(edge_id=EDGE.edge_id, edge_epoch=EDGE.edge_epoch, ins
 
 @pytest.fixture(name="servicer")
 def make_servicer(world: World) -> EdgeServicer:
-    return made(EdgeServicer, world.admission, world.wallet, incarnation="inc_test", clock=world.clock)
+    return made(
+        EdgeServicer,
+        world.admission,
+        world.wallet,
+        feed=world.poller,
+        incarnation="inc_test",
+        clock=world.clock,
+    )
 
 
 @pytest.fixture(name="stub")
@@ -45,9 +52,19 @@ def serve(servicer: EdgeServicer) -> Iterator[Stub]:
         yield Stub(channel)
 
 
-def resync(stub: Stub, *, edge_epoch: int = 1, instance: str = EDGE.instance) -> pb.ResyncResponse:
+def close(
+    stub: Stub, lease_id: str, final_count: int, keep: int, *, edge: pb.EdgeIdentity = IDENTITY
+) -> pb.CloseLeaseResponse:
+    report = pb.LeaseReport(lease_id=lease_id, final_count=final_count, keep_nanos=keep)
+    return stub.CloseLease(pb.CloseLeaseRequest(edge=edge, report=report), metadata=SERVICE)
+
+
+def resync(
+    stub: Stub, *reports: pb.LeaseReport, edge_epoch: int = 1, instance: str = EDGE.instance
+) -> pb.ResyncResponse:
     edge = pb.EdgeIdentity(edge_id=EDGE.edge_id, edge_epoch=edge_epoch, instance=instance)
-    return stub.Resync(pb.ResyncRequest(edge=edge, boot_id="boot", clean=True), metadata=SERVICE)
+    request = pb.ResyncRequest(edge=edge, boot_id="boot", clean=True, leases=reports)
+    return stub.Resync(request, metadata=SERVICE)
 
 
 def question(tenant: Tenant, **changes: object) -> pb.AdmitRequest:
@@ -239,9 +256,59 @@ def test_a_later_life_learns_what_its_past_left_open(stub: Stub, tenant: Tenant)
     lease = stub.Admit(question(tenant), metadata=SERVICE).lease
     assert list(resync(stub).open_leases) == []
 
-    answer = resync(stub, edge_epoch=2, instance="process-two")
+    report = pb.LeaseReport(lease_id=lease.lease_id, final_count=1, keep_nanos=CREDIT)
+    answer = resync(stub, report, edge_epoch=2, instance="process-two")
 
     assert answer == pb.ResyncResponse(open_leases=[lease], incarnation="inc_test")
+
+
+def test_only_leases_that_this_store_never_had_are_unknown(stub: Stub, world: World, tenant: Tenant) -> None:
+    """Neither one of the present epoch nor one that has ended, which were both named once."""
+    resync(stub)
+    ended = stub.Admit(question(tenant), metadata=SERVICE).lease
+    close(stub, ended.lease_id, 0, 0)
+    present = stub.Admit(question(tenant, idempotency_key="evt_2"), metadata=SERVICE).lease
+    strangers = ["lse_" + "0" * 26, "lse_" + "1" * 26]
+    reports = [pb.LeaseReport(lease_id=name) for name in (ended.lease_id, present.lease_id, *strangers)]
+
+    assert list(resync(stub, *reports).unknown_lease_ids) == strangers
+
+
+def test_closing_a_lease_returns_what_its_events_do_not_keep(
+    stub: Stub, world: World, tenant: Tenant
+) -> None:
+    resync(stub)
+    lease = stub.Admit(question(tenant), metadata=SERVICE).lease
+
+    first = close(stub, lease.lease_id, 1, CREDIT // 4)
+    again = close(stub, lease.lease_id, 1, CREDIT // 4)
+    differing = close(stub, lease.lease_id, 0, 0)
+
+    assert (first.state, first.released_nanos) == (pb.LEASE_STATE_CLOSING, CREDIT * 3 // 4)
+    assert first.incarnation == "inc_test"
+    assert (again.state, again.released_nanos) == (pb.LEASE_STATE_CLOSING, 0)
+    assert (differing.state, differing.released_nanos) == (pb.LEASE_STATE_QUARANTINED, 0)
+    assert world.money(tenant) == (GRANTED - CREDIT // 4, CREDIT // 4, 0)
+
+
+def test_nobody_else_closes_an_edges_lease(stub: Stub, tenant: Tenant) -> None:
+    resync(stub)
+    lease = stub.Admit(question(tenant), metadata=SERVICE).lease
+    other = pb.EdgeIdentity(edge_id="edg_" + "1" * 26, edge_epoch=1, instance=EDGE.instance)
+    stub.Resync(pb.ResyncRequest(edge=other, clean=True), metadata=SERVICE)
+
+    for edge, lease_id, reason in (
+        (other, lease.lease_id, "NOT_FOUND"),
+        (IDENTITY, "lse_" + "0" * 26, "NOT_FOUND"),
+        (
+            pb.EdgeIdentity(edge_id=EDGE.edge_id, edge_epoch=1, instance="its-twin"),
+            lease.lease_id,
+            "EDGE_EPOCH_STALE",
+        ),
+    ):
+        with failing() as failures:
+            close(stub, lease_id, 0, 0, edge=edge)
+        assert failures[0].reason == reason
 
 
 def test_a_lease_that_this_store_never_had_is_named(stub: Stub) -> None:
@@ -292,15 +359,6 @@ def test_no_key_opens_the_service_of_edges_whatever_its_scopes(
         with failing() as failures:
             getattr(stub, name)(request_message, metadata=metadata)
         assert failures[0].reason == reason
-
-
-@pytest.mark.parametrize("name", ["CloseLease", "Watch"])
-def test_what_comes_with_the_journal_is_not_answered_yet(stub: Stub, name: str) -> None:
-    with failing() as failures:
-        answer = getattr(stub, name)(getattr(pb, f"{name}Request")(), metadata=SERVICE)
-        list(answer)
-
-    assert failures[0].reason == "NOT_IMPLEMENTED"
 
 
 def test_a_handler_answers_without_server_and_wrapper(

@@ -81,14 +81,18 @@ def test_settling_nothing_does_nothing(world: World) -> None:
     assert world.settler.settle([]) == 0
 
 
-def test_an_edge_that_repeats_an_outcome_changes_no_byte(world: World, tenant: Tenant, lease: Lease) -> None:
+def test_an_edge_that_repeats_an_outcome_changes_no_byte_but_is_told_again(
+    world: World, tenant: Tenant, lease: Lease
+) -> None:
     event = of_edge(world, tenant, lease)
     world.settler.settle([event])
     before = rows_of(world.database)
 
     assert world.settler.settle([event]) == 0
 
-    assert rows_of(world.database) == before
+    after = rows_of(world.database)
+    assert len(after.pop("changes")) == len(before.pop("changes")) + 1
+    assert after == before
 
 
 def test_a_lease_is_captured_and_its_rest_released_at_once(
@@ -266,6 +270,22 @@ def test_an_edges_event_that_nobody_was_to_pay_stays_unpaid(world: World, tenant
 
     assert (world.settled(event).wallet_id, world.settled(event).flags) == ("", ("unfunded",))
     assert world.money(tenant) == (GRANTED, 0, 0)
+
+
+def test_a_wallet_that_is_made_while_a_call_runs_does_not_pay_for_it(world: World) -> None:
+    tenant = world.tenant()
+    world.resync()
+    decision = world.admit(tenant)
+    assert (decision.wallet_id, decision.lease) == ("", None)
+    position = EdgePosition(EDGE.edge_id, 1, 1)
+    event = world.event(tenant, source=SOURCE_PROXY, edge=position, wallet_id=decision.wallet_id)
+    world.grant(tenant.organization_id, GRANTED)
+
+    world.settler.settle([event])
+
+    assert (world.settled(event).charge, world.settled(event).wallet_id) == (CHARGE, "")
+    assert world.money(tenant) == (GRANTED, 0, 0)
+    assert world.wallet.resolution_version(tenant.organization_id) > decision.resolution_version
 
 
 def test_what_already_happened_is_owed_where_the_wallet_is_short(world: World) -> None:

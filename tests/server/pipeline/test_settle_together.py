@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from om_server.core.event import Attribution, Event
 from om_server.ingestion.store import IngestionStore
 from om_server.pipeline.settle import Settler
+from om_server.storage.database import Database
 from tests.server.pipeline.harness import CREDIT, INPUT_CHARGE, Tenant, World, tokens
 
 _TIMEOUT_S = 30
@@ -116,7 +117,8 @@ def _until_empty(settle_once: Callable[[], bool]) -> int:
 class _Watched(IngestionStore):
     """Notes in which order identities and keys are claimed."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self.claims: list[list[tuple[str, ...]]] = []
 
     def claim_identities(self, events: Sequence[Event]) -> set[tuple[str, str, str]]:
@@ -130,7 +132,7 @@ class _Watched(IngestionStore):
 
 def test_claims_are_made_in_one_order_whatever_the_batch(world: World, tenant: Tenant) -> None:
     """Two settlers that claim the same events in two orders would wait for each other for ever."""
-    store = _Watched()
+    store = _Watched(world.database)
     settler = Settler(world.database, dataclasses.replace(world.slices, ingestion=store), world.clock)
     other = world.tenant("Milliner")
     events = [*events_of(world, tenant, 9), *events_of(world, other, 9)]

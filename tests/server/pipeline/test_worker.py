@@ -16,7 +16,8 @@ from om_server.ingestion import envelope
 from om_server.ingestion.store import DeadLetter
 from om_server.pipeline.settle import Settler
 from om_server.pipeline.worker import Worker, drain
-from om_server.storage.queue import Inbox
+from om_server.storage.batch import RowsContended
+from om_server.storage.inbox import Inbox
 from tests.server.pipeline.harness import CREDIT, EDGE, INPUT_CHARGE, Tenant, World, rows_of
 
 GRANTED = 1_000 * CREDIT
@@ -95,10 +96,36 @@ def test_a_poison_event_alone_is_set_aside_and_its_neighbours_are_charged(
     assert letter.message == "the unit 'poison' is not registered"
     assert (letter.attempt_count, letter.create_time) == (2, world.clock.now)
     assert envelope.unpack(letter.envelope) == [events[1]]
-    assert settler.sizes == [4, 1, 1, 1, 1]
+    assert settler.sizes == [4, 2, 1, 1, 2]
     assert [entry["event"] for entry in logs] == ["batch_taken_apart", "event_set_aside"]
     assert waiting(world) == []
     assert world.ingestion.status(tenant.organization_id).dead_letter_count == 1
+
+
+def test_poison_in_a_large_batch_costs_few_transactions(world: World, tenant: Tenant) -> None:
+    events = events_of(world, tenant, 500)
+    world.queue(*(events[start : start + 100] for start in range(0, 500, 100)))
+    settler = Stubborn(world, ["e123"])
+
+    with capture_logs():
+        drain(world.worker(settler))
+
+    assert len(settler.sizes) <= 1 + 2 * 9
+    assert world.money(tenant)[0] == GRANTED - 499 * CHARGE
+    assert [letter.event_id for letter in letters_of(world, tenant)] == ["e123"]
+    assert waiting(world) == []
+
+
+def test_rows_that_others_changed_meanwhile_are_no_attempt(world: World, tenant: Tenant) -> None:
+    world.queue(events_of(world, tenant, 2))
+    settler = Stubborn(world, ["e1"], error=RowsContended("wallets"))
+
+    with pytest.raises(RowsContended):
+        world.worker(settler).settle_once()
+
+    assert settler.sizes == [2]
+    assert letters_of(world, tenant) == []
+    assert [attempts for _, attempts, _ in waiting(world)] == [0]
 
 
 def test_the_text_of_an_unexpected_error_is_kept_nowhere(world: World, tenant: Tenant) -> None:

@@ -9,7 +9,8 @@ from om_server.core.money import CREDITS, USD, Money
 from om_server.core.usage import Certainty, Quantity, Usage
 from om_server.rating.burn_table import default_burn_table
 from om_server.rating.catalogue import Catalogue
-from om_server.rating.operations import CARD_LIFE, RatingOperations
+from om_server.rating.onset import CARD_LIFE
+from om_server.rating.operations import RatingOperations
 from om_server.rating.price import Price, Rate
 from om_server.rating.rate import rate
 
@@ -109,7 +110,7 @@ LINES = st.builds(
 def test_asking_beforehand_equals_rating_the_event_equals_the_rule(lines: list[UsageLine], time: int) -> None:
     operations = RatingOperations(CATALOGUE, clock=lambda: NOW)
 
-    asked = operations.rate_lines(lines, at=time, feature_id="chat")
+    asked = operations.rate_lines(lines, at=time, attribution=Attribution(feature_id="chat"))
 
     assert asked == operations.rate_event(event_at(time, *lines))
     assert asked == rate(lines, CATALOGUE.book(), at=time, burn_table=default_burn_table(), feature_id="chat")

@@ -14,7 +14,7 @@ BIG = 2**62
 
 def wallet(wallet_id: str, *, available: int = 0, blocked: bool = False, overflow: str | None = None) -> Row:
     fixed: Row = ("org", wallet_id, "user", wallet_id, "strict", blocked)
-    return (*fixed, available, 0, 0, 0, overflow, 4, 1)
+    return (*fixed, available, 0, 0, 0, overflow, 4, 1, "", 0)
 
 
 def stored(database: Database) -> list[tuple[object, ...]]:
@@ -129,3 +129,15 @@ def test_a_lock_that_is_not_given_says_try_again(database: Database) -> None:
         finally:
             tried.set()
         holding.result()
+
+
+def test_of_many_rows_only_those_with_a_free_key_are_inserted_and_told(database: Database) -> None:
+    batch = BatchWriter(database)
+    database.write(lambda: batch.insert(WalletRow, [wallet("a", available=1)]))
+    rows = [wallet("a", available=9), wallet("b", blocked=True, overflow="x"), wallet("c", available=BIG)]
+
+    new = database.write(lambda: batch.insert_new(WalletRow, rows, returning=("wallet_id", "available")))
+
+    assert sorted(tuple(row) for row in new) == [("b", 0), ("c", BIG)]
+    assert stored(database) == [("a", 1, False, None, 4), ("b", 0, True, "x", 4), ("c", BIG, False, None, 4)]
+    assert database.write(lambda: batch.insert_new(WalletRow, [], returning=("wallet_id",))) == []

@@ -12,7 +12,7 @@ import pytest
 from om_server.core.errors import DependencyUnavailable
 from om_server.schema import MODELS
 from om_server.storage.database import Database
-from om_server.storage.queue import Inbox
+from om_server.storage.inbox import Inbox
 from om_server.storage.sqlite import DatabaseOwned, SqliteStore
 
 if TYPE_CHECKING:

@@ -57,3 +57,32 @@ def test_migrations_are_numbered(name: str) -> None:
     number, _, rest = name.partition("_")
     assert number.isdigit()
     assert rest
+
+
+def test_a_marked_statement_is_for_one_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    sql = (
+        "CREATE TABLE everywhere (n BIGINT);\n\n-- only sqlite\nCREATE TABLE lite (n BIGINT);\n\n"
+        "-- Why.\n-- only postgresql\nCREATE TABLE elephant (n BIGINT);\n"
+    )
+    monkeypatch.setattr("om_server.storage.migrate.migrations", lambda: [("9999_marked", sql)])
+    assert migrate(database, incarnation="inc_test", now_us=0) == ["9999_marked"]
+    tables = {"everywhere", "lite", "elephant"} & set(database.read(database.engine.get_tables))
+    assert tables == {"everywhere", "elephant" if database.supports_row_locks else "lite"}
+
+
+def test_entries_that_are_older_than_the_hash_chain_are_left_out_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(tmp_path / "om.db", MODELS)
+    try:
+        every = migrations()
+        monkeypatch.setattr("om_server.storage.migrate.migrations", lambda: every[:1])
+        migrate(store, incarnation="inc_test", now_us=0)
+        insert = "INSERT INTO wallets VALUES ('o', 'w', 'user', 'u', 'strict', 0, 5, 0, 0, 0, NULL, 3, 0)"
+        store.write(lambda: store.engine.execute_sql(insert))
+        monkeypatch.undo()
+        assert migrate(store, incarnation="inc_test", now_us=0) == [name for name, _ in every[1:]]
+        select = "SELECT chain_start, chain_hash FROM wallets"
+        assert store.read(lambda: store.engine.execute_sql(select).fetchall()) == [(3, "")]
+    finally:
+        store.close()

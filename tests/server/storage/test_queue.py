@@ -1,4 +1,4 @@
-"""The queue's promises, on both databases: nothing is lost, nothing is claimed twice."""
+"""What every queue promises, in SQLite, in PostgreSQL, and in Redis beside either."""
 
 from __future__ import annotations
 
@@ -7,103 +7,225 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from om_server.storage.queue import Batch, SqlInbox
+from om_server.core.errors import DependencyUnavailable
+from om_server.storage.queue import Batch, batches_wanted, fitting
+from tests.server.storage.conftest import SECOND, batch, numbered
 
 if TYPE_CHECKING:
-    from om_server.storage.database import Database
+    from collections.abc import Sequence
+
+    from tests.server.storage.conftest import Consumer, Workplace
+
+_TIMEOUT_S = 30
 
 
-@pytest.fixture
-def inbox(database: Database) -> SqlInbox:
-    """A queue whose clock stands at 1,000."""
-    return SqlInbox(database, lambda: 1_000)
+def test_an_empty_queue_settles_nothing(worker: Consumer) -> None:
+    worker.queue.append([])
+
+    assert worker.take() == []
+    assert worker.queue.status("org") == (0, None)
 
 
-def _batch(batch_id: str, event_count: int = 1) -> Batch:
-    return Batch("org", batch_id, envelope="{}", event_count=event_count)
+def test_batches_come_out_in_the_order_they_went_in(worker: Consumer) -> None:
+    worker.queue.append([batch("bat_1"), batch("bat_2")])
+    worker.queue.append([batch("bat_3")])
+
+    assert worker.take() == ["bat_1", "bat_2", "bat_3"]
+    assert worker.take() == []
 
 
-def test_batches_come_out_in_the_order_they_went_in(database: Database, inbox: SqlInbox) -> None:
-    inbox.append([_batch("bat_1"), _batch("bat_2")])
-    inbox.append([_batch("bat_3")])
+def test_a_batch_comes_out_as_it_went_in(workplace: Workplace, worker: Consumer) -> None:
+    text = '{"version":1,"name":"Grüße 世界 \U0001f9ee \\u0000 \\"quoted\\"\\n"}' + "\x7f\u2028é" * 50_000
+    worker.queue.append([Batch("org_ä", "bat_1", text, 7)])
+    worker.take()
 
-    claimed = database.write(lambda: inbox.claim(10))
+    [given] = worker.given
+    assert (given.organization_id, given.batch_id, given.event_count) == ("org_ä", "bat_1", 7)
+    assert given.envelope == text
+    assert (given.attempt_count, given.create_time) == (0, workplace.now[0])
 
-    assert [batch.batch_id for batch in claimed] == ["bat_1", "bat_2", "bat_3"]
+
+def test_a_worker_gets_as_many_events_as_it_asks_for_but_at_least_one_batch(worker: Consumer) -> None:
+    worker.queue.append([batch("bat_1", 800), batch("bat_2", 100), batch("bat_3", 200), batch("bat_4", 100)])
+
+    assert worker.take(500) == ["bat_1"]
+    assert worker.take(300) == ["bat_2", "bat_3"]
+    assert worker.take(300) == ["bat_4"]
 
 
-def test_a_claim_takes_as_many_events_as_asked_but_at_least_one_batch(
-    database: Database, inbox: SqlInbox
+def test_thousands_of_batches_all_come_out_once(worker: Consumer) -> None:
+    batches = numbered(3_000)
+    for start in range(0, len(batches), 500):
+        worker.queue.append(batches[start : start + 500])
+    assert worker.queue.status("org")[0] == 3_000
+
+    assert worker.take_all(400) == [each.batch_id for each in batches]
+    assert worker.queue.status("org") == (0, None)
+
+
+@pytest.mark.parametrize("error", [DependencyUnavailable(), LookupError()])
+def test_what_a_failed_transaction_finished_is_delivered_again_at_once(
+    worker: Consumer, error: Exception
 ) -> None:
-    inbox.append([_batch("bat_1", 800), _batch("bat_2", 100), _batch("bat_3", 200)])
+    worker.queue.append([batch("bat_1"), batch("bat_2")])
 
-    assert [batch.batch_id for batch in database.write(lambda: inbox.claim(500))] == ["bat_1"]
-    assert [batch.batch_id for batch in database.write(lambda: inbox.claim(950))] == ["bat_1", "bat_2"]
+    assert [each.batch_id for each in worker.fail(error)] == ["bat_1", "bat_2"]
+
+    assert worker.queue.status("org")[0] == 2
+    assert worker.take() == ["bat_1", "bat_2"]
+    assert [each.attempt_count for each in worker.given] == [0, 0]
 
 
-def test_a_rollback_brings_a_finished_batch_back(database: Database, inbox: SqlInbox) -> None:
-    inbox.append([_batch("bat_1")])
+def test_what_a_dead_worker_had_is_delivered_to_another(workplace: Workplace) -> None:
+    dying = workplace.worker()
+    dying.queue.append([batch("bat_1"), batch("bat_2")])
+    dying.fail(SystemExit())
 
-    def finish_and_fail() -> None:
-        inbox.finish(inbox.claim(10))
+    assert workplace.worker(abandoned_after_us=0).take() == ["bat_1", "bat_2"]
+    assert workplace.worker(abandoned_after_us=0).take() == []
+
+
+def test_a_batch_that_is_neither_finished_nor_postponed_is_delivered_again(worker: Consumer) -> None:
+    worker.queue.append([batch("bat_1")])
+
+    assert worker.queue.process(10, lambda _: None)
+
+    assert worker.take() == ["bat_1"]
+
+
+def test_a_batch_can_be_finished_after_its_transaction_has_failed(worker: Consumer) -> None:
+    """So it goes with a batch that is taken apart."""
+    worker.queue.append([batch("bat_1"), batch("bat_2")])
+    first, _ = worker.fail(LookupError())
+
+    worker.queue.finish([first])
+
+    assert worker.take() == ["bat_2"]
+
+
+def test_a_postponed_batch_is_not_due_before_its_time_and_holds_up_nobody(
+    workplace: Workplace, worker: Consumer
+) -> None:
+    worker.queue.append([batch("bat_1"), batch("bat_2")])
+    later = workplace.now[0] + 90 * SECOND
+
+    def settle(batches: Sequence[Batch]) -> None:
+        worker.queue.postpone(batches[0], later)
+        worker.queue.finish(batches[1:])
+
+    worker.queue.process(10, settle)
+    others = workplace.worker(abandoned_after_us=0)
+    workplace.now[0] = later - 1
+    assert others.take() == worker.take() == []
+    assert worker.queue.status("org")[0] == 1
+
+    workplace.now[0] = later
+    assert others.take() == ["bat_1"]
+    assert others.given[0].attempt_count == 1
+    assert worker.take() == []
+    assert worker.queue.status("org")[0] == 0
+
+
+def test_every_postponement_counts(workplace: Workplace, worker: Consumer) -> None:
+    worker.queue.append([batch("bat_1")])
+    for _ in range(3):
+        worker.queue.process(10, lambda batches: worker.queue.postpone(batches[0], workplace.now[0] + 5))
+        workplace.now[0] += 5
+
+    worker.take()
+
+    assert worker.given[0].attempt_count == 3
+
+
+def test_a_postponement_in_a_transaction_that_fails_has_not_happened(
+    workplace: Workplace, worker: Consumer
+) -> None:
+    worker.queue.append([batch("bat_1")])
+
+    def settle(batches: Sequence[Batch]) -> None:
+        worker.queue.postpone(batches[0], workplace.now[0] + 5)
         raise LookupError
 
     with pytest.raises(LookupError):
-        database.write(finish_and_fail)
-    assert len(database.write(lambda: inbox.claim(10))) == 1
+        worker.queue.process(10, settle)
 
-    database.write(lambda: inbox.finish(inbox.claim(10)))
-    assert database.write(lambda: inbox.claim(10)) == []
-
-
-def test_a_postponed_batch_is_not_due_before_its_time(database: Database) -> None:
-    now = [1_000]
-    inbox = SqlInbox(database, lambda: now[0])
-    inbox.append([_batch("bat_1")])
-
-    inbox.postpone(database.write(lambda: inbox.claim(10))[0], retry_time=2_000)
-    assert database.write(lambda: inbox.claim(10)) == []
-
-    now[0] = 2_000
-    (again,) = database.write(lambda: inbox.claim(10))
-    assert again.attempt_count == 1
+    assert worker.take() == ["bat_1"]
+    assert worker.given[0].attempt_count == 0
 
 
-def test_two_workers_never_claim_the_same_batch(database: Database, inbox: SqlInbox) -> None:
-    inbox.append([_batch(f"bat_{number:03}") for number in range(60)])
-    settled: list[str] = []
-    lock = threading.Lock()
+def test_workers_beside_one_another_share_the_work(workplace: Workplace) -> None:
+    workers = [workplace.worker() for _ in range(4)]
+    workers[0].queue.append(numbered(60))
 
-    def settle_some() -> bool:
-        claimed = inbox.claim(3)
-        with lock:
-            settled.extend(batch.batch_id for batch in claimed)
-        inbox.finish(claimed)
-        return bool(claimed)
-
-    def work() -> None:
-        while database.write(settle_some):
-            pass
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
+    threads = [threading.Thread(target=each.take_all, args=[3]) for each in workers]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert sorted(settled) == [f"bat_{number:03}" for number in range(60)]
+    given = sorted(each.batch_id for worker in workers for each in worker.given)
+    assert given == [each.batch_id for each in numbered(60)]
+    assert workers[0].queue.status("org") == (0, None)
 
 
-def test_an_arrival_wakes_a_worker_of_the_same_process(inbox: SqlInbox) -> None:
-    assert not inbox.arrived.is_set()
+def test_what_waits_is_counted_for_its_organization_alone(workplace: Workplace, worker: Consumer) -> None:
+    first = workplace.now[0]
+    worker.queue.append([batch("bat_1"), batch("bat_2", organization_id="other")])
+    workplace.now[0] += SECOND
+    worker.queue.append([batch("bat_3")])
 
-    inbox.append([_batch("bat_1")])
+    assert worker.queue.status("org") == (2, first)
+    assert worker.queue.status("nobody") == (0, None)
+    worker.take(1)
+    assert worker.queue.status("org") == (1, first + SECOND)
+    assert worker.queue.status("other") == (1, first)
 
-    assert inbox.arrived.is_set()
+
+def test_an_arrival_ends_a_wait(worker: Consumer) -> None:
+    taken: list[str] = []
+
+    def work() -> None:
+        # A wait may end early, but the timeout is longer than the test may take.
+        while not taken:
+            worker.queue.wait(_TIMEOUT_S)
+            taken.extend(worker.take())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    worker.queue.append([batch("bat_1")])
+    thread.join(_TIMEOUT_S)
+
+    assert taken == ["bat_1"]
 
 
-def test_what_waits_is_counted_for_its_organization_alone(inbox: SqlInbox) -> None:
-    inbox.append([_batch("bat_1"), Batch("other", "bat_2", "{}", 1)])
+def test_an_arrival_before_the_wait_ends_it_too(worker: Consumer) -> None:
+    worker.queue.append([batch("bat_1")])
 
-    assert inbox.status("org") == (1, 1_000)
-    assert inbox.status("nobody") == (0, None)
+    worker.queue.wait(_TIMEOUT_S)
+
+    assert worker.take() == ["bat_1"]
+
+
+def test_who_is_woken_does_not_wait(worker: Consumer) -> None:
+    worker.queue.wake()
+
+    worker.queue.wait(_TIMEOUT_S)
+
+    assert worker.take() == []
+
+
+@pytest.mark.parametrize(
+    ("event_count_max", "sizes", "wanted"),
+    [(500, [], 1), (500, [1], 499), (500, [100], 4), (500, [300], 1), (500, [0], 500), (500, [2, 4], 164)],
+)
+def test_as_many_more_batches_are_asked_for_as_fit_if_they_are_alike(
+    event_count_max: int, sizes: list[int], wanted: int
+) -> None:
+    assert batches_wanted(event_count_max, [batch("bat", size) for size in sizes]) == wanted
+
+
+def test_whole_batches_are_chosen_up_to_the_limit() -> None:
+    three = [batch("bat_1", 3), batch("bat_2", 3), batch("bat_3", 1)]
+
+    assert [len(fitting(limit, three)) for limit in (1, 5, 6, 7)] == [1, 1, 2, 3]
+    assert fitting(5, []) == []

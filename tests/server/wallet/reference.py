@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+#: Who paid a unit that nobody paid.
+DEBT = "debt"
+
 
 @dataclass
 class Purse:
@@ -40,7 +43,10 @@ class ReferenceWallet:
     receivable: int = 0
     funded: int = 0
     revenue: int = 0
+    refunded: int = 0
     breakage: int = 0
+    #: What it gave to other wallets, less what it got from them.
+    given: int = 0
 
     @property
     def available(self) -> int:
@@ -104,17 +110,57 @@ class ReferenceWallet:
             self.revenue += 1
         self.pay_debts()
 
-    def charge(self, amount: int) -> tuple[int, int]:
+    def charge(self, amount: int) -> list[str]:
+        """Take units and tell from which purse each came; a debt is a purse too."""
         self.expire()
-        charged = 0
+        payers = []
         for _ in range(amount):
             self.revenue += 1
             if self.spendable:
-                self.next().available -= 1
-                charged += 1
+                purse = self.next()
+                purse.available -= 1
+                payers.append(purse.name)
             else:
                 self.receivable += 1
-        return charged, amount - charged
+                payers.append(DEBT)
+        return payers
+
+    def owe(self, amount: int) -> None:
+        self.expire()
+        self.revenue += amount
+        self.receivable += amount
+        self.pay_debts()
+
+    def adjust_down(self, amount: int) -> None:
+        self.expire()
+        for _ in range(amount):
+            self.next().available -= 1
+        self.funded -= amount
+
+    def give_back(self, name: str, amount: int) -> None:
+        """Return units to a purse, which is there or was opened for them."""
+        self.expire()
+        for _ in range(amount):
+            self.purses[name].available += 1
+            self.refunded += 1
+            self.pay_debts()
+
+    def give_away(self, amount: int) -> list[str]:
+        """Take units out of purses that are not the credit line, in burn order."""
+        self.expire()
+        names = []
+        for _ in range(amount):
+            purse = self.first()
+            assert purse is not None
+            purse.available -= 1
+            names.append(purse.name)
+        self.given += amount
+        return names
+
+    def take_in(self, purse: Purse, amount: int) -> None:
+        self.purses[purse.name] = purse
+        purse.available = amount
+        self.given -= amount
 
     def pay_debts(self) -> None:
         while self.line.available + self.line.held < 0 and (purse := self.first()):

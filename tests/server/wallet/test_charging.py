@@ -16,6 +16,7 @@ from om_server.wallet.charging import (
     Settlement,
 )
 from om_server.wallet.entry import Account, Cause
+from om_server.wallet.escrow import EscrowKind
 from om_server.wallet.lease import EdgeIdentity, Lease, LeaseRequest, LeaseState, new_lease
 from om_server.wallet.ledger import WalletBook
 from om_server.wallet.replay import replay
@@ -265,3 +266,16 @@ def test_results_are_what_the_entries_say(scene: Scene) -> None:
     assert book.wallet.held == sum(lease.remaining for lease in leases) + sum(untouched)
     replayed = replay(book.entries)
     assert (replayed.available, replayed.held, replayed.receivable) == columns(book)
+
+
+def test_an_event_without_money_that_nobody_can_rate_yet_is_counted_once() -> None:
+    book = book_with(grant("a", 100))
+    lease = dataclasses.replace(lease_of(book, "lse", 60), final_count=2, state=LeaseState.CLOSING)
+    settlement = Settlement({"wal": book}, [lease])
+    unrated = dataclasses.replace(charge(0, ("lse", 0)), keep=EscrowKind.UNRATED)
+    settlement.settle(unrated)
+    settlement.settle(unrated)
+    result = settlement.settle(charge(7, ("lse", 0)))
+    assert (result.captured, result.charged, result.flags) == (0, 7, (OVER_BOUND,))
+    assert settlement.changed[0].settled_count == 1
+    assert columns(book) == (33, 60, 0)

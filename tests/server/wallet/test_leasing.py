@@ -11,7 +11,8 @@ from om_server.storage.database import Database
 from om_server.wallet.charging import Charge
 from om_server.wallet.edge import EdgeEpochStale, EdgeNotResynced
 from om_server.wallet.funding import Deposit
-from om_server.wallet.lease import LEASE_LIFE, EdgeIdentity, Lease, LeaseRequest, LeaseState
+from om_server.wallet.lease import LEASE_LIFE, EdgeIdentity, Lease, LeaseReport, LeaseRequest, LeaseState
+from om_server.wallet.lease_closing import Past, Resynced
 from om_server.wallet.ledger import InsufficientFunds, WalletBlocked
 from om_server.wallet.operations import WalletChange, WalletOperations
 from om_server.wallet.wallet import Owner, OwnerKind, Wallet
@@ -67,9 +68,48 @@ def test_a_lease_for_one_intent_knows_its_count_from_birth(wallets: WalletOperat
 def test_a_lease_is_a_fair_share_but_never_below_its_minimum(
     wallets: WalletOperations, wallet: Wallet
 ) -> None:
-    assert take(wallets, request_for(wallet, 5, "a", want_nanos=90)).amount == 20
+    take(wallets, request_for(wallet, 0, "busy", want_nanos=0 + 1))
+    assert take(wallets, request_for(wallet, 5, "a", want_nanos=90)).amount == 19
     assert take(wallets, request_for(wallet, 60, "b", want_nanos=90)).amount == 60
     assert take(wallets, request_for(wallet, 0, "c", want_nanos=3)).amount == 3
+
+
+def test_an_edge_with_fewer_requests_gets_a_lease_for_one(
+    wallets: WalletOperations, wallet: Wallet, clock: FakeClock
+) -> None:
+    first = take(wallets, request_for(wallet, 5, "a", want_nanos=90))
+    assert (first.amount, first.max_intents, first.final_count) == (5, 1, 1)
+    clock.now += 10_000_000
+    second = take(wallets, request_for(wallet, 5, "b", want_nanos=90))
+    assert (second.amount, second.max_intents, second.final_count) == (19, 0, None)
+    other = dataclasses.replace(EDGE, edge_id="edg_2")
+    assert take(wallets, request_for(wallet, 5, "c", want_nanos=90, edge=other)).amount == 5
+    clock.now += 10_000_001
+    assert take(wallets, request_for(wallet, 5, "d", want_nanos=90)).amount == 5
+
+
+def test_an_edge_that_wants_no_more_than_it_needs_decides_itself_how_often_it_spends(
+    wallets: WalletOperations, wallet: Wallet
+) -> None:
+    assert take(wallets, request_for(wallet, 5, "a")).max_intents == 0
+
+
+def test_idle_leases_are_asked_for_once(wallets: WalletOperations, wallet: Wallet, clock: FakeClock) -> None:
+    take(wallets, request_for(wallet, 10, "expired"))
+    clock.now += LEASE_LIFE
+    idle = take(wallets, request_for(wallet, 30, "idle"))
+    take(wallets, request_for(wallet, 30, "one", max_intents=1))
+    closed = take(wallets, request_for(wallet, 20, "closed"))
+    wallets.resync(EDGE, Past("boot"))
+    wallets.close_lease(EDGE, LeaseReport(closed.lease_id, 0, 0))
+    clock.now += 5
+    assert wallets.recall_leases(ORG, wallet.wallet_id) == 1
+    assert wallets.recall_leases(ORG, wallet.wallet_id) == 0
+    assert wallets.recall_leases(ORG, "wal_unknown") == 0
+    [recalled] = wallets.recalled_leases("edg_1", since=clock.now)
+    assert (recalled.lease_id, recalled.recall_time) == (idle.lease_id, clock.now)
+    assert wallets.recalled_leases("edg_1", since=clock.now + 1) == []
+    assert wallets.recalled_leases("edg_2", since=0) == []
 
 
 def test_an_empty_wallet_leases_nothing_even_to_who_needs_nothing(
@@ -195,7 +235,7 @@ def test_leases_are_listed_newest_first(wallets: WalletOperations, wallet: Walle
 def test_only_the_process_that_resynced_last_is_current(wallets: WalletOperations) -> None:
     with pytest.raises(EdgeNotResynced):
         wallets.require_current(EDGE)
-    assert wallets.resync(EDGE, boot_id="boot") == []
+    assert wallets.resync(EDGE, Past("boot")) == Resynced([], [])
     wallets.require_current(EDGE)
     with pytest.raises(EdgeNotResynced):
         wallets.require_current(dataclasses.replace(EDGE, edge_epoch=4))
@@ -203,14 +243,14 @@ def test_only_the_process_that_resynced_last_is_current(wallets: WalletOperation
         with pytest.raises(EdgeEpochStale):
             wallets.require_current(stale)
         with pytest.raises(EdgeEpochStale) as refusal:
-            wallets.resync(stale, boot_id="boot")
+            wallets.resync(stale, Past("boot"))
         assert refusal.value.metadata == {"edge_id": "edg_1", "edge_epoch": str(stale.edge_epoch)}
     wallets.require_current(EDGE)
 
 
 def test_resyncing_again_changes_nothing(wallets: WalletOperations) -> None:
-    wallets.resync(EDGE, boot_id="boot")
-    assert wallets.resync(EDGE, boot_id="boot") == []
+    wallets.resync(EDGE, Past("boot"))
+    assert wallets.resync(EDGE, Past("boot")) == Resynced([], [])
     wallets.require_current(EDGE)
 
 
@@ -225,7 +265,9 @@ def test_a_resync_tells_the_open_leases_of_lower_epochs_of_that_edge(
     )
     take(wallets, request_for(wallet, 10, "current", edge=dataclasses.replace(EDGE, edge_epoch=4)))
     take(wallets, request_for(wallet, 10, "theirs", edge=dataclasses.replace(EDGE, edge_id="edg_2")))
-    found = wallets.resync(dataclasses.replace(EDGE, edge_epoch=4), boot_id="boot")
+    # Of an incomplete past nothing is declared, so that what is open stays so.
+    past = Past("boot", clean=False)
+    found = wallets.resync(dataclasses.replace(EDGE, edge_epoch=4), past).open_leases
     assert [lease.lease_id for lease in found] == [left.lease_id]
     assert found[0].organization_id == ORG
 
@@ -235,7 +277,7 @@ def test_first_resyncs_of_two_processes_at_once_leave_one_current(wallets: Walle
 
     def resync(edge: EdgeIdentity) -> bool:
         try:
-            wallets.resync(edge, boot_id="boot")
+            wallets.resync(edge, Past("boot"))
         except EdgeEpochStale:
             return False
         return True
@@ -248,7 +290,7 @@ def test_a_resync_waits_for_the_lease_of_the_epoch_that_it_ends(
     wallets: WalletOperations, wallet: Wallet, database: Database
 ) -> None:
     """Else the lease would be committed behind its back and nobody would ever close it."""
-    wallets.resync(EDGE, boot_id="boot")
+    wallets.resync(EDGE, Past("boot"))
     admitted, resynced = threading.Event(), threading.Event()
 
     def admit() -> Lease:
@@ -262,7 +304,8 @@ def test_a_resync_waits_for_the_lease_of_the_epoch_that_it_ends(
 
     def resync() -> list[Lease]:
         admitted.wait(5)
-        leases = wallets.resync(dataclasses.replace(EDGE, edge_epoch=4), boot_id="boot")
+        past = Past("boot", clean=False)
+        leases = wallets.resync(dataclasses.replace(EDGE, edge_epoch=4), past).open_leases
         resynced.set()
         return leases
 

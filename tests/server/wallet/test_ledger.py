@@ -4,7 +4,8 @@ import pytest
 
 from om_server.core.money import AMOUNT_MAX, CREDITS, USD, AmountOutOfRange, CurrencyMismatch, Money
 from om_server.wallet.entry import GRANT, PURCHASE, Account, Cause, EntryKind
-from om_server.wallet.ledger import InsufficientFunds, Paid, WalletBlocked, WalletBook, credits_of
+from om_server.wallet.funding import credits_of
+from om_server.wallet.ledger import InsufficientFunds, Paid, WalletBlocked, WalletBook
 from om_server.wallet.replay import replay
 from tests.server.wallet.scene import NONE, NOW, History, book_with, empty_book, grant
 
@@ -239,3 +240,13 @@ def test_replaying_the_entries_gives_the_columns() -> None:
     replayed = replay(book.entries)
     assert (replayed.available, replayed.held, replayed.receivable) == columns(book)
     assert replayed.entry_count == book.wallet.entry_sequence
+
+
+def test_a_receivable_has_an_end_and_a_beginning() -> None:
+    book = empty_book()
+    for amount in (0, AMOUNT_MAX + 1):
+        with pytest.raises(AmountOutOfRange):
+            book.owe(amount, cause=NONE)
+    book.owe(AMOUNT_MAX, cause=NONE)
+    with pytest.raises(AmountOutOfRange):
+        book.owe(1, cause=NONE)

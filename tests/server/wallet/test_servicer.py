@@ -11,9 +11,11 @@ from om.wallet.v1 import wallet_service_pb2 as pb
 from om.wallet.v1 import wallet_service_pb2_grpc
 from om_server.rpc.caller import Scope
 from om_server.rpc.convert import timestamp_to_proto
+from om_server.storage.database import Database
 from om_server.wallet.charging import Charge
 from om_server.wallet.lease import EdgeIdentity, LeaseRequest
 from om_server.wallet.operations import WalletOperations
+from om_server.wallet.record import WalletRow
 from om_server.wallet.servicer import WalletServicer
 from tests.rpc import Keyring, bearer, failing, key_caller, made, serving
 from tests.server.wallet.scene import FakeClock
@@ -153,7 +155,7 @@ def test_a_wallet_is_changed_by_mask_or_by_what_is_set(stub: Stub) -> None:
         (pb.Wallet(), ["state"], "INVALID_ARGUMENT"),
         (pb.Wallet(credit_limit=credit(5, "USD")), ["credit_limit"], "CURRENCY_MISMATCH"),
         (pb.Wallet(credit_limit=credit(-5)), ["credit_limit"], "AMOUNT_OUT_OF_RANGE"),
-        (pb.Wallet(overflow_wallet_id="wal_1"), ["overflow_wallet_id"], "NOT_IMPLEMENTED"),
+        (pb.Wallet(overflow_wallet_id="wal_1"), ["overflow_wallet_id"], "NOT_FOUND"),
     ],
 )
 def test_what_cannot_be_set_is_refused_and_creates_nothing(
@@ -223,7 +225,214 @@ def test_a_reader_changes_nothing(stub: Stub) -> None:
     assert failures[0].reason == "SCOPE_MISSING"
 
 
-def test_what_is_not_built_says_so(stub: Stub) -> None:
+def usage(wallets: WalletOperations, wallet_id: str, nanos: int) -> None:
+    wallets.settle_charges(ORG, [Charge("api", "evt", nanos, wallet_id=wallet_id)])
+
+
+def test_a_charge_is_given_back_in_parts_and_never_more_than_it_was(
+    stub: Stub, wallets: WalletOperations
+) -> None:
+    wallet_id = grant(stub, 100).wallet.wallet_id
+    usage(wallets, wallet_id, 60)
+    part = pb.RefundChargeRequest(event_id="evt", amount=credit(20), idempotency_key="r1")
+    first = stub.RefundCharge(part, metadata=ADMIN)
+    (entry,) = first.entries
+    assert (entry.kind, entry.debit_account, entry.credit_account) == (
+        pb.ENTRY_KIND_REFUND,
+        "refunded",
+        "available",
+    )
+    assert (first.wallet.available, entry.event_id, entry.event_source) == (credit(60), "evt", "api")
+    assert stub.RefundCharge(part, metadata=ADMIN).replayed
     with failing() as failures:
-        stub.VerifyLedger(pb.VerifyLedgerRequest(), metadata=ADMIN)
-    assert failures[0].reason == "NOT_IMPLEMENTED"
+        stub.RefundCharge(
+            pb.RefundChargeRequest(event_id="evt", amount=credit(41), idempotency_key="r2"), metadata=ADMIN
+        )
+    assert failures[0].reason == "AMOUNT_OUT_OF_RANGE"
+    rest = pb.RefundChargeRequest(event_id="evt", idempotency_key="r2")
+    assert stub.RefundCharge(rest, metadata=ADMIN).wallet.available == credit(100)
+
+
+def test_credits_move_between_two_wallets(stub: Stub) -> None:
+    org, ada = grant(stub, 100).wallet, grant(stub, 5, "ada", ADA).wallet
+    request = pb.TransferCreditsRequest(
+        source_wallet_id=org.wallet_id,
+        target_wallet_id=ada.wallet_id,
+        amount=credit(30),
+        idempotency_key="t",
+    )
+    answer = stub.TransferCredits(request, metadata=ADMIN)
+    assert (answer.source_wallet.available, answer.target_wallet.available) == (credit(70), credit(35))
+    again = stub.TransferCredits(request, metadata=ADMIN)
+    assert again.replayed
+    assert (again.source_wallet, again.target_wallet) == (answer.source_wallet, answer.target_wallet)
+
+
+def test_a_wallet_is_corrected_up_and_down(stub: Stub) -> None:
+    wallet_id = grant(stub, 100).wallet.wallet_id
+    for key, nanos, left in (("up", 50, 150), ("down", -120, 30)):
+        answer = stub.AdjustWallet(
+            pb.AdjustWalletRequest(
+                wallet_id=wallet_id, amount=credit(nanos), description="typo", idempotency_key=key
+            ),
+            metadata=ADMIN,
+        )
+        assert answer.wallet.available == credit(left)
+        assert {entry.kind for entry in answer.entries} == {pb.ENTRY_KIND_ADJUSTMENT}
+        assert answer.entries[0].description == "typo"
+
+
+@pytest.mark.parametrize(
+    ("amount", "reason"), [(credit(0), "AMOUNT_OUT_OF_RANGE"), (credit(5, "EUR"), "CURRENCY_MISMATCH")]
+)
+def test_bad_amounts_are_refused_everywhere(stub: Stub, amount: money_pb2.Money, reason: str) -> None:
+    org, ada = grant(stub, 100).wallet.wallet_id, grant(stub, 5, "ada", ADA).wallet.wallet_id
+    hold = stub.CreateHold(
+        pb.CreateHoldRequest(wallet_id=org, amount=credit(5), idempotency_key="h"), metadata=ADMIN
+    ).hold
+    calls: list[Callable[[], object]] = [
+        lambda: stub.RefundCharge(
+            pb.RefundChargeRequest(event_id="e", amount=amount, idempotency_key="k"), metadata=ADMIN
+        ),
+        lambda: stub.TransferCredits(
+            pb.TransferCreditsRequest(
+                source_wallet_id=org, target_wallet_id=ada, amount=amount, idempotency_key="k"
+            ),
+            metadata=ADMIN,
+        ),
+        lambda: stub.AdjustWallet(
+            pb.AdjustWalletRequest(wallet_id=org, amount=amount, description="x", idempotency_key="k"),
+            metadata=ADMIN,
+        ),
+        lambda: stub.CreateHold(
+            pb.CreateHoldRequest(wallet_id=org, amount=amount, idempotency_key="k"), metadata=ADMIN
+        ),
+        lambda: stub.CaptureHold(pb.CaptureHoldRequest(hold_id=hold.hold_id, amount=amount), metadata=ADMIN),
+    ]
+    for call in calls:
+        with failing() as failures:
+            call()
+        assert (failures[0].code, failures[0].reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
+    assert stub.GetWallet(pb.GetWalletRequest(), metadata=READER).wallet.available == credit(95)
+
+
+def test_a_hold_is_made_captured_and_released(stub: Stub, clock: FakeClock) -> None:
+    wallet_id = grant(stub, 100).wallet.wallet_id
+    request = pb.CreateHoldRequest(wallet_id=wallet_id, amount=credit(40), idempotency_key="h")
+    made = stub.CreateHold(request, metadata=ADMIN)
+    assert (made.hold.state, made.hold.amount) == (pb.HOLD_STATE_PENDING, credit(40))
+    assert not made.hold.HasField("captured")
+    assert made.hold.expire_time == timestamp_to_proto(clock.now + 3_600_000_000)
+    captured = stub.CaptureHold(
+        pb.CaptureHoldRequest(hold_id=made.hold.hold_id, amount=credit(15)), metadata=ADMIN
+    ).hold
+    assert (captured.state, captured.captured) == (pb.HOLD_STATE_CAPTURED, credit(15))
+    assert stub.CreateHold(request, metadata=ADMIN).hold == made.hold
+    with failing() as failures:
+        stub.ReleaseHold(pb.ReleaseHoldRequest(hold_id=made.hold.hold_id), metadata=ADMIN)
+    assert (failures[0].code, failures[0].reason) == (grpc.StatusCode.FAILED_PRECONDITION, "HOLD_STATE")
+    request.idempotency_key = "h2"
+    other = stub.CreateHold(request, metadata=ADMIN).hold
+    released = stub.ReleaseHold(pb.ReleaseHoldRequest(hold_id=other.hold_id), metadata=ADMIN).hold
+    assert released.state == pb.HOLD_STATE_RELEASED
+    wallet = stub.GetWallet(pb.GetWalletRequest(), metadata=READER).wallet
+    assert (wallet.available, wallet.held) == (credit(85), credit(0))
+
+
+def test_another_organizations_money_is_like_none(stub: Stub, wallets: WalletOperations) -> None:
+    mine = stub.GrantCredits(pb.GrantCreditsRequest(amount=credit(9), idempotency_key="k"), metadata=STRANGER)
+    theirs = grant(stub, 100).wallet.wallet_id
+    usage(wallets, theirs, 10)
+    held = stub.CreateHold(
+        pb.CreateHoldRequest(wallet_id=theirs, amount=credit(5), idempotency_key="h"), metadata=ADMIN
+    ).hold.hold_id
+    random, no_hold = f"wal_{'0' * 26}", f"hld_{'0' * 26}"
+
+    def transfer(wallet_id: str) -> object:
+        request = pb.TransferCreditsRequest(
+            source_wallet_id=mine.wallet.wallet_id,
+            target_wallet_id=wallet_id,
+            amount=credit(1),
+            idempotency_key=wallet_id,
+        )
+        return stub.TransferCredits(request, metadata=STRANGER)
+
+    def adjust(wallet_id: str) -> object:
+        request = pb.AdjustWalletRequest(
+            wallet_id=wallet_id, amount=credit(1), description="x", idempotency_key=wallet_id
+        )
+        return stub.AdjustWallet(request, metadata=STRANGER)
+
+    def reserve(wallet_id: str) -> object:
+        request = pb.CreateHoldRequest(wallet_id=wallet_id, amount=credit(1), idempotency_key=wallet_id)
+        return stub.CreateHold(request, metadata=STRANGER)
+
+    calls: list[tuple[Callable[[str], object], str, str]] = [
+        (transfer, theirs, random),
+        (adjust, theirs, random),
+        (reserve, theirs, random),
+        (lambda i: stub.VerifyLedger(pb.VerifyLedgerRequest(wallet_id=i), metadata=STRANGER), theirs, random),
+        (
+            lambda i: stub.CaptureHold(pb.CaptureHoldRequest(hold_id=i), metadata=STRANGER),
+            held,
+            no_hold,
+        ),
+        (
+            lambda i: stub.ReleaseHold(pb.ReleaseHoldRequest(hold_id=i), metadata=STRANGER),
+            held,
+            no_hold,
+        ),
+        (
+            lambda i: stub.RefundCharge(
+                pb.RefundChargeRequest(event_id=i, idempotency_key=i), metadata=STRANGER
+            ),
+            "evt",
+            "no_event",
+        ),
+    ]
+    for call, theirs_id, random_id in calls:
+        answers = []
+        for asked in (theirs_id, random_id):
+            with failing() as failures:
+                call(asked)
+            answers.append((failures[0].code, failures[0].reason, sorted(failures[0].metadata)))
+        assert answers[0] == answers[1]
+        assert answers[0][:2] == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+
+
+def test_a_ledger_is_verified(stub: Stub, wallets: WalletOperations) -> None:
+    wallet_id = grant(stub, 100).wallet.wallet_id
+    usage(wallets, wallet_id, 10)
+    for request in (pb.VerifyLedgerRequest(), pb.VerifyLedgerRequest(wallet_id=wallet_id)):
+        assert stub.VerifyLedger(request, metadata=ADMIN) == pb.VerifyLedgerResponse(
+            valid=True, entry_count=2
+        )
+    with failing() as failures:
+        stub.VerifyLedger(pb.VerifyLedgerRequest(), metadata=READER)
+    assert failures[0].reason == "SCOPE_MISSING"
+
+
+def test_the_first_bad_entry_is_named(stub: Stub, wallets: WalletOperations, database: Database) -> None:
+    wallet_id = grant(stub, 100).wallet.wallet_id
+    database.write(lambda: WalletRow.update(available=99).execute())
+    answer = stub.VerifyLedger(pb.VerifyLedgerRequest(), metadata=ADMIN)
+    entry = stub.ListEntries(pb.ListEntriesRequest(wallet_id=wallet_id), metadata=READER).entries[0]
+    assert (answer.valid, answer.first_bad_entry_id) == (False, entry.entry_id)
+    assert "the entries make (100, 0, 0)" in answer.message
+    database.write(lambda: WalletRow.update(available=100).execute())
+
+
+def test_overflow_is_set_and_taken_away(stub: Stub) -> None:
+    org, ada = grant(stub, 100).wallet, grant(stub, 5, "ada", ADA).wallet
+    wanted = pb.Wallet(owner=ADA, overflow_wallet_id=org.wallet_id)
+    assert stub.UpdateWallet(pb.UpdateWalletRequest(wallet=wanted), metadata=ADMIN).wallet == pb.Wallet(
+        **{**{field.name: value for field, value in ada.ListFields()}, "overflow_wallet_id": org.wallet_id}
+    )
+    back = pb.Wallet(overflow_wallet_id=ada.wallet_id)
+    with failing() as failures:
+        stub.UpdateWallet(pb.UpdateWalletRequest(wallet=back), metadata=ADMIN)
+    assert failures[0].reason == "INVALID_ARGUMENT"
+    none = pb.UpdateWalletRequest(
+        wallet=pb.Wallet(owner=ADA), update_mask=FieldMask(paths=["overflow_wallet_id"])
+    )
+    assert stub.UpdateWallet(none, metadata=ADMIN).wallet == ada

@@ -20,7 +20,7 @@ def wallet(database: Database, store: WalletStore, ids: IdSource) -> Wallet:
 
 
 def look(database: Database, store: WalletStore, wallet: Wallet, ids: IdSource) -> WalletBook:
-    book = database.read(lambda: store.look(ORG, wallet.wallet_id, now=1, new_id=ids.new))
+    book = database.read(lambda: store.look(ORG, [wallet.wallet_id], now=1, new_id=ids.new))[wallet.wallet_id]
     assert book is not None
     return book
 

@@ -1473,11 +1473,13 @@ func (x *WatchRequest) GetCursor() string {
 	return ""
 }
 
-// A key may no longer be used.
+// A key was revoked, or replaced by another: what is remembered of it holds until it ends.
 type KeyRevoked struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key.
-	KeyId         string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	KeyId string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// When it ends: a replaced key may work a little longer.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1519,7 +1521,14 @@ func (x *KeyRevoked) GetKeyId() string {
 	return ""
 }
 
-// A wallet has more or less than before.
+func (x *KeyRevoked) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+// A wallet has run out, or has something again. What else it gains or loses is not told.
 type FundsChanged struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The wallet.
@@ -1579,7 +1588,7 @@ type WalletChanged struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The organization.
 	OrganizationId string `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
-	// The wallet.
+	// The wallet; empty where the version says it all.
 	WalletId string `protobuf:"bytes,2,opt,name=wallet_id,json=walletId,proto3" json:"wallet_id,omitempty"`
 	// The version from which decisions hold.
 	ResolutionVersion int64 `protobuf:"varint,3,opt,name=resolution_version,json=resolutionVersion,proto3" json:"resolution_version,omitempty"`
@@ -1886,6 +1895,44 @@ func (x *SequencesSettled) GetRanges() []*SequenceRange {
 	return nil
 }
 
+// Changes before this message are not known any more: drop every cache, as at a start without a cursor.
+// Leases stay, and what is settled is told again.
+type ChangesLost struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangesLost) Reset() {
+	*x = ChangesLost{}
+	mi := &file_om_edge_v1_edge_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangesLost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangesLost) ProtoMessage() {}
+
+func (x *ChangesLost) ProtoReflect() protoreflect.Message {
+	mi := &file_om_edge_v1_edge_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangesLost.ProtoReflect.Descriptor instead.
+func (*ChangesLost) Descriptor() ([]byte, []int) {
+	return file_om_edge_v1_edge_service_proto_rawDescGZIP(), []int{25}
+}
+
 // Response message for Watch: one thing to know.
 type WatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1904,6 +1951,7 @@ type WatchResponse struct {
 	//	*WatchResponse_LeaseRecalled
 	//	*WatchResponse_RateCardChanged
 	//	*WatchResponse_SequencesSettled
+	//	*WatchResponse_ChangesLost
 	Change        isWatchResponse_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1911,7 +1959,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_om_edge_v1_edge_service_proto_msgTypes[25]
+	mi := &file_om_edge_v1_edge_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +1971,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_edge_v1_edge_service_proto_msgTypes[25]
+	mi := &file_om_edge_v1_edge_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +1984,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_om_edge_v1_edge_service_proto_rawDescGZIP(), []int{25}
+	return file_om_edge_v1_edge_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WatchResponse) GetCursor() string {
@@ -2023,6 +2071,15 @@ func (x *WatchResponse) GetSequencesSettled() *SequencesSettled {
 	return nil
 }
 
+func (x *WatchResponse) GetChangesLost() *ChangesLost {
+	if x != nil {
+		if x, ok := x.Change.(*WatchResponse_ChangesLost); ok {
+			return x.ChangesLost
+		}
+	}
+	return nil
+}
+
 type isWatchResponse_Change interface {
 	isWatchResponse_Change()
 }
@@ -2062,6 +2119,11 @@ type WatchResponse_SequencesSettled struct {
 	SequencesSettled *SequencesSettled `protobuf:"bytes,9,opt,name=sequences_settled,json=sequencesSettled,proto3,oneof"`
 }
 
+type WatchResponse_ChangesLost struct {
+	// Something was missed: the cursor is too old, or the edge read too slowly.
+	ChangesLost *ChangesLost `protobuf:"bytes,10,opt,name=changes_lost,json=changesLost,proto3,oneof"`
+}
+
 func (*WatchResponse_KeyRevoked) isWatchResponse_Change() {}
 
 func (*WatchResponse_FundsChanged) isWatchResponse_Change() {}
@@ -2075,6 +2137,8 @@ func (*WatchResponse_LeaseRecalled) isWatchResponse_Change() {}
 func (*WatchResponse_RateCardChanged) isWatchResponse_Change() {}
 
 func (*WatchResponse_SequencesSettled) isWatchResponse_Change() {}
+
+func (*WatchResponse_ChangesLost) isWatchResponse_Change() {}
 
 var File_om_edge_v1_edge_service_proto protoreflect.FileDescriptor
 
@@ -2194,10 +2258,11 @@ const file_om_edge_v1_edge_service_proto_rawDesc = "" +
 	"\vincarnation\x18\x05 \x01(\tR\vincarnation\"f\n" +
 	"\fWatchRequest\x124\n" +
 	"\x04edge\x18\x01 \x01(\v2\x18.om.edge.v1.EdgeIdentityB\x06\xbaH\x03\xc8\x01\x01R\x04edge\x12 \n" +
-	"\x06cursor\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x06cursor\"#\n" +
+	"\x06cursor\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x06cursor\"Z\n" +
 	"\n" +
 	"KeyRevoked\x12\x15\n" +
-	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"T\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x125\n" +
+	"\bend_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"T\n" +
 	"\fFundsChanged\x12\x1b\n" +
 	"\twallet_id\x18\x01 \x01(\tR\bwalletId\x12'\n" +
 	"\x0favailable_nanos\x18\x02 \x01(\x03R\x0eavailableNanos\"\x84\x01\n" +
@@ -2217,7 +2282,8 @@ const file_om_edge_v1_edge_service_proto_rawDesc = "" +
 	"\x10SequencesSettled\x12\x1d\n" +
 	"\n" +
 	"edge_epoch\x18\x01 \x01(\x03R\tedgeEpoch\x121\n" +
-	"\x06ranges\x18\x02 \x03(\v2\x19.om.edge.v1.SequenceRangeR\x06ranges\"\xc0\x04\n" +
+	"\x06ranges\x18\x02 \x03(\v2\x19.om.edge.v1.SequenceRangeR\x06ranges\"\r\n" +
+	"\vChangesLost\"\xfe\x04\n" +
 	"\rWatchResponse\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x129\n" +
@@ -2228,7 +2294,9 @@ const file_om_edge_v1_edge_service_proto_rawDesc = "" +
 	"\x13hard_limits_changed\x18\x06 \x01(\v2\x1d.om.edge.v1.HardLimitsChangedH\x00R\x11hardLimitsChanged\x12B\n" +
 	"\x0elease_recalled\x18\a \x01(\v2\x19.om.edge.v1.LeaseRecalledH\x00R\rleaseRecalled\x12I\n" +
 	"\x11rate_card_changed\x18\b \x01(\v2\x1b.om.edge.v1.RateCardChangedH\x00R\x0frateCardChanged\x12K\n" +
-	"\x11sequences_settled\x18\t \x01(\v2\x1c.om.edge.v1.SequencesSettledH\x00R\x10sequencesSettledB\b\n" +
+	"\x11sequences_settled\x18\t \x01(\v2\x1c.om.edge.v1.SequencesSettledH\x00R\x10sequencesSettled\x12<\n" +
+	"\fchanges_lost\x18\n" +
+	" \x01(\v2\x17.om.edge.v1.ChangesLostH\x00R\vchangesLostB\b\n" +
 	"\x06change*w\n" +
 	"\vFundingMode\x12\x1c\n" +
 	"\x18FUNDING_MODE_UNSPECIFIED\x10\x00\x12\x1a\n" +
@@ -2274,7 +2342,7 @@ func file_om_edge_v1_edge_service_proto_rawDescGZIP() []byte {
 }
 
 var file_om_edge_v1_edge_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_om_edge_v1_edge_service_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_om_edge_v1_edge_service_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_om_edge_v1_edge_service_proto_goTypes = []any{
 	(FundingMode)(0),              // 0: om.edge.v1.FundingMode
 	(LeaseState)(0),               // 1: om.edge.v1.LeaseState
@@ -2303,22 +2371,23 @@ var file_om_edge_v1_edge_service_proto_goTypes = []any{
 	(*RateCardChanged)(nil),       // 24: om.edge.v1.RateCardChanged
 	(*SequenceRange)(nil),         // 25: om.edge.v1.SequenceRange
 	(*SequencesSettled)(nil),      // 26: om.edge.v1.SequencesSettled
-	(*WatchResponse)(nil),         // 27: om.edge.v1.WatchResponse
-	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
-	(*v1.Attribution)(nil),        // 30: om.type.v1.Attribution
-	(v1.ErrorReason)(0),           // 31: om.type.v1.ErrorReason
+	(*ChangesLost)(nil),           // 27: om.edge.v1.ChangesLost
+	(*WatchResponse)(nil),         // 28: om.edge.v1.WatchResponse
+	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(*v1.Attribution)(nil),        // 31: om.type.v1.Attribution
+	(v1.ErrorReason)(0),           // 32: om.type.v1.ErrorReason
 }
 var file_om_edge_v1_edge_service_proto_depIdxs = []int32{
-	28, // 0: om.edge.v1.Lease.time_to_live:type_name -> google.protobuf.Duration
-	29, // 1: om.edge.v1.Lease.expire_time:type_name -> google.protobuf.Timestamp
+	29, // 0: om.edge.v1.Lease.time_to_live:type_name -> google.protobuf.Duration
+	30, // 1: om.edge.v1.Lease.expire_time:type_name -> google.protobuf.Timestamp
 	2,  // 2: om.edge.v1.ResyncRequest.edge:type_name -> om.edge.v1.EdgeIdentity
 	4,  // 3: om.edge.v1.ResyncRequest.leases:type_name -> om.edge.v1.LeaseReport
 	3,  // 4: om.edge.v1.ResyncResponse.open_leases:type_name -> om.edge.v1.Lease
 	2,  // 5: om.edge.v1.AdmitRequest.edge:type_name -> om.edge.v1.EdgeIdentity
-	30, // 6: om.edge.v1.AdmitRequest.attribution:type_name -> om.type.v1.Attribution
+	31, // 6: om.edge.v1.AdmitRequest.attribution:type_name -> om.type.v1.Attribution
 	7,  // 7: om.edge.v1.AdmitRequest.bound:type_name -> om.edge.v1.UnitBound
-	31, // 8: om.edge.v1.Refusal.reason:type_name -> om.type.v1.ErrorReason
+	32, // 8: om.edge.v1.Refusal.reason:type_name -> om.type.v1.ErrorReason
 	9,  // 9: om.edge.v1.AdmitResponse.refusal:type_name -> om.edge.v1.Refusal
 	0,  // 10: om.edge.v1.AdmitResponse.funding_mode:type_name -> om.edge.v1.FundingMode
 	3,  // 11: om.edge.v1.AdmitResponse.lease:type_name -> om.edge.v1.Lease
@@ -2327,32 +2396,34 @@ var file_om_edge_v1_edge_service_proto_depIdxs = []int32{
 	1,  // 14: om.edge.v1.CloseLeaseResponse.state:type_name -> om.edge.v1.LeaseState
 	14, // 15: om.edge.v1.ModelRate.rates:type_name -> om.edge.v1.UnitRate
 	15, // 16: om.edge.v1.GetRateCardResponse.models:type_name -> om.edge.v1.ModelRate
-	28, // 17: om.edge.v1.GetRateCardResponse.time_to_live:type_name -> google.protobuf.Duration
+	29, // 17: om.edge.v1.GetRateCardResponse.time_to_live:type_name -> google.protobuf.Duration
 	16, // 18: om.edge.v1.GetRateCardResponse.hard_limit_selectors:type_name -> om.edge.v1.HardLimitSelector
 	2,  // 19: om.edge.v1.WatchRequest.edge:type_name -> om.edge.v1.EdgeIdentity
-	25, // 20: om.edge.v1.SequencesSettled.ranges:type_name -> om.edge.v1.SequenceRange
-	19, // 21: om.edge.v1.WatchResponse.key_revoked:type_name -> om.edge.v1.KeyRevoked
-	20, // 22: om.edge.v1.WatchResponse.funds_changed:type_name -> om.edge.v1.FundsChanged
-	21, // 23: om.edge.v1.WatchResponse.wallet_changed:type_name -> om.edge.v1.WalletChanged
-	22, // 24: om.edge.v1.WatchResponse.hard_limits_changed:type_name -> om.edge.v1.HardLimitsChanged
-	23, // 25: om.edge.v1.WatchResponse.lease_recalled:type_name -> om.edge.v1.LeaseRecalled
-	24, // 26: om.edge.v1.WatchResponse.rate_card_changed:type_name -> om.edge.v1.RateCardChanged
-	26, // 27: om.edge.v1.WatchResponse.sequences_settled:type_name -> om.edge.v1.SequencesSettled
-	5,  // 28: om.edge.v1.EdgeService.Resync:input_type -> om.edge.v1.ResyncRequest
-	8,  // 29: om.edge.v1.EdgeService.Admit:input_type -> om.edge.v1.AdmitRequest
-	11, // 30: om.edge.v1.EdgeService.CloseLease:input_type -> om.edge.v1.CloseLeaseRequest
-	13, // 31: om.edge.v1.EdgeService.GetRateCard:input_type -> om.edge.v1.GetRateCardRequest
-	18, // 32: om.edge.v1.EdgeService.Watch:input_type -> om.edge.v1.WatchRequest
-	6,  // 33: om.edge.v1.EdgeService.Resync:output_type -> om.edge.v1.ResyncResponse
-	10, // 34: om.edge.v1.EdgeService.Admit:output_type -> om.edge.v1.AdmitResponse
-	12, // 35: om.edge.v1.EdgeService.CloseLease:output_type -> om.edge.v1.CloseLeaseResponse
-	17, // 36: om.edge.v1.EdgeService.GetRateCard:output_type -> om.edge.v1.GetRateCardResponse
-	27, // 37: om.edge.v1.EdgeService.Watch:output_type -> om.edge.v1.WatchResponse
-	33, // [33:38] is the sub-list for method output_type
-	28, // [28:33] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	30, // 20: om.edge.v1.KeyRevoked.end_time:type_name -> google.protobuf.Timestamp
+	25, // 21: om.edge.v1.SequencesSettled.ranges:type_name -> om.edge.v1.SequenceRange
+	19, // 22: om.edge.v1.WatchResponse.key_revoked:type_name -> om.edge.v1.KeyRevoked
+	20, // 23: om.edge.v1.WatchResponse.funds_changed:type_name -> om.edge.v1.FundsChanged
+	21, // 24: om.edge.v1.WatchResponse.wallet_changed:type_name -> om.edge.v1.WalletChanged
+	22, // 25: om.edge.v1.WatchResponse.hard_limits_changed:type_name -> om.edge.v1.HardLimitsChanged
+	23, // 26: om.edge.v1.WatchResponse.lease_recalled:type_name -> om.edge.v1.LeaseRecalled
+	24, // 27: om.edge.v1.WatchResponse.rate_card_changed:type_name -> om.edge.v1.RateCardChanged
+	26, // 28: om.edge.v1.WatchResponse.sequences_settled:type_name -> om.edge.v1.SequencesSettled
+	27, // 29: om.edge.v1.WatchResponse.changes_lost:type_name -> om.edge.v1.ChangesLost
+	5,  // 30: om.edge.v1.EdgeService.Resync:input_type -> om.edge.v1.ResyncRequest
+	8,  // 31: om.edge.v1.EdgeService.Admit:input_type -> om.edge.v1.AdmitRequest
+	11, // 32: om.edge.v1.EdgeService.CloseLease:input_type -> om.edge.v1.CloseLeaseRequest
+	13, // 33: om.edge.v1.EdgeService.GetRateCard:input_type -> om.edge.v1.GetRateCardRequest
+	18, // 34: om.edge.v1.EdgeService.Watch:input_type -> om.edge.v1.WatchRequest
+	6,  // 35: om.edge.v1.EdgeService.Resync:output_type -> om.edge.v1.ResyncResponse
+	10, // 36: om.edge.v1.EdgeService.Admit:output_type -> om.edge.v1.AdmitResponse
+	12, // 37: om.edge.v1.EdgeService.CloseLease:output_type -> om.edge.v1.CloseLeaseResponse
+	17, // 38: om.edge.v1.EdgeService.GetRateCard:output_type -> om.edge.v1.GetRateCardResponse
+	28, // 39: om.edge.v1.EdgeService.Watch:output_type -> om.edge.v1.WatchResponse
+	35, // [35:40] is the sub-list for method output_type
+	30, // [30:35] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_om_edge_v1_edge_service_proto_init() }
@@ -2362,7 +2433,7 @@ func file_om_edge_v1_edge_service_proto_init() {
 	}
 	file_om_edge_v1_edge_service_proto_msgTypes[7].OneofWrappers = []any{}
 	file_om_edge_v1_edge_service_proto_msgTypes[8].OneofWrappers = []any{}
-	file_om_edge_v1_edge_service_proto_msgTypes[25].OneofWrappers = []any{
+	file_om_edge_v1_edge_service_proto_msgTypes[26].OneofWrappers = []any{
 		(*WatchResponse_KeyRevoked)(nil),
 		(*WatchResponse_FundsChanged)(nil),
 		(*WatchResponse_WalletChanged)(nil),
@@ -2370,6 +2441,7 @@ func file_om_edge_v1_edge_service_proto_init() {
 		(*WatchResponse_LeaseRecalled)(nil),
 		(*WatchResponse_RateCardChanged)(nil),
 		(*WatchResponse_SequencesSettled)(nil),
+		(*WatchResponse_ChangesLost)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2377,7 +2449,7 @@ func file_om_edge_v1_edge_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_om_edge_v1_edge_service_proto_rawDesc), len(file_om_edge_v1_edge_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -153,6 +153,67 @@ func (EventState) EnumDescriptor() ([]byte, []int) {
 	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{1}
 }
 
+// What became of one dead letter.
+type ReplayState int32
+
+const (
+	// Not used.
+	ReplayState_REPLAY_STATE_UNSPECIFIED ReplayState = 0
+	// Its event is settled, now or before; the letter is gone.
+	ReplayState_REPLAY_STATE_SETTLED ReplayState = 1
+	// The letter is gone, and what was held for its event is free.
+	ReplayState_REPLAY_STATE_DISCARDED ReplayState = 2
+	// It failed again and stays; the reason says why.
+	ReplayState_REPLAY_STATE_FAILED ReplayState = 3
+	// There is no such letter, which is also what a repeat finds.
+	ReplayState_REPLAY_STATE_NOT_FOUND ReplayState = 4
+)
+
+// Enum value maps for ReplayState.
+var (
+	ReplayState_name = map[int32]string{
+		0: "REPLAY_STATE_UNSPECIFIED",
+		1: "REPLAY_STATE_SETTLED",
+		2: "REPLAY_STATE_DISCARDED",
+		3: "REPLAY_STATE_FAILED",
+		4: "REPLAY_STATE_NOT_FOUND",
+	}
+	ReplayState_value = map[string]int32{
+		"REPLAY_STATE_UNSPECIFIED": 0,
+		"REPLAY_STATE_SETTLED":     1,
+		"REPLAY_STATE_DISCARDED":   2,
+		"REPLAY_STATE_FAILED":      3,
+		"REPLAY_STATE_NOT_FOUND":   4,
+	}
+)
+
+func (x ReplayState) Enum() *ReplayState {
+	p := new(ReplayState)
+	*p = x
+	return p
+}
+
+func (x ReplayState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReplayState) Descriptor() protoreflect.EnumDescriptor {
+	return file_om_ingestion_v1_ingestion_service_proto_enumTypes[2].Descriptor()
+}
+
+func (ReplayState) Type() protoreflect.EnumType {
+	return &file_om_ingestion_v1_ingestion_service_proto_enumTypes[2]
+}
+
+func (x ReplayState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReplayState.Descriptor instead.
+func (ReplayState) EnumDescriptor() ([]byte, []int) {
+	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{2}
+}
+
 // The edge that ships a batch.
 type EdgeSource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -489,7 +550,11 @@ type GetEventStatusResponse struct {
 	// Where it stands.
 	State EventState `protobuf:"varint,1,opt,name=state,proto3,enum=om.ingestion.v1.EventState" json:"state,omitempty"`
 	// When it was settled; absent while it is not.
-	SettleTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=settle_time,json=settleTime,proto3" json:"settle_time,omitempty"`
+	SettleTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=settle_time,json=settleTime,proto3" json:"settle_time,omitempty"`
+	// Why it is a dead letter; unspecified otherwise.
+	Reason v1.ErrorReason `protobuf:"varint,3,opt,name=reason,proto3,enum=om.type.v1.ErrorReason" json:"reason,omitempty"`
+	// A sentence for an operator; empty unless it is a dead letter.
+	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -536,6 +601,20 @@ func (x *GetEventStatusResponse) GetSettleTime() *timestamppb.Timestamp {
 		return x.SettleTime
 	}
 	return nil
+}
+
+func (x *GetEventStatusResponse) GetReason() v1.ErrorReason {
+	if x != nil {
+		return x.Reason
+	}
+	return v1.ErrorReason(0)
+}
+
+func (x *GetEventStatusResponse) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
 }
 
 // An event that could not be settled.
@@ -751,7 +830,7 @@ func (x *ListDeadLettersResponse) GetNextPageToken() string {
 // Request message for ReplayDeadLetters.
 type ReplayDeadLettersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which ones; empty for all, at most 1,000 a call.
+	// Which ones; empty for all, at most 1,000 a call, those with the fewest attempts first.
 	DeadLetterIds []string `protobuf:"bytes,1,rep,name=dead_letter_ids,json=deadLetterIds,proto3" json:"dead_letter_ids,omitempty"`
 	// Drop them instead, and release what they hold. Cannot be undone.
 	Discard       bool `protobuf:"varint,2,opt,name=discard,proto3" json:"discard,omitempty"`
@@ -803,18 +882,102 @@ func (x *ReplayDeadLettersRequest) GetDiscard() bool {
 	return false
 }
 
+// The answer for one dead letter.
+type ReplayResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The letter.
+	DeadLetterId string `protobuf:"bytes,1,opt,name=dead_letter_id,json=deadLetterId,proto3" json:"dead_letter_id,omitempty"`
+	// Its event's id; empty if there is no such letter.
+	EventId string `protobuf:"bytes,2,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	// What happened to it.
+	State ReplayState `protobuf:"varint,3,opt,name=state,proto3,enum=om.ingestion.v1.ReplayState" json:"state,omitempty"`
+	// Why it failed; unspecified otherwise.
+	Reason v1.ErrorReason `protobuf:"varint,4,opt,name=reason,proto3,enum=om.type.v1.ErrorReason" json:"reason,omitempty"`
+	// A sentence for an operator; empty unless it failed.
+	Message       string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayResult) Reset() {
+	*x = ReplayResult{}
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayResult) ProtoMessage() {}
+
+func (x *ReplayResult) ProtoReflect() protoreflect.Message {
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayResult.ProtoReflect.Descriptor instead.
+func (*ReplayResult) Descriptor() ([]byte, []int) {
+	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ReplayResult) GetDeadLetterId() string {
+	if x != nil {
+		return x.DeadLetterId
+	}
+	return ""
+}
+
+func (x *ReplayResult) GetEventId() string {
+	if x != nil {
+		return x.EventId
+	}
+	return ""
+}
+
+func (x *ReplayResult) GetState() ReplayState {
+	if x != nil {
+		return x.State
+	}
+	return ReplayState_REPLAY_STATE_UNSPECIFIED
+}
+
+func (x *ReplayResult) GetReason() v1.ErrorReason {
+	if x != nil {
+		return x.Reason
+	}
+	return v1.ErrorReason(0)
+}
+
+func (x *ReplayResult) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // Response message for ReplayDeadLetters.
 type ReplayDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many were queued again or dropped.
+	// How many were settled or dropped.
 	ReplayedCount int32 `protobuf:"varint,1,opt,name=replayed_count,json=replayedCount,proto3" json:"replayed_count,omitempty"`
+	// One for each letter, in the order asked for.
+	Results       []*ReplayResult `protobuf:"bytes,2,rep,name=results,proto3" json:"results,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReplayDeadLettersResponse) Reset() {
 	*x = ReplayDeadLettersResponse{}
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[10]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -826,7 +989,7 @@ func (x *ReplayDeadLettersResponse) String() string {
 func (*ReplayDeadLettersResponse) ProtoMessage() {}
 
 func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[10]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -839,7 +1002,7 @@ func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{10}
+	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReplayDeadLettersResponse) GetReplayedCount() int32 {
@@ -847,6 +1010,13 @@ func (x *ReplayDeadLettersResponse) GetReplayedCount() int32 {
 		return x.ReplayedCount
 	}
 	return 0
+}
+
+func (x *ReplayDeadLettersResponse) GetResults() []*ReplayResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
 }
 
 // Request message for GetPipelineStatus.
@@ -858,7 +1028,7 @@ type GetPipelineStatusRequest struct {
 
 func (x *GetPipelineStatusRequest) Reset() {
 	*x = GetPipelineStatusRequest{}
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[11]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -870,7 +1040,7 @@ func (x *GetPipelineStatusRequest) String() string {
 func (*GetPipelineStatusRequest) ProtoMessage() {}
 
 func (x *GetPipelineStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[11]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -883,7 +1053,7 @@ func (x *GetPipelineStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPipelineStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetPipelineStatusRequest) Descriptor() ([]byte, []int) {
-	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{11}
+	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{12}
 }
 
 // Response message for GetPipelineStatus.
@@ -903,7 +1073,7 @@ type GetPipelineStatusResponse struct {
 
 func (x *GetPipelineStatusResponse) Reset() {
 	*x = GetPipelineStatusResponse{}
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[12]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +1085,7 @@ func (x *GetPipelineStatusResponse) String() string {
 func (*GetPipelineStatusResponse) ProtoMessage() {}
 
 func (x *GetPipelineStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[12]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +1098,7 @@ func (x *GetPipelineStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPipelineStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetPipelineStatusResponse) Descriptor() ([]byte, []int) {
-	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{12}
+	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetPipelineStatusResponse) GetQueuedBatchCount() int64 {
@@ -988,11 +1158,13 @@ const file_om_ingestion_v1_ingestion_service_proto_rawDesc = "" +
 	"\x15GetEventStatusRequest\x12%\n" +
 	"\bevent_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xff\x01R\aeventId\x12\x1f\n" +
-	"\x06source\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06source\"\x88\x01\n" +
+	"\x06source\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06source\"\xd3\x01\n" +
 	"\x16GetEventStatusResponse\x121\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1b.om.ingestion.v1.EventStateR\x05state\x12;\n" +
 	"\vsettle_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"settleTime\"\xb9\x02\n" +
+	"settleTime\x12/\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x17.om.type.v1.ErrorReasonR\x06reason\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"\xb9\x02\n" +
 	"\n" +
 	"DeadLetter\x12$\n" +
 	"\x0edead_letter_id\x18\x01 \x01(\tR\fdeadLetterId\x12\x19\n" +
@@ -1012,9 +1184,16 @@ const file_om_ingestion_v1_ingestion_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"g\n" +
 	"\x18ReplayDeadLettersRequest\x121\n" +
 	"\x0fdead_letter_ids\x18\x01 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\rdeadLetterIds\x12\x18\n" +
-	"\adiscard\x18\x02 \x01(\bR\adiscard\"B\n" +
+	"\adiscard\x18\x02 \x01(\bR\adiscard\"\xce\x01\n" +
+	"\fReplayResult\x12$\n" +
+	"\x0edead_letter_id\x18\x01 \x01(\tR\fdeadLetterId\x12\x19\n" +
+	"\bevent_id\x18\x02 \x01(\tR\aeventId\x122\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x1c.om.ingestion.v1.ReplayStateR\x05state\x12/\n" +
+	"\x06reason\x18\x04 \x01(\x0e2\x17.om.type.v1.ErrorReasonR\x06reason\x12\x18\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\"{\n" +
 	"\x19ReplayDeadLettersResponse\x12%\n" +
-	"\x0ereplayed_count\x18\x01 \x01(\x05R\rreplayedCount\"\x1a\n" +
+	"\x0ereplayed_count\x18\x01 \x01(\x05R\rreplayedCount\x127\n" +
+	"\aresults\x18\x02 \x03(\v2\x1d.om.ingestion.v1.ReplayResultR\aresults\"\x1a\n" +
 	"\x18GetPipelineStatusRequest\"\xbe\x01\n" +
 	"\x19GetPipelineStatusResponse\x12,\n" +
 	"\x12queued_batch_count\x18\x01 \x01(\x03R\x10queuedBatchCount\x12\"\n" +
@@ -1034,7 +1213,13 @@ const file_om_ingestion_v1_ingestion_service_proto_rawDesc = "" +
 	"\x13EVENT_STATE_UNRATED\x10\x03\x12\x14\n" +
 	"\x10EVENT_STATE_ZERO\x10\x04\x12\x1b\n" +
 	"\x17EVENT_STATE_DEAD_LETTER\x10\x05\x12\x18\n" +
-	"\x14EVENT_STATE_DEFERRED\x10\x062\xfe\x05\n" +
+	"\x14EVENT_STATE_DEFERRED\x10\x06*\x96\x01\n" +
+	"\vReplayState\x12\x1c\n" +
+	"\x18REPLAY_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14REPLAY_STATE_SETTLED\x10\x01\x12\x1a\n" +
+	"\x16REPLAY_STATE_DISCARDED\x10\x02\x12\x17\n" +
+	"\x13REPLAY_STATE_FAILED\x10\x03\x12\x1a\n" +
+	"\x16REPLAY_STATE_NOT_FOUND\x10\x042\xfe\x05\n" +
 	"\x10IngestionService\x12\x83\x01\n" +
 	"\fIngestEvents\x12$.om.ingestion.v1.IngestEventsRequest\x1a%.om.ingestion.v1.IngestEventsResponse\"&\x8a\xb5\x18\x06\n" +
 	"\x02\x02\x05\x10\x01\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/api/v1/events\x90\x02\x02\x12\x99\x01\n" +
@@ -1059,55 +1244,61 @@ func file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP() []byte {
 	return file_om_ingestion_v1_ingestion_service_proto_rawDescData
 }
 
-var file_om_ingestion_v1_ingestion_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_om_ingestion_v1_ingestion_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_om_ingestion_v1_ingestion_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_om_ingestion_v1_ingestion_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_om_ingestion_v1_ingestion_service_proto_goTypes = []any{
 	(IngestState)(0),                  // 0: om.ingestion.v1.IngestState
 	(EventState)(0),                   // 1: om.ingestion.v1.EventState
-	(*EdgeSource)(nil),                // 2: om.ingestion.v1.EdgeSource
-	(*IngestEventsRequest)(nil),       // 3: om.ingestion.v1.IngestEventsRequest
-	(*IngestResult)(nil),              // 4: om.ingestion.v1.IngestResult
-	(*IngestEventsResponse)(nil),      // 5: om.ingestion.v1.IngestEventsResponse
-	(*GetEventStatusRequest)(nil),     // 6: om.ingestion.v1.GetEventStatusRequest
-	(*GetEventStatusResponse)(nil),    // 7: om.ingestion.v1.GetEventStatusResponse
-	(*DeadLetter)(nil),                // 8: om.ingestion.v1.DeadLetter
-	(*ListDeadLettersRequest)(nil),    // 9: om.ingestion.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil),   // 10: om.ingestion.v1.ListDeadLettersResponse
-	(*ReplayDeadLettersRequest)(nil),  // 11: om.ingestion.v1.ReplayDeadLettersRequest
-	(*ReplayDeadLettersResponse)(nil), // 12: om.ingestion.v1.ReplayDeadLettersResponse
-	(*GetPipelineStatusRequest)(nil),  // 13: om.ingestion.v1.GetPipelineStatusRequest
-	(*GetPipelineStatusResponse)(nil), // 14: om.ingestion.v1.GetPipelineStatusResponse
-	(*v1.UsageEvent)(nil),             // 15: om.type.v1.UsageEvent
-	(v1.ErrorReason)(0),               // 16: om.type.v1.ErrorReason
-	(*timestamppb.Timestamp)(nil),     // 17: google.protobuf.Timestamp
+	(ReplayState)(0),                  // 2: om.ingestion.v1.ReplayState
+	(*EdgeSource)(nil),                // 3: om.ingestion.v1.EdgeSource
+	(*IngestEventsRequest)(nil),       // 4: om.ingestion.v1.IngestEventsRequest
+	(*IngestResult)(nil),              // 5: om.ingestion.v1.IngestResult
+	(*IngestEventsResponse)(nil),      // 6: om.ingestion.v1.IngestEventsResponse
+	(*GetEventStatusRequest)(nil),     // 7: om.ingestion.v1.GetEventStatusRequest
+	(*GetEventStatusResponse)(nil),    // 8: om.ingestion.v1.GetEventStatusResponse
+	(*DeadLetter)(nil),                // 9: om.ingestion.v1.DeadLetter
+	(*ListDeadLettersRequest)(nil),    // 10: om.ingestion.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),   // 11: om.ingestion.v1.ListDeadLettersResponse
+	(*ReplayDeadLettersRequest)(nil),  // 12: om.ingestion.v1.ReplayDeadLettersRequest
+	(*ReplayResult)(nil),              // 13: om.ingestion.v1.ReplayResult
+	(*ReplayDeadLettersResponse)(nil), // 14: om.ingestion.v1.ReplayDeadLettersResponse
+	(*GetPipelineStatusRequest)(nil),  // 15: om.ingestion.v1.GetPipelineStatusRequest
+	(*GetPipelineStatusResponse)(nil), // 16: om.ingestion.v1.GetPipelineStatusResponse
+	(*v1.UsageEvent)(nil),             // 17: om.type.v1.UsageEvent
+	(v1.ErrorReason)(0),               // 18: om.type.v1.ErrorReason
+	(*timestamppb.Timestamp)(nil),     // 19: google.protobuf.Timestamp
 }
 var file_om_ingestion_v1_ingestion_service_proto_depIdxs = []int32{
-	2,  // 0: om.ingestion.v1.IngestEventsRequest.edge:type_name -> om.ingestion.v1.EdgeSource
-	15, // 1: om.ingestion.v1.IngestEventsRequest.events:type_name -> om.type.v1.UsageEvent
+	3,  // 0: om.ingestion.v1.IngestEventsRequest.edge:type_name -> om.ingestion.v1.EdgeSource
+	17, // 1: om.ingestion.v1.IngestEventsRequest.events:type_name -> om.type.v1.UsageEvent
 	0,  // 2: om.ingestion.v1.IngestResult.state:type_name -> om.ingestion.v1.IngestState
-	16, // 3: om.ingestion.v1.IngestResult.reason:type_name -> om.type.v1.ErrorReason
-	4,  // 4: om.ingestion.v1.IngestEventsResponse.results:type_name -> om.ingestion.v1.IngestResult
+	18, // 3: om.ingestion.v1.IngestResult.reason:type_name -> om.type.v1.ErrorReason
+	5,  // 4: om.ingestion.v1.IngestEventsResponse.results:type_name -> om.ingestion.v1.IngestResult
 	1,  // 5: om.ingestion.v1.GetEventStatusResponse.state:type_name -> om.ingestion.v1.EventState
-	17, // 6: om.ingestion.v1.GetEventStatusResponse.settle_time:type_name -> google.protobuf.Timestamp
-	16, // 7: om.ingestion.v1.DeadLetter.reason:type_name -> om.type.v1.ErrorReason
-	17, // 8: om.ingestion.v1.DeadLetter.receive_time:type_name -> google.protobuf.Timestamp
-	17, // 9: om.ingestion.v1.DeadLetter.create_time:type_name -> google.protobuf.Timestamp
-	8,  // 10: om.ingestion.v1.ListDeadLettersResponse.dead_letters:type_name -> om.ingestion.v1.DeadLetter
-	3,  // 11: om.ingestion.v1.IngestionService.IngestEvents:input_type -> om.ingestion.v1.IngestEventsRequest
-	6,  // 12: om.ingestion.v1.IngestionService.GetEventStatus:input_type -> om.ingestion.v1.GetEventStatusRequest
-	9,  // 13: om.ingestion.v1.IngestionService.ListDeadLetters:input_type -> om.ingestion.v1.ListDeadLettersRequest
-	11, // 14: om.ingestion.v1.IngestionService.ReplayDeadLetters:input_type -> om.ingestion.v1.ReplayDeadLettersRequest
-	13, // 15: om.ingestion.v1.IngestionService.GetPipelineStatus:input_type -> om.ingestion.v1.GetPipelineStatusRequest
-	5,  // 16: om.ingestion.v1.IngestionService.IngestEvents:output_type -> om.ingestion.v1.IngestEventsResponse
-	7,  // 17: om.ingestion.v1.IngestionService.GetEventStatus:output_type -> om.ingestion.v1.GetEventStatusResponse
-	10, // 18: om.ingestion.v1.IngestionService.ListDeadLetters:output_type -> om.ingestion.v1.ListDeadLettersResponse
-	12, // 19: om.ingestion.v1.IngestionService.ReplayDeadLetters:output_type -> om.ingestion.v1.ReplayDeadLettersResponse
-	14, // 20: om.ingestion.v1.IngestionService.GetPipelineStatus:output_type -> om.ingestion.v1.GetPipelineStatusResponse
-	16, // [16:21] is the sub-list for method output_type
-	11, // [11:16] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	19, // 6: om.ingestion.v1.GetEventStatusResponse.settle_time:type_name -> google.protobuf.Timestamp
+	18, // 7: om.ingestion.v1.GetEventStatusResponse.reason:type_name -> om.type.v1.ErrorReason
+	18, // 8: om.ingestion.v1.DeadLetter.reason:type_name -> om.type.v1.ErrorReason
+	19, // 9: om.ingestion.v1.DeadLetter.receive_time:type_name -> google.protobuf.Timestamp
+	19, // 10: om.ingestion.v1.DeadLetter.create_time:type_name -> google.protobuf.Timestamp
+	9,  // 11: om.ingestion.v1.ListDeadLettersResponse.dead_letters:type_name -> om.ingestion.v1.DeadLetter
+	2,  // 12: om.ingestion.v1.ReplayResult.state:type_name -> om.ingestion.v1.ReplayState
+	18, // 13: om.ingestion.v1.ReplayResult.reason:type_name -> om.type.v1.ErrorReason
+	13, // 14: om.ingestion.v1.ReplayDeadLettersResponse.results:type_name -> om.ingestion.v1.ReplayResult
+	4,  // 15: om.ingestion.v1.IngestionService.IngestEvents:input_type -> om.ingestion.v1.IngestEventsRequest
+	7,  // 16: om.ingestion.v1.IngestionService.GetEventStatus:input_type -> om.ingestion.v1.GetEventStatusRequest
+	10, // 17: om.ingestion.v1.IngestionService.ListDeadLetters:input_type -> om.ingestion.v1.ListDeadLettersRequest
+	12, // 18: om.ingestion.v1.IngestionService.ReplayDeadLetters:input_type -> om.ingestion.v1.ReplayDeadLettersRequest
+	15, // 19: om.ingestion.v1.IngestionService.GetPipelineStatus:input_type -> om.ingestion.v1.GetPipelineStatusRequest
+	6,  // 20: om.ingestion.v1.IngestionService.IngestEvents:output_type -> om.ingestion.v1.IngestEventsResponse
+	8,  // 21: om.ingestion.v1.IngestionService.GetEventStatus:output_type -> om.ingestion.v1.GetEventStatusResponse
+	11, // 22: om.ingestion.v1.IngestionService.ListDeadLetters:output_type -> om.ingestion.v1.ListDeadLettersResponse
+	14, // 23: om.ingestion.v1.IngestionService.ReplayDeadLetters:output_type -> om.ingestion.v1.ReplayDeadLettersResponse
+	16, // 24: om.ingestion.v1.IngestionService.GetPipelineStatus:output_type -> om.ingestion.v1.GetPipelineStatusResponse
+	20, // [20:25] is the sub-list for method output_type
+	15, // [15:20] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_om_ingestion_v1_ingestion_service_proto_init() }
@@ -1120,8 +1311,8 @@ func file_om_ingestion_v1_ingestion_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_om_ingestion_v1_ingestion_service_proto_rawDesc), len(file_om_ingestion_v1_ingestion_service_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   13,
+			NumEnums:      3,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

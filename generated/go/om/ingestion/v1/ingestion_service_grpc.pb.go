@@ -37,11 +37,13 @@ type IngestionServiceClient interface {
 	// Validates each event by itself and queues the valid ones in one durable write. One bad event
 	// never costs its neighbours. An answer is given for each event, in order. Safe to repeat.
 	IngestEvents(ctx context.Context, in *IngestEventsRequest, opts ...grpc.CallOption) (*IngestEventsResponse, error)
-	// Tells where an event stands. NOT_FOUND if it was never settled nor is queued.
+	// Tells where an event stands. NOT_FOUND if it was never settled nor is queued. Best effort for what
+	// is queued: an event that waits outside of the database is not found before it is settled.
 	GetEventStatus(ctx context.Context, in *GetEventStatusRequest, opts ...grpc.CallOption) (*GetEventStatusResponse, error)
 	// Lists events that could not be settled, oldest first.
 	ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error)
-	// Queues dead letters again with their own ids and times, or drops them for good. Audited.
+	// Settles dead letters with their own ids and times, or drops them for good. Audited. An event that
+	// fails again stays, with one attempt more. Safe to repeat.
 	ReplayDeadLetters(ctx context.Context, in *ReplayDeadLettersRequest, opts ...grpc.CallOption) (*ReplayDeadLettersResponse, error)
 	// Tells how far settlement is behind, for the caller's organization.
 	GetPipelineStatus(ctx context.Context, in *GetPipelineStatusRequest, opts ...grpc.CallOption) (*GetPipelineStatusResponse, error)
@@ -114,11 +116,13 @@ type IngestionServiceServer interface {
 	// Validates each event by itself and queues the valid ones in one durable write. One bad event
 	// never costs its neighbours. An answer is given for each event, in order. Safe to repeat.
 	IngestEvents(context.Context, *IngestEventsRequest) (*IngestEventsResponse, error)
-	// Tells where an event stands. NOT_FOUND if it was never settled nor is queued.
+	// Tells where an event stands. NOT_FOUND if it was never settled nor is queued. Best effort for what
+	// is queued: an event that waits outside of the database is not found before it is settled.
 	GetEventStatus(context.Context, *GetEventStatusRequest) (*GetEventStatusResponse, error)
 	// Lists events that could not be settled, oldest first.
 	ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error)
-	// Queues dead letters again with their own ids and times, or drops them for good. Audited.
+	// Settles dead letters with their own ids and times, or drops them for good. Audited. An event that
+	// fails again stays, with one attempt more. Safe to repeat.
 	ReplayDeadLetters(context.Context, *ReplayDeadLettersRequest) (*ReplayDeadLettersResponse, error)
 	// Tells how far settlement is behind, for the caller's organization.
 	GetPipelineStatus(context.Context, *GetPipelineStatusRequest) (*GetPipelineStatusResponse, error)

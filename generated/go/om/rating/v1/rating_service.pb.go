@@ -49,7 +49,9 @@ type RatedComponent struct {
 	// no cache price is listed; empty if the same.
 	RateUnit string `protobuf:"bytes,8,opt,name=rate_unit,json=rateUnit,proto3" json:"rate_unit,omitempty"`
 	// The attributes that chose the rate, for example size and quality of images.
-	Attributes    map[string]string `protobuf:"bytes,9,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Attributes map[string]string `protobuf:"bytes,9,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// How much was consumed beside the amount and is free under the deciding rule.
+	FreeAmount    int64 `protobuf:"varint,10,opt,name=free_amount,json=freeAmount,proto3" json:"free_amount,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -145,6 +147,13 @@ func (x *RatedComponent) GetAttributes() map[string]string {
 		return x.Attributes
 	}
 	return nil
+}
+
+func (x *RatedComponent) GetFreeAmount() int64 {
+	if x != nil {
+		return x.FreeAmount
+	}
+	return 0
 }
 
 // The arithmetic of one line, in the order of the request. The event's charge is the sum over its
@@ -620,10 +629,17 @@ func (x *ExplainChargeRequest) GetSource() string {
 // Response message for ExplainCharge.
 type ExplainChargeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The arithmetic as it was used.
+	// The arithmetic under the versions of prices and burn table that the event was settled with.
 	Rating *Rating `protobuf:"bytes,1,opt,name=rating,proto3" json:"rating,omitempty"`
 	// The time whose prices were used.
-	AtTime        *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at_time,json=atTime,proto3" json:"at_time,omitempty"`
+	AtTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at_time,json=atTime,proto3" json:"at_time,omitempty"`
+	// The cost as it was settled. Absent while the event is unrated.
+	SettledCost *v1.Money `protobuf:"bytes,3,opt,name=settled_cost,json=settledCost,proto3" json:"settled_cost,omitempty"`
+	// The charge as it was settled. Absent while the event is unrated.
+	SettledCharge *v1.Money `protobuf:"bytes,4,opt,name=settled_charge,json=settledCharge,proto3" json:"settled_charge,omitempty"`
+	// The arithmetic leads to exactly what was settled. False where it does not: then the catalogue
+	// has changed since, or a price that was missing has come, and settled_charge is what was taken.
+	Exact         bool `protobuf:"varint,5,opt,name=exact,proto3" json:"exact,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -672,12 +688,34 @@ func (x *ExplainChargeResponse) GetAtTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ExplainChargeResponse) GetSettledCost() *v1.Money {
+	if x != nil {
+		return x.SettledCost
+	}
+	return nil
+}
+
+func (x *ExplainChargeResponse) GetSettledCharge() *v1.Money {
+	if x != nil {
+		return x.SettledCharge
+	}
+	return nil
+}
+
+func (x *ExplainChargeResponse) GetExact() bool {
+	if x != nil {
+		return x.Exact
+	}
+	return false
+}
+
 // The rate of one unit in a price.
 type PriceRate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The unit.
 	Unit string `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
-	// Decimal text, in currency for one million steps of the unit. Zero is a price.
+	// Decimal text, in currency for one million steps of the unit. Zero is a price. In answers rounded
+	// to 18 places where it does not end, as an hourly price of milliseconds may not.
 	AmountPerMillion string `protobuf:"bytes,2,opt,name=amount_per_million,json=amountPerMillion,proto3" json:"amount_per_million,omitempty"`
 	// Attributes that a line must have for this rate, for example size and quality.
 	Attributes map[string]string `protobuf:"bytes,3,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -745,7 +783,8 @@ func (x *PriceRate) GetContextThreshold() int64 {
 	return 0
 }
 
-// A dated rate card of one model at one provider.
+// Dated rates of one model at one provider. Of an organization's own prices for a unit, the one that
+// began last is in force; they may only overlap so that one that is open is followed by a later one.
 type Price struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names the price; also its version.
@@ -754,15 +793,16 @@ type Price struct {
 	Provider string `protobuf:"bytes,2,opt,name=provider,proto3" json:"provider,omitempty"`
 	// The model's name in the catalogue.
 	Model string `protobuf:"bytes,3,opt,name=model,proto3" json:"model,omitempty"`
-	// standard, batch, flex or priority.
+	// standard, batch, flex or priority; empty means standard.
 	Tier string `protobuf:"bytes,4,opt,name=tier,proto3" json:"tier,omitempty"`
-	// The currency of all rates.
+	// The currency of all rates: USD, in which costs are summed; empty means it.
 	CurrencyCode string `protobuf:"bytes,5,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
-	// From when, inclusive. Absent: since ever.
+	// From when, inclusive. Absent: since ever. Moved to now where it would change a rate of the past,
+	// and to two rate card lifetimes from now where it raises one.
 	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
 	// Until when, exclusive. Absent: open.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	// The rates.
+	// The rates. Units that are not named keep the rates that they have.
 	Rates         []*PriceRate `protobuf:"bytes,8,rep,name=rates,proto3" json:"rates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -939,7 +979,8 @@ func (x *ListPricesRequest) GetPageToken() string {
 // Response message for ListPrices.
 type ListPricesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// By provider, model, time.
+	// By provider, model, time: the catalogue's with the organization's own over them, as they are in
+	// force. Where one is made of several, its id joins theirs with +.
 	Prices []*Price `protobuf:"bytes,1,rep,name=prices,proto3" json:"prices,omitempty"`
 	// Empty at the end.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -1103,14 +1144,19 @@ type BurnRule struct {
 	ModelPattern string `protobuf:"bytes,3,opt,name=model_pattern,json=modelPattern,proto3" json:"model_pattern,omitempty"`
 	// Credits for each currency unit of unrounded cost, as decimal text; empty: not by cost.
 	CreditsPerCost string `protobuf:"bytes,4,opt,name=credits_per_cost,json=creditsPerCost,proto3" json:"credits_per_cost,omitempty"`
-	// Credit rates by unit; empty: not by unit.
+	// Credit rates by unit; empty: not by unit. Those above a context_threshold apply to the whole line.
 	Rates []*PriceRate `protobuf:"bytes,5,rep,name=rates,proto3" json:"rates,omitempty"`
 	// Nano-credits for each event that the rule decides.
 	FlatNanos int64 `protobuf:"varint,6,opt,name=flat_nanos,json=flatNanos,proto3" json:"flat_nanos,omitempty"`
 	// The least that such an event is charged, in nano-credits.
-	MinimumNanos  int64 `protobuf:"varint,7,opt,name=minimum_nanos,json=minimumNanos,proto3" json:"minimum_nanos,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MinimumNanos int64 `protobuf:"varint,7,opt,name=minimum_nanos,json=minimumNanos,proto3" json:"minimum_nanos,omitempty"`
+	// How many steps of a unit are free of the rule's rates in each event, by unit.
+	FreeUnits map[string]int64 `protobuf:"bytes,8,rep,name=free_units,json=freeUnits,proto3" json:"free_units,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// In the place of flat fee and minimum for an event of which the rule decides only lines with the
+	// attribute answer=cached: no provider was called. Absent: a cached answer is like any other.
+	CachedAnswerNanos *int64 `protobuf:"varint,9,opt,name=cached_answer_nanos,json=cachedAnswerNanos,proto3,oneof" json:"cached_answer_nanos,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *BurnRule) Reset() {
@@ -1188,6 +1234,20 @@ func (x *BurnRule) GetFlatNanos() int64 {
 func (x *BurnRule) GetMinimumNanos() int64 {
 	if x != nil {
 		return x.MinimumNanos
+	}
+	return 0
+}
+
+func (x *BurnRule) GetFreeUnits() map[string]int64 {
+	if x != nil {
+		return x.FreeUnits
+	}
+	return nil
+}
+
+func (x *BurnRule) GetCachedAnswerNanos() int64 {
+	if x != nil && x.CachedAnswerNanos != nil {
+		return *x.CachedAnswerNanos
 	}
 	return 0
 }
@@ -2074,7 +2134,7 @@ var File_om_rating_v1_rating_service_proto protoreflect.FileDescriptor
 
 const file_om_rating_v1_rating_service_proto_rawDesc = "" +
 	"\n" +
-	"!om/rating/v1/rating_service.proto\x12\fom.rating.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x16om/type/v1/event.proto\x1a\x16om/type/v1/money.proto\x1a\x1fom/type/v1/unrated_reason.proto\"\x8b\x03\n" +
+	"!om/rating/v1/rating_service.proto\x12\fom.rating.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x16om/type/v1/event.proto\x1a\x16om/type/v1/money.proto\x1a\x1fom/type/v1/unrated_reason.proto\"\xac\x03\n" +
 	"\x0eRatedComponent\x12\x12\n" +
 	"\x04unit\x18\x01 \x01(\tR\x04unit\x12\x16\n" +
 	"\x06amount\x18\x02 \x01(\x03R\x06amount\x12(\n" +
@@ -2087,7 +2147,10 @@ const file_om_rating_v1_rating_service_proto_rawDesc = "" +
 	"\trate_unit\x18\b \x01(\tR\brateUnit\x12L\n" +
 	"\n" +
 	"attributes\x18\t \x03(\v2,.om.rating.v1.RatedComponent.AttributesEntryR\n" +
-	"attributes\x1a=\n" +
+	"attributes\x12\x1f\n" +
+	"\vfree_amount\x18\n" +
+	" \x01(\x03R\n" +
+	"freeAmount\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xef\x02\n" +
@@ -2130,10 +2193,13 @@ const file_om_rating_v1_rating_service_proto_rawDesc = "" +
 	"\x14ExplainChargeRequest\x12%\n" +
 	"\bevent_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xff\x01R\aeventId\x12\x1f\n" +
-	"\x06source\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06source\"z\n" +
+	"\x06source\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06source\"\x80\x02\n" +
 	"\x15ExplainChargeResponse\x12,\n" +
 	"\x06rating\x18\x01 \x01(\v2\x14.om.rating.v1.RatingR\x06rating\x123\n" +
-	"\aat_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06atTime\"\xc6\x02\n" +
+	"\aat_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06atTime\x124\n" +
+	"\fsettled_cost\x18\x03 \x01(\v2\x11.om.type.v1.MoneyR\vsettledCost\x128\n" +
+	"\x0esettled_charge\x18\x04 \x01(\v2\x11.om.type.v1.MoneyR\rsettledCharge\x12\x14\n" +
+	"\x05exact\x18\x05 \x01(\bR\x05exact\"\xc6\x02\n" +
 	"\tPriceRate\x12\x1d\n" +
 	"\x04unit\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18PR\x04unit\x12R\n" +
 	"\x12amount_per_million\x18\x02 \x01(\tB$\xbaH!r\x1f2\x1d^[0-9]{1,12}(\\.[0-9]{1,12})?$R\x10amountPerMillion\x12Q\n" +
@@ -2171,7 +2237,7 @@ const file_om_rating_v1_rating_service_proto_rawDesc = "" +
 	"\x0fidempotency_key\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xff\x01R\x0eidempotencyKey\"@\n" +
 	"\x13CreatePriceResponse\x12)\n" +
-	"\x05price\x18\x01 \x01(\v2\x13.om.rating.v1.PriceR\x05price\"\xeb\x02\n" +
+	"\x05price\x18\x01 \x01(\v2\x13.om.rating.v1.PriceR\x05price\"\xcf\x04\n" +
 	"\bBurnRule\x12'\n" +
 	"\n" +
 	"feature_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\tfeatureId\x12$\n" +
@@ -2181,7 +2247,14 @@ const file_om_rating_v1_rating_service_proto_rawDesc = "" +
 	"\x05rates\x18\x05 \x03(\v2\x17.om.rating.v1.PriceRateB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x05rates\x12&\n" +
 	"\n" +
 	"flat_nanos\x18\x06 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tflatNanos\x12,\n" +
-	"\rminimum_nanos\x18\a \x01(\x03B\a\xbaH\x04\"\x02(\x00R\fminimumNanos\"\xda\x02\n" +
+	"\rminimum_nanos\x18\a \x01(\x03B\a\xbaH\x04\"\x02(\x00R\fminimumNanos\x12N\n" +
+	"\n" +
+	"free_units\x18\b \x03(\v2%.om.rating.v1.BurnRule.FreeUnitsEntryB\b\xbaH\x05\x9a\x01\x02\x10@R\tfreeUnits\x12<\n" +
+	"\x13cached_answer_nanos\x18\t \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\x11cachedAnswerNanos\x88\x01\x01\x1a<\n" +
+	"\x0eFreeUnitsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01B\x16\n" +
+	"\x14_cached_answer_nanos\"\xda\x02\n" +
 	"\tBurnTable\x12\"\n" +
 	"\rburn_table_id\x18\x01 \x01(\tR\vburnTableId\x12-\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\n" +
@@ -2290,7 +2363,7 @@ func file_om_rating_v1_rating_service_proto_rawDescGZIP() []byte {
 	return file_om_rating_v1_rating_service_proto_rawDescData
 }
 
-var file_om_rating_v1_rating_service_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_om_rating_v1_rating_service_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_om_rating_v1_rating_service_proto_goTypes = []any{
 	(*RatedComponent)(nil),            // 0: om.rating.v1.RatedComponent
 	(*RatedLine)(nil),                 // 1: om.rating.v1.RatedLine
@@ -2323,83 +2396,87 @@ var file_om_rating_v1_rating_service_proto_goTypes = []any{
 	(*RerateEventsResponse)(nil),      // 28: om.rating.v1.RerateEventsResponse
 	nil,                               // 29: om.rating.v1.RatedComponent.AttributesEntry
 	nil,                               // 30: om.rating.v1.PriceRate.AttributesEntry
-	(*v1.Money)(nil),                  // 31: om.type.v1.Money
-	(v1.UnratedReason)(0),             // 32: om.type.v1.UnratedReason
-	(*v1.UsageLine)(nil),              // 33: om.type.v1.UsageLine
-	(*timestamppb.Timestamp)(nil),     // 34: google.protobuf.Timestamp
-	(*v1.Attribution)(nil),            // 35: om.type.v1.Attribution
+	nil,                               // 31: om.rating.v1.BurnRule.FreeUnitsEntry
+	(*v1.Money)(nil),                  // 32: om.type.v1.Money
+	(v1.UnratedReason)(0),             // 33: om.type.v1.UnratedReason
+	(*v1.UsageLine)(nil),              // 34: om.type.v1.UsageLine
+	(*timestamppb.Timestamp)(nil),     // 35: google.protobuf.Timestamp
+	(*v1.Attribution)(nil),            // 36: om.type.v1.Attribution
 }
 var file_om_rating_v1_rating_service_proto_depIdxs = []int32{
 	29, // 0: om.rating.v1.RatedComponent.attributes:type_name -> om.rating.v1.RatedComponent.AttributesEntry
 	0,  // 1: om.rating.v1.RatedLine.components:type_name -> om.rating.v1.RatedComponent
-	31, // 2: om.rating.v1.RatedLine.cost:type_name -> om.type.v1.Money
-	31, // 3: om.rating.v1.RatedLine.charge:type_name -> om.type.v1.Money
-	32, // 4: om.rating.v1.UnratedCause.reason:type_name -> om.type.v1.UnratedReason
-	31, // 5: om.rating.v1.Rating.cost:type_name -> om.type.v1.Money
-	31, // 6: om.rating.v1.Rating.charge:type_name -> om.type.v1.Money
+	32, // 2: om.rating.v1.RatedLine.cost:type_name -> om.type.v1.Money
+	32, // 3: om.rating.v1.RatedLine.charge:type_name -> om.type.v1.Money
+	33, // 4: om.rating.v1.UnratedCause.reason:type_name -> om.type.v1.UnratedReason
+	32, // 5: om.rating.v1.Rating.cost:type_name -> om.type.v1.Money
+	32, // 6: om.rating.v1.Rating.charge:type_name -> om.type.v1.Money
 	1,  // 7: om.rating.v1.Rating.lines:type_name -> om.rating.v1.RatedLine
-	32, // 8: om.rating.v1.Rating.unrated_reason:type_name -> om.type.v1.UnratedReason
+	33, // 8: om.rating.v1.Rating.unrated_reason:type_name -> om.type.v1.UnratedReason
 	2,  // 9: om.rating.v1.Rating.unrated:type_name -> om.rating.v1.UnratedCause
-	33, // 10: om.rating.v1.RateUsageRequest.lines:type_name -> om.type.v1.UsageLine
-	34, // 11: om.rating.v1.RateUsageRequest.at_time:type_name -> google.protobuf.Timestamp
-	35, // 12: om.rating.v1.RateUsageRequest.attribution:type_name -> om.type.v1.Attribution
+	34, // 10: om.rating.v1.RateUsageRequest.lines:type_name -> om.type.v1.UsageLine
+	35, // 11: om.rating.v1.RateUsageRequest.at_time:type_name -> google.protobuf.Timestamp
+	36, // 12: om.rating.v1.RateUsageRequest.attribution:type_name -> om.type.v1.Attribution
 	3,  // 13: om.rating.v1.RateUsageResponse.rating:type_name -> om.rating.v1.Rating
 	3,  // 14: om.rating.v1.ExplainChargeResponse.rating:type_name -> om.rating.v1.Rating
-	34, // 15: om.rating.v1.ExplainChargeResponse.at_time:type_name -> google.protobuf.Timestamp
-	30, // 16: om.rating.v1.PriceRate.attributes:type_name -> om.rating.v1.PriceRate.AttributesEntry
-	34, // 17: om.rating.v1.Price.effective_time:type_name -> google.protobuf.Timestamp
-	34, // 18: om.rating.v1.Price.expire_time:type_name -> google.protobuf.Timestamp
-	8,  // 19: om.rating.v1.Price.rates:type_name -> om.rating.v1.PriceRate
-	34, // 20: om.rating.v1.ListPricesRequest.at_time:type_name -> google.protobuf.Timestamp
-	9,  // 21: om.rating.v1.ListPricesResponse.prices:type_name -> om.rating.v1.Price
-	9,  // 22: om.rating.v1.CreatePriceRequest.price:type_name -> om.rating.v1.Price
-	9,  // 23: om.rating.v1.CreatePriceResponse.price:type_name -> om.rating.v1.Price
-	8,  // 24: om.rating.v1.BurnRule.rates:type_name -> om.rating.v1.PriceRate
-	14, // 25: om.rating.v1.BurnTable.rules:type_name -> om.rating.v1.BurnRule
-	34, // 26: om.rating.v1.BurnTable.effective_time:type_name -> google.protobuf.Timestamp
-	34, // 27: om.rating.v1.BurnTable.create_time:type_name -> google.protobuf.Timestamp
-	15, // 28: om.rating.v1.ListBurnTablesResponse.burn_tables:type_name -> om.rating.v1.BurnTable
-	15, // 29: om.rating.v1.GetBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
-	15, // 30: om.rating.v1.CreateBurnTableRequest.burn_table:type_name -> om.rating.v1.BurnTable
-	15, // 31: om.rating.v1.CreateBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
-	34, // 32: om.rating.v1.ActivateBurnTableRequest.effective_time:type_name -> google.protobuf.Timestamp
-	15, // 33: om.rating.v1.ActivateBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
-	15, // 34: om.rating.v1.SimulateBurnTableRequest.burn_table:type_name -> om.rating.v1.BurnTable
-	34, // 35: om.rating.v1.SimulateBurnTableRequest.start_time:type_name -> google.protobuf.Timestamp
-	34, // 36: om.rating.v1.SimulateBurnTableRequest.end_time:type_name -> google.protobuf.Timestamp
-	31, // 37: om.rating.v1.ChargeDifference.charge_before:type_name -> om.type.v1.Money
-	31, // 38: om.rating.v1.ChargeDifference.charge_after:type_name -> om.type.v1.Money
-	31, // 39: om.rating.v1.SimulateBurnTableResponse.charge_before:type_name -> om.type.v1.Money
-	31, // 40: om.rating.v1.SimulateBurnTableResponse.charge_after:type_name -> om.type.v1.Money
-	25, // 41: om.rating.v1.SimulateBurnTableResponse.differences:type_name -> om.rating.v1.ChargeDifference
-	34, // 42: om.rating.v1.RerateEventsRequest.start_time:type_name -> google.protobuf.Timestamp
-	34, // 43: om.rating.v1.RerateEventsRequest.end_time:type_name -> google.protobuf.Timestamp
-	31, // 44: om.rating.v1.RerateEventsResponse.charge_difference:type_name -> om.type.v1.Money
-	4,  // 45: om.rating.v1.RatingService.RateUsage:input_type -> om.rating.v1.RateUsageRequest
-	6,  // 46: om.rating.v1.RatingService.ExplainCharge:input_type -> om.rating.v1.ExplainChargeRequest
-	10, // 47: om.rating.v1.RatingService.ListPrices:input_type -> om.rating.v1.ListPricesRequest
-	12, // 48: om.rating.v1.RatingService.CreatePrice:input_type -> om.rating.v1.CreatePriceRequest
-	16, // 49: om.rating.v1.RatingService.ListBurnTables:input_type -> om.rating.v1.ListBurnTablesRequest
-	18, // 50: om.rating.v1.RatingService.GetBurnTable:input_type -> om.rating.v1.GetBurnTableRequest
-	20, // 51: om.rating.v1.RatingService.CreateBurnTable:input_type -> om.rating.v1.CreateBurnTableRequest
-	22, // 52: om.rating.v1.RatingService.ActivateBurnTable:input_type -> om.rating.v1.ActivateBurnTableRequest
-	24, // 53: om.rating.v1.RatingService.SimulateBurnTable:input_type -> om.rating.v1.SimulateBurnTableRequest
-	27, // 54: om.rating.v1.RatingService.RerateEvents:input_type -> om.rating.v1.RerateEventsRequest
-	5,  // 55: om.rating.v1.RatingService.RateUsage:output_type -> om.rating.v1.RateUsageResponse
-	7,  // 56: om.rating.v1.RatingService.ExplainCharge:output_type -> om.rating.v1.ExplainChargeResponse
-	11, // 57: om.rating.v1.RatingService.ListPrices:output_type -> om.rating.v1.ListPricesResponse
-	13, // 58: om.rating.v1.RatingService.CreatePrice:output_type -> om.rating.v1.CreatePriceResponse
-	17, // 59: om.rating.v1.RatingService.ListBurnTables:output_type -> om.rating.v1.ListBurnTablesResponse
-	19, // 60: om.rating.v1.RatingService.GetBurnTable:output_type -> om.rating.v1.GetBurnTableResponse
-	21, // 61: om.rating.v1.RatingService.CreateBurnTable:output_type -> om.rating.v1.CreateBurnTableResponse
-	23, // 62: om.rating.v1.RatingService.ActivateBurnTable:output_type -> om.rating.v1.ActivateBurnTableResponse
-	26, // 63: om.rating.v1.RatingService.SimulateBurnTable:output_type -> om.rating.v1.SimulateBurnTableResponse
-	28, // 64: om.rating.v1.RatingService.RerateEvents:output_type -> om.rating.v1.RerateEventsResponse
-	55, // [55:65] is the sub-list for method output_type
-	45, // [45:55] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	35, // 15: om.rating.v1.ExplainChargeResponse.at_time:type_name -> google.protobuf.Timestamp
+	32, // 16: om.rating.v1.ExplainChargeResponse.settled_cost:type_name -> om.type.v1.Money
+	32, // 17: om.rating.v1.ExplainChargeResponse.settled_charge:type_name -> om.type.v1.Money
+	30, // 18: om.rating.v1.PriceRate.attributes:type_name -> om.rating.v1.PriceRate.AttributesEntry
+	35, // 19: om.rating.v1.Price.effective_time:type_name -> google.protobuf.Timestamp
+	35, // 20: om.rating.v1.Price.expire_time:type_name -> google.protobuf.Timestamp
+	8,  // 21: om.rating.v1.Price.rates:type_name -> om.rating.v1.PriceRate
+	35, // 22: om.rating.v1.ListPricesRequest.at_time:type_name -> google.protobuf.Timestamp
+	9,  // 23: om.rating.v1.ListPricesResponse.prices:type_name -> om.rating.v1.Price
+	9,  // 24: om.rating.v1.CreatePriceRequest.price:type_name -> om.rating.v1.Price
+	9,  // 25: om.rating.v1.CreatePriceResponse.price:type_name -> om.rating.v1.Price
+	8,  // 26: om.rating.v1.BurnRule.rates:type_name -> om.rating.v1.PriceRate
+	31, // 27: om.rating.v1.BurnRule.free_units:type_name -> om.rating.v1.BurnRule.FreeUnitsEntry
+	14, // 28: om.rating.v1.BurnTable.rules:type_name -> om.rating.v1.BurnRule
+	35, // 29: om.rating.v1.BurnTable.effective_time:type_name -> google.protobuf.Timestamp
+	35, // 30: om.rating.v1.BurnTable.create_time:type_name -> google.protobuf.Timestamp
+	15, // 31: om.rating.v1.ListBurnTablesResponse.burn_tables:type_name -> om.rating.v1.BurnTable
+	15, // 32: om.rating.v1.GetBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
+	15, // 33: om.rating.v1.CreateBurnTableRequest.burn_table:type_name -> om.rating.v1.BurnTable
+	15, // 34: om.rating.v1.CreateBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
+	35, // 35: om.rating.v1.ActivateBurnTableRequest.effective_time:type_name -> google.protobuf.Timestamp
+	15, // 36: om.rating.v1.ActivateBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
+	15, // 37: om.rating.v1.SimulateBurnTableRequest.burn_table:type_name -> om.rating.v1.BurnTable
+	35, // 38: om.rating.v1.SimulateBurnTableRequest.start_time:type_name -> google.protobuf.Timestamp
+	35, // 39: om.rating.v1.SimulateBurnTableRequest.end_time:type_name -> google.protobuf.Timestamp
+	32, // 40: om.rating.v1.ChargeDifference.charge_before:type_name -> om.type.v1.Money
+	32, // 41: om.rating.v1.ChargeDifference.charge_after:type_name -> om.type.v1.Money
+	32, // 42: om.rating.v1.SimulateBurnTableResponse.charge_before:type_name -> om.type.v1.Money
+	32, // 43: om.rating.v1.SimulateBurnTableResponse.charge_after:type_name -> om.type.v1.Money
+	25, // 44: om.rating.v1.SimulateBurnTableResponse.differences:type_name -> om.rating.v1.ChargeDifference
+	35, // 45: om.rating.v1.RerateEventsRequest.start_time:type_name -> google.protobuf.Timestamp
+	35, // 46: om.rating.v1.RerateEventsRequest.end_time:type_name -> google.protobuf.Timestamp
+	32, // 47: om.rating.v1.RerateEventsResponse.charge_difference:type_name -> om.type.v1.Money
+	4,  // 48: om.rating.v1.RatingService.RateUsage:input_type -> om.rating.v1.RateUsageRequest
+	6,  // 49: om.rating.v1.RatingService.ExplainCharge:input_type -> om.rating.v1.ExplainChargeRequest
+	10, // 50: om.rating.v1.RatingService.ListPrices:input_type -> om.rating.v1.ListPricesRequest
+	12, // 51: om.rating.v1.RatingService.CreatePrice:input_type -> om.rating.v1.CreatePriceRequest
+	16, // 52: om.rating.v1.RatingService.ListBurnTables:input_type -> om.rating.v1.ListBurnTablesRequest
+	18, // 53: om.rating.v1.RatingService.GetBurnTable:input_type -> om.rating.v1.GetBurnTableRequest
+	20, // 54: om.rating.v1.RatingService.CreateBurnTable:input_type -> om.rating.v1.CreateBurnTableRequest
+	22, // 55: om.rating.v1.RatingService.ActivateBurnTable:input_type -> om.rating.v1.ActivateBurnTableRequest
+	24, // 56: om.rating.v1.RatingService.SimulateBurnTable:input_type -> om.rating.v1.SimulateBurnTableRequest
+	27, // 57: om.rating.v1.RatingService.RerateEvents:input_type -> om.rating.v1.RerateEventsRequest
+	5,  // 58: om.rating.v1.RatingService.RateUsage:output_type -> om.rating.v1.RateUsageResponse
+	7,  // 59: om.rating.v1.RatingService.ExplainCharge:output_type -> om.rating.v1.ExplainChargeResponse
+	11, // 60: om.rating.v1.RatingService.ListPrices:output_type -> om.rating.v1.ListPricesResponse
+	13, // 61: om.rating.v1.RatingService.CreatePrice:output_type -> om.rating.v1.CreatePriceResponse
+	17, // 62: om.rating.v1.RatingService.ListBurnTables:output_type -> om.rating.v1.ListBurnTablesResponse
+	19, // 63: om.rating.v1.RatingService.GetBurnTable:output_type -> om.rating.v1.GetBurnTableResponse
+	21, // 64: om.rating.v1.RatingService.CreateBurnTable:output_type -> om.rating.v1.CreateBurnTableResponse
+	23, // 65: om.rating.v1.RatingService.ActivateBurnTable:output_type -> om.rating.v1.ActivateBurnTableResponse
+	26, // 66: om.rating.v1.RatingService.SimulateBurnTable:output_type -> om.rating.v1.SimulateBurnTableResponse
+	28, // 67: om.rating.v1.RatingService.RerateEvents:output_type -> om.rating.v1.RerateEventsResponse
+	58, // [58:68] is the sub-list for method output_type
+	48, // [48:58] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_om_rating_v1_rating_service_proto_init() }
@@ -2408,13 +2485,14 @@ func file_om_rating_v1_rating_service_proto_init() {
 		return
 	}
 	file_om_rating_v1_rating_service_proto_msgTypes[2].OneofWrappers = []any{}
+	file_om_rating_v1_rating_service_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_om_rating_v1_rating_service_proto_rawDesc), len(file_om_rating_v1_rating_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -54,7 +54,8 @@ type RatingServiceClient interface {
 	ListBurnTables(ctx context.Context, in *ListBurnTablesRequest, opts ...grpc.CallOption) (*ListBurnTablesResponse, error)
 	// Gets one burn table.
 	GetBurnTable(ctx context.Context, in *GetBurnTableRequest, opts ...grpc.CallOption) (*GetBurnTableResponse, error)
-	// Adds a burn table, inactive. Its rules never change; a change is another version.
+	// Adds a burn table, inactive. Its rules never change; a change is another version. PRICE_INVALID
+	// names the first rule of the format that is broken, and its place.
 	CreateBurnTable(ctx context.Context, in *CreateBurnTableRequest, opts ...grpc.CallOption) (*CreateBurnTableResponse, error)
 	// Makes a burn table the one that applies from a time on. A raise is moved to two rate card
 	// lifetimes from now; the answer says when.
@@ -205,7 +206,8 @@ type RatingServiceServer interface {
 	ListBurnTables(context.Context, *ListBurnTablesRequest) (*ListBurnTablesResponse, error)
 	// Gets one burn table.
 	GetBurnTable(context.Context, *GetBurnTableRequest) (*GetBurnTableResponse, error)
-	// Adds a burn table, inactive. Its rules never change; a change is another version.
+	// Adds a burn table, inactive. Its rules never change; a change is another version. PRICE_INVALID
+	// names the first rule of the format that is broken, and its place.
 	CreateBurnTable(context.Context, *CreateBurnTableRequest) (*CreateBurnTableResponse, error)
 	// Makes a burn table the one that applies from a time on. A raise is moved to two rate card
 	// lifetimes from now; the answer says when.

@@ -223,7 +223,7 @@ const (
 	EntryKind_ENTRY_KIND_REPAYMENT EntryKind = 8
 	// Available to breakage.
 	EntryKind_ENTRY_KIND_EXPIRY EntryKind = 9
-	// Revenue to available.
+	// Refunded to available; revenue stays as it was earned.
 	EntryKind_ENTRY_KIND_REFUND EntryKind = 10
 	// Between available and clearing: a transfer's half.
 	EntryKind_ENTRY_KIND_TRANSFER EntryKind = 11
@@ -439,7 +439,8 @@ type Wallet struct {
 	Mode WalletMode `protobuf:"varint,9,opt,name=mode,proto3,enum=om.wallet.v1.WalletMode" json:"mode,omitempty"`
 	// Whether it can pay.
 	State WalletState `protobuf:"varint,10,opt,name=state,proto3,enum=om.wallet.v1.WalletState" json:"state,omitempty"`
-	// Another wallet that pays when this one is empty; empty for none.
+	// Another wallet that pays when this one is empty; empty for none. At most three in a row, and
+	// never back to this one.
 	OverflowWalletId string `protobuf:"bytes,11,opt,name=overflow_wallet_id,json=overflowWalletId,proto3" json:"overflow_wallet_id,omitempty"`
 	// The earliest expiry among its grants that still have something; absent if none expires.
 	NextExpireTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=next_expire_time,json=nextExpireTime,proto3" json:"next_expire_time,omitempty"`
@@ -2032,7 +2033,7 @@ func (x *RefundChargeRequest) GetIdempotencyKey() string {
 // Response message for RefundCharge.
 type RefundChargeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The wallet after it.
+	// The wallet after it; where several paid for the event, the one that paid last.
 	Wallet *Wallet `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
 	// The movements.
 	Entries []*Entry `protobuf:"bytes,2,rep,name=entries,proto3" json:"entries,omitempty"`
@@ -3327,7 +3328,7 @@ type VerifyLedgerResponse struct {
 	Valid bool `protobuf:"varint,1,opt,name=valid,proto3" json:"valid,omitempty"`
 	// Entries read.
 	EntryCount int64 `protobuf:"varint,2,opt,name=entry_count,json=entryCount,proto3" json:"entry_count,omitempty"`
-	// The first entry that disagrees; empty if none does.
+	// The first entry that disagrees, or the last before balances that do; empty if none does.
 	FirstBadEntryId string `protobuf:"bytes,3,opt,name=first_bad_entry_id,json=firstBadEntryId,proto3" json:"first_bad_entry_id,omitempty"`
 	// What is wrong there.
 	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`

@@ -62,19 +62,25 @@ type WalletServiceClient interface {
 	PurchaseCredits(ctx context.Context, in *PurchaseCreditsRequest, opts ...grpc.CallOption) (*PurchaseCreditsResponse, error)
 	// Takes credits for something that was not metered. INSUFFICIENT_FUNDS takes nothing.
 	DeductCredits(ctx context.Context, in *DeductCreditsRequest, opts ...grpc.CallOption) (*DeductCreditsResponse, error)
-	// Gives back a charge, whole or in part, to the grants that paid for it. Never more than the
-	// charge. A grant that expired since is replaced by one with a grace of seven days.
+	// Gives back a charge, whole or in part, to the grants that paid for it, the last payment first.
+	// Never more than the charge, earlier refunds included. A grant that expired since is replaced by
+	// one with a grace of seven days. What was owed, and not paid from a grant, comes back as a grant
+	// that never expires and pays what is still owed first.
 	RefundCharge(ctx context.Context, in *RefundChargeRequest, opts ...grpc.CallOption) (*RefundChargeResponse, error)
-	// Moves credits between two wallets of the organization.
+	// Moves credits between two wallets of the organization, all or nothing. They keep their priority
+	// and expiry; credit below zero is not moved. INSUFFICIENT_FUNDS moves nothing.
 	TransferCredits(ctx context.Context, in *TransferCreditsRequest, opts ...grpc.CallOption) (*TransferCreditsResponse, error)
-	// Corrects a wallet by hand, up or down, with a reason that stays in the ledger.
+	// Corrects a wallet by hand, up or down, with a reason that stays in the ledger. What is added
+	// never expires; what is taken is within what may be spent, also from a blocked wallet.
 	AdjustWallet(ctx context.Context, in *AdjustWalletRequest, opts ...grpc.CallOption) (*AdjustWalletResponse, error)
 	// Reserves money before work starts. INSUFFICIENT_FUNDS reserves nothing. Its expiry releases it.
 	CreateHold(ctx context.Context, in *CreateHoldRequest, opts ...grpc.CallOption) (*CreateHoldResponse, error)
 	// Charges a hold and frees the rest, once. A repeat returns the first answer. On an edge's lease
-	// it fails with HOLD_STATE; after expiry the amount becomes receivable.
+	// it fails with HOLD_STATE; after expiry the amount becomes receivable, which is paid at once from
+	// what is available.
 	CaptureHold(ctx context.Context, in *CaptureHoldRequest, opts ...grpc.CallOption) (*CaptureHoldResponse, error)
-	// Frees a hold, once. A repeat returns the first answer; HOLD_STATE if it was captured.
+	// Frees a hold, once. A repeat returns the first answer, and so does a hold that has expired;
+	// HOLD_STATE if it was captured.
 	ReleaseHold(ctx context.Context, in *ReleaseHoldRequest, opts ...grpc.CallOption) (*ReleaseHoldResponse, error)
 	// Lists the movements of one wallet, newest first.
 	ListEntries(ctx context.Context, in *ListEntriesRequest, opts ...grpc.CallOption) (*ListEntriesResponse, error)
@@ -300,19 +306,25 @@ type WalletServiceServer interface {
 	PurchaseCredits(context.Context, *PurchaseCreditsRequest) (*PurchaseCreditsResponse, error)
 	// Takes credits for something that was not metered. INSUFFICIENT_FUNDS takes nothing.
 	DeductCredits(context.Context, *DeductCreditsRequest) (*DeductCreditsResponse, error)
-	// Gives back a charge, whole or in part, to the grants that paid for it. Never more than the
-	// charge. A grant that expired since is replaced by one with a grace of seven days.
+	// Gives back a charge, whole or in part, to the grants that paid for it, the last payment first.
+	// Never more than the charge, earlier refunds included. A grant that expired since is replaced by
+	// one with a grace of seven days. What was owed, and not paid from a grant, comes back as a grant
+	// that never expires and pays what is still owed first.
 	RefundCharge(context.Context, *RefundChargeRequest) (*RefundChargeResponse, error)
-	// Moves credits between two wallets of the organization.
+	// Moves credits between two wallets of the organization, all or nothing. They keep their priority
+	// and expiry; credit below zero is not moved. INSUFFICIENT_FUNDS moves nothing.
 	TransferCredits(context.Context, *TransferCreditsRequest) (*TransferCreditsResponse, error)
-	// Corrects a wallet by hand, up or down, with a reason that stays in the ledger.
+	// Corrects a wallet by hand, up or down, with a reason that stays in the ledger. What is added
+	// never expires; what is taken is within what may be spent, also from a blocked wallet.
 	AdjustWallet(context.Context, *AdjustWalletRequest) (*AdjustWalletResponse, error)
 	// Reserves money before work starts. INSUFFICIENT_FUNDS reserves nothing. Its expiry releases it.
 	CreateHold(context.Context, *CreateHoldRequest) (*CreateHoldResponse, error)
 	// Charges a hold and frees the rest, once. A repeat returns the first answer. On an edge's lease
-	// it fails with HOLD_STATE; after expiry the amount becomes receivable.
+	// it fails with HOLD_STATE; after expiry the amount becomes receivable, which is paid at once from
+	// what is available.
 	CaptureHold(context.Context, *CaptureHoldRequest) (*CaptureHoldResponse, error)
-	// Frees a hold, once. A repeat returns the first answer; HOLD_STATE if it was captured.
+	// Frees a hold, once. A repeat returns the first answer, and so does a hold that has expired;
+	// HOLD_STATE if it was captured.
 	ReleaseHold(context.Context, *ReleaseHoldRequest) (*ReleaseHoldResponse, error)
 	// Lists the movements of one wallet, newest first.
 	ListEntries(context.Context, *ListEntriesRequest) (*ListEntriesResponse, error)

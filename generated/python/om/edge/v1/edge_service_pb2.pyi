@@ -754,21 +754,27 @@ Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
 
 @_typing.final
 class KeyRevoked(_message.Message):
-    """A key may no longer be used."""
+    """A key was revoked, or replaced by another: what is remembered of it holds until it ends."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_ID_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """The key."""
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends: a replaced key may work a little longer."""
+
     def __init__(
         self,
         *,
         key_id: _builtins.str = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "key_id", b"key_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -776,7 +782,7 @@ Global___KeyRevoked: _TypeAlias = KeyRevoked  # noqa: Y015
 
 @_typing.final
 class FundsChanged(_message.Message):
-    """A wallet has more or less than before."""
+    """A wallet has run out, or has something again. What else it gains or loses is not told."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -812,7 +818,7 @@ class WalletChanged(_message.Message):
     organization_id: _builtins.str
     """The organization."""
     wallet_id: _builtins.str
-    """The wallet."""
+    """The wallet; empty where the version says it all."""
     resolution_version: _builtins.int
     """The version from which decisions hold."""
     def __init__(
@@ -951,6 +957,25 @@ class SequencesSettled(_message.Message):
 Global___SequencesSettled: _TypeAlias = SequencesSettled  # noqa: Y015
 
 @_typing.final
+class ChangesLost(_message.Message):
+    """Changes before this message are not known any more: drop every cache, as at a start without a cursor.
+    Leases stay, and what is settled is told again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangesLost: _TypeAlias = ChangesLost  # noqa: Y015
+
+@_typing.final
 class WatchResponse(_message.Message):
     """Response message for Watch: one thing to know."""
 
@@ -965,6 +990,7 @@ class WatchResponse(_message.Message):
     LEASE_RECALLED_FIELD_NUMBER: _builtins.int
     RATE_CARD_CHANGED_FIELD_NUMBER: _builtins.int
     SEQUENCES_SETTLED_FIELD_NUMBER: _builtins.int
+    CHANGES_LOST_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Pass it to resume after this message."""
     incarnation: _builtins.str
@@ -997,6 +1023,10 @@ class WatchResponse(_message.Message):
     def sequences_settled(self) -> Global___SequencesSettled:
         """Events were settled."""
 
+    @_builtins.property
+    def changes_lost(self) -> Global___ChangesLost:
+        """Something was missed: the cursor is too old, or the edge read too slowly."""
+
     def __init__(
         self,
         *,
@@ -1009,12 +1039,13 @@ class WatchResponse(_message.Message):
         lease_recalled: Global___LeaseRecalled | None = ...,
         rate_card_changed: Global___RateCardChanged | None = ...,
         sequences_settled: Global___SequencesSettled | None = ...,
+        changes_lost: Global___ChangesLost | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "funds_changed", b"funds_changed", "hard_limits_changed", b"hard_limits_changed", "key_revoked", b"key_revoked", "lease_recalled", b"lease_recalled", "rate_card_changed", b"rate_card_changed", "sequences_settled", b"sequences_settled", "wallet_changed", b"wallet_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "changes_lost", b"changes_lost", "funds_changed", b"funds_changed", "hard_limits_changed", b"hard_limits_changed", "key_revoked", b"key_revoked", "lease_recalled", b"lease_recalled", "rate_card_changed", b"rate_card_changed", "sequences_settled", b"sequences_settled", "wallet_changed", b"wallet_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "cursor", b"cursor", "funds_changed", b"funds_changed", "hard_limits_changed", b"hard_limits_changed", "incarnation", b"incarnation", "key_revoked", b"key_revoked", "lease_recalled", b"lease_recalled", "rate_card_changed", b"rate_card_changed", "sequences_settled", b"sequences_settled", "wallet_changed", b"wallet_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "changes_lost", b"changes_lost", "cursor", b"cursor", "funds_changed", b"funds_changed", "hard_limits_changed", b"hard_limits_changed", "incarnation", b"incarnation", "key_revoked", b"key_revoked", "lease_recalled", b"lease_recalled", "rate_card_changed", b"rate_card_changed", "sequences_settled", b"sequences_settled", "wallet_changed", b"wallet_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["key_revoked", "funds_changed", "wallet_changed", "hard_limits_changed", "lease_recalled", "rate_card_changed", "sequences_settled"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["key_revoked", "funds_changed", "wallet_changed", "hard_limits_changed", "lease_recalled", "rate_card_changed", "sequences_settled", "changes_lost"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 

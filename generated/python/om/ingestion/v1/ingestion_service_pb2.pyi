@@ -90,6 +90,38 @@ EVENT_STATE_DEFERRED: EventState.ValueType  # 6
 """Waits for the end of work at the provider."""
 Global___EventState: _TypeAlias = EventState  # noqa: Y015
 
+class _ReplayState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReplayStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReplayState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REPLAY_STATE_UNSPECIFIED: _ReplayState.ValueType  # 0
+    """Not used."""
+    REPLAY_STATE_SETTLED: _ReplayState.ValueType  # 1
+    """Its event is settled, now or before; the letter is gone."""
+    REPLAY_STATE_DISCARDED: _ReplayState.ValueType  # 2
+    """The letter is gone, and what was held for its event is free."""
+    REPLAY_STATE_FAILED: _ReplayState.ValueType  # 3
+    """It failed again and stays; the reason says why."""
+    REPLAY_STATE_NOT_FOUND: _ReplayState.ValueType  # 4
+    """There is no such letter, which is also what a repeat finds."""
+
+class ReplayState(_ReplayState, metaclass=_ReplayStateEnumTypeWrapper):
+    """What became of one dead letter."""
+
+REPLAY_STATE_UNSPECIFIED: ReplayState.ValueType  # 0
+"""Not used."""
+REPLAY_STATE_SETTLED: ReplayState.ValueType  # 1
+"""Its event is settled, now or before; the letter is gone."""
+REPLAY_STATE_DISCARDED: ReplayState.ValueType  # 2
+"""The letter is gone, and what was held for its event is free."""
+REPLAY_STATE_FAILED: ReplayState.ValueType  # 3
+"""It failed again and stays; the reason says why."""
+REPLAY_STATE_NOT_FOUND: ReplayState.ValueType  # 4
+"""There is no such letter, which is also what a repeat finds."""
+Global___ReplayState: _TypeAlias = ReplayState  # noqa: Y015
+
 @_typing.final
 class EdgeSource(_message.Message):
     """The edge that ships a batch."""
@@ -260,8 +292,14 @@ class GetEventStatusResponse(_message.Message):
 
     STATE_FIELD_NUMBER: _builtins.int
     SETTLE_TIME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
     state: Global___EventState.ValueType
     """Where it stands."""
+    reason: _error_reason_pb2.ErrorReason.ValueType
+    """Why it is a dead letter; unspecified otherwise."""
+    message: _builtins.str
+    """A sentence for an operator; empty unless it is a dead letter."""
     @_builtins.property
     def settle_time(self) -> _timestamp_pb2.Timestamp:
         """When it was settled; absent while it is not."""
@@ -271,10 +309,12 @@ class GetEventStatusResponse(_message.Message):
         *,
         state: Global___EventState.ValueType = ...,
         settle_time: _timestamp_pb2.Timestamp | None = ...,
+        reason: _error_reason_pb2.ErrorReason.ValueType = ...,
+        message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settle_time", b"settle_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["settle_time", b"settle_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason", "settle_time", b"settle_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -396,7 +436,7 @@ class ReplayDeadLettersRequest(_message.Message):
     """Drop them instead, and release what they hold. Cannot be undone."""
     @_builtins.property
     def dead_letter_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Which ones; empty for all, at most 1,000 a call."""
+        """Which ones; empty for all, at most 1,000 a call, those with the fewest attempts first."""
 
     def __init__(
         self,
@@ -413,22 +453,66 @@ class ReplayDeadLettersRequest(_message.Message):
 Global___ReplayDeadLettersRequest: _TypeAlias = ReplayDeadLettersRequest  # noqa: Y015
 
 @_typing.final
+class ReplayResult(_message.Message):
+    """The answer for one dead letter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEAD_LETTER_ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    dead_letter_id: _builtins.str
+    """The letter."""
+    event_id: _builtins.str
+    """Its event's id; empty if there is no such letter."""
+    state: Global___ReplayState.ValueType
+    """What happened to it."""
+    reason: _error_reason_pb2.ErrorReason.ValueType
+    """Why it failed; unspecified otherwise."""
+    message: _builtins.str
+    """A sentence for an operator; empty unless it failed."""
+    def __init__(
+        self,
+        *,
+        dead_letter_id: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        state: Global___ReplayState.ValueType = ...,
+        reason: _error_reason_pb2.ErrorReason.ValueType = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter_id", b"dead_letter_id", "event_id", b"event_id", "message", b"message", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayResult: _TypeAlias = ReplayResult  # noqa: Y015
+
+@_typing.final
 class ReplayDeadLettersResponse(_message.Message):
     """Response message for ReplayDeadLetters."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REPLAYED_COUNT_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
     replayed_count: _builtins.int
-    """How many were queued again or dropped."""
+    """How many were settled or dropped."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplayResult]:
+        """One for each letter, in the order asked for."""
+
     def __init__(
         self,
         *,
         replayed_count: _builtins.int = ...,
+        results: _abc.Iterable[Global___ReplayResult] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed_count", b"replayed_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed_count", b"replayed_count", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

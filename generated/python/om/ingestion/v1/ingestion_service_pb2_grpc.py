@@ -75,7 +75,8 @@ class IngestionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetEventStatus(self, request, context):
-        """Tells where an event stands. NOT_FOUND if it was never settled nor is queued.
+        """Tells where an event stands. NOT_FOUND if it was never settled nor is queued. Best effort for what
+        is queued: an event that waits outside of the database is not found before it is settled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,7 +90,8 @@ class IngestionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReplayDeadLetters(self, request, context):
-        """Queues dead letters again with their own ids and times, or drops them for good. Audited.
+        """Settles dead letters with their own ids and times, or drops them for good. Audited. An event that
+        fails again stays, with one attempt more. Safe to repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

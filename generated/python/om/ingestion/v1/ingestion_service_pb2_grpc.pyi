@@ -38,11 +38,15 @@ class IngestionServiceStub:
     never costs its neighbours. An answer is given for each event, in order. Safe to repeat.
     """
     GetEventStatus: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.GetEventStatusRequest, _ingestion_service_pb2.GetEventStatusResponse]
-    """Tells where an event stands. NOT_FOUND if it was never settled nor is queued."""
+    """Tells where an event stands. NOT_FOUND if it was never settled nor is queued. Best effort for what
+    is queued: an event that waits outside of the database is not found before it is settled.
+    """
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.ListDeadLettersRequest, _ingestion_service_pb2.ListDeadLettersResponse]
     """Lists events that could not be settled, oldest first."""
     ReplayDeadLetters: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.ReplayDeadLettersRequest, _ingestion_service_pb2.ReplayDeadLettersResponse]
-    """Queues dead letters again with their own ids and times, or drops them for good. Audited."""
+    """Settles dead letters with their own ids and times, or drops them for good. Audited. An event that
+    fails again stays, with one attempt more. Safe to repeat.
+    """
     GetPipelineStatus: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.GetPipelineStatusRequest, _ingestion_service_pb2.GetPipelineStatusResponse]
     """Tells how far settlement is behind, for the caller's organization."""
 
@@ -56,11 +60,15 @@ class IngestionServiceAsyncStub(IngestionServiceStub):
     never costs its neighbours. An answer is given for each event, in order. Safe to repeat.
     """
     GetEventStatus: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.GetEventStatusRequest, _ingestion_service_pb2.GetEventStatusResponse]  # type: ignore[assignment]
-    """Tells where an event stands. NOT_FOUND if it was never settled nor is queued."""
+    """Tells where an event stands. NOT_FOUND if it was never settled nor is queued. Best effort for what
+    is queued: an event that waits outside of the database is not found before it is settled.
+    """
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.ListDeadLettersRequest, _ingestion_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     """Lists events that could not be settled, oldest first."""
     ReplayDeadLetters: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.ReplayDeadLettersRequest, _ingestion_service_pb2.ReplayDeadLettersResponse]  # type: ignore[assignment]
-    """Queues dead letters again with their own ids and times, or drops them for good. Audited."""
+    """Settles dead letters with their own ids and times, or drops them for good. Audited. An event that
+    fails again stays, with one attempt more. Safe to repeat.
+    """
     GetPipelineStatus: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.GetPipelineStatusRequest, _ingestion_service_pb2.GetPipelineStatusResponse]  # type: ignore[assignment]
     """Tells how far settlement is behind, for the caller's organization."""
 
@@ -81,7 +89,9 @@ class IngestionServiceServicer:
         request: _ingestion_service_pb2.GetEventStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ingestion_service_pb2.GetEventStatusResponse, _abc.Awaitable[_ingestion_service_pb2.GetEventStatusResponse]]:
-        """Tells where an event stands. NOT_FOUND if it was never settled nor is queued."""
+        """Tells where an event stands. NOT_FOUND if it was never settled nor is queued. Best effort for what
+        is queued: an event that waits outside of the database is not found before it is settled.
+        """
 
     def ListDeadLetters(
         self,
@@ -95,7 +105,9 @@ class IngestionServiceServicer:
         request: _ingestion_service_pb2.ReplayDeadLettersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ingestion_service_pb2.ReplayDeadLettersResponse, _abc.Awaitable[_ingestion_service_pb2.ReplayDeadLettersResponse]]:
-        """Queues dead letters again with their own ids and times, or drops them for good. Audited."""
+        """Settles dead letters with their own ids and times, or drops them for good. Audited. An event that
+        fails again stays, with one attempt more. Safe to repeat.
+        """
 
     def GetPipelineStatus(
         self,

@@ -57,6 +57,7 @@ class RatedComponent(_message.Message):
     RATE_STEPS_FIELD_NUMBER: _builtins.int
     RATE_UNIT_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    FREE_AMOUNT_FIELD_NUMBER: _builtins.int
     unit: _builtins.str
     """The unit."""
     amount: _builtins.int
@@ -77,6 +78,8 @@ class RatedComponent(_message.Message):
     """The unit whose rate applied where this one has none of its own, as cached input is input where
     no cache price is listed; empty if the same.
     """
+    free_amount: _builtins.int
+    """How much was consumed beside the amount and is free under the deciding rule."""
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The attributes that chose the rate, for example size and quality of images."""
@@ -93,10 +96,11 @@ class RatedComponent(_message.Message):
         rate_steps: _builtins.int = ...,
         rate_unit: _builtins.str = ...,
         attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        free_amount: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attributes", b"attributes", "currency_code", b"currency_code", "exact_amount", b"exact_amount", "rate", b"rate", "rate_per_million", b"rate_per_million", "rate_steps", b"rate_steps", "rate_unit", b"rate_unit", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attributes", b"attributes", "currency_code", b"currency_code", "exact_amount", b"exact_amount", "free_amount", b"free_amount", "rate", b"rate", "rate_per_million", b"rate_per_million", "rate_steps", b"rate_steps", "rate_unit", b"rate_unit", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -360,23 +364,41 @@ class ExplainChargeResponse(_message.Message):
 
     RATING_FIELD_NUMBER: _builtins.int
     AT_TIME_FIELD_NUMBER: _builtins.int
+    SETTLED_COST_FIELD_NUMBER: _builtins.int
+    SETTLED_CHARGE_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    exact: _builtins.bool
+    """The arithmetic leads to exactly what was settled. False where it does not: then the catalogue
+    has changed since, or a price that was missing has come, and settled_charge is what was taken.
+    """
     @_builtins.property
     def rating(self) -> Global___Rating:
-        """The arithmetic as it was used."""
+        """The arithmetic under the versions of prices and burn table that the event was settled with."""
 
     @_builtins.property
     def at_time(self) -> _timestamp_pb2.Timestamp:
         """The time whose prices were used."""
+
+    @_builtins.property
+    def settled_cost(self) -> _money_pb2.Money:
+        """The cost as it was settled. Absent while the event is unrated."""
+
+    @_builtins.property
+    def settled_charge(self) -> _money_pb2.Money:
+        """The charge as it was settled. Absent while the event is unrated."""
 
     def __init__(
         self,
         *,
         rating: Global___Rating | None = ...,
         at_time: _timestamp_pb2.Timestamp | None = ...,
+        settled_cost: _money_pb2.Money | None = ...,
+        settled_charge: _money_pb2.Money | None = ...,
+        exact: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at_time", b"at_time", "rating", b"rating"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at_time", b"at_time", "rating", b"rating", "settled_charge", b"settled_charge", "settled_cost", b"settled_cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_time", b"at_time", "rating", b"rating"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_time", b"at_time", "exact", b"exact", "rating", b"rating", "settled_charge", b"settled_charge", "settled_cost", b"settled_cost"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -415,7 +437,9 @@ class PriceRate(_message.Message):
     unit: _builtins.str
     """The unit."""
     amount_per_million: _builtins.str
-    """Decimal text, in currency for one million steps of the unit. Zero is a price."""
+    """Decimal text, in currency for one million steps of the unit. Zero is a price. In answers rounded
+    to 18 places where it does not end, as an hourly price of milliseconds may not.
+    """
     context_threshold: _builtins.int
     """Applies to requests whose whole prompt is above this many tokens; 0 is the base rate."""
     @_builtins.property
@@ -440,7 +464,9 @@ Global___PriceRate: _TypeAlias = PriceRate  # noqa: Y015
 
 @_typing.final
 class Price(_message.Message):
-    """A dated rate card of one model at one provider."""
+    """Dated rates of one model at one provider. Of an organization's own prices for a unit, the one that
+    began last is in force; they may only overlap so that one that is open is followed by a later one.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -459,12 +485,14 @@ class Price(_message.Message):
     model: _builtins.str
     """The model's name in the catalogue."""
     tier: _builtins.str
-    """standard, batch, flex or priority."""
+    """standard, batch, flex or priority; empty means standard."""
     currency_code: _builtins.str
-    """The currency of all rates."""
+    """The currency of all rates: USD, in which costs are summed; empty means it."""
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
-        """From when, inclusive. Absent: since ever."""
+        """From when, inclusive. Absent: since ever. Moved to now where it would change a rate of the past,
+        and to two rate card lifetimes from now where it raises one.
+        """
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
@@ -472,7 +500,7 @@ class Price(_message.Message):
 
     @_builtins.property
     def rates(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceRate]:
-        """The rates."""
+        """The rates. Units that are not named keep the rates that they have."""
 
     def __init__(
         self,
@@ -546,7 +574,9 @@ class ListPricesResponse(_message.Message):
     """Empty at the end."""
     @_builtins.property
     def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Price]:
-        """By provider, model, time."""
+        """By provider, model, time: the catalogue's with the organization's own over them, as they are in
+        force. Where one is made of several, its id joins theirs with +.
+        """
 
     def __init__(
         self,
@@ -620,6 +650,26 @@ class BurnRule(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class FreeUnitsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     FEATURE_ID_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
     MODEL_PATTERN_FIELD_NUMBER: _builtins.int
@@ -627,6 +677,8 @@ class BurnRule(_message.Message):
     RATES_FIELD_NUMBER: _builtins.int
     FLAT_NANOS_FIELD_NUMBER: _builtins.int
     MINIMUM_NANOS_FIELD_NUMBER: _builtins.int
+    FREE_UNITS_FIELD_NUMBER: _builtins.int
+    CACHED_ANSWER_NANOS_FIELD_NUMBER: _builtins.int
     feature_id: _builtins.str
     """Only this feature; empty for any."""
     provider: _builtins.str
@@ -639,9 +691,17 @@ class BurnRule(_message.Message):
     """Nano-credits for each event that the rule decides."""
     minimum_nanos: _builtins.int
     """The least that such an event is charged, in nano-credits."""
+    cached_answer_nanos: _builtins.int
+    """In the place of flat fee and minimum for an event of which the rule decides only lines with the
+    attribute answer=cached: no provider was called. Absent: a cached answer is like any other.
+    """
     @_builtins.property
     def rates(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceRate]:
-        """Credit rates by unit; empty: not by unit."""
+        """Credit rates by unit; empty: not by unit. Those above a context_threshold apply to the whole line."""
+
+    @_builtins.property
+    def free_units(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many steps of a unit are free of the rule's rates in each event, by unit."""
 
     def __init__(
         self,
@@ -653,12 +713,16 @@ class BurnRule(_message.Message):
         rates: _abc.Iterable[Global___PriceRate] | None = ...,
         flat_nanos: _builtins.int = ...,
         minimum_nanos: _builtins.int = ...,
+        free_units: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        cached_answer_nanos: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cached_answer_nanos", b"_cached_answer_nanos", "cached_answer_nanos", b"cached_answer_nanos"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits_per_cost", b"credits_per_cost", "feature_id", b"feature_id", "flat_nanos", b"flat_nanos", "minimum_nanos", b"minimum_nanos", "model_pattern", b"model_pattern", "provider", b"provider", "rates", b"rates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cached_answer_nanos", b"_cached_answer_nanos", "cached_answer_nanos", b"cached_answer_nanos", "credits_per_cost", b"credits_per_cost", "feature_id", b"feature_id", "flat_nanos", b"flat_nanos", "free_units", b"free_units", "minimum_nanos", b"minimum_nanos", "model_pattern", b"model_pattern", "provider", b"provider", "rates", b"rates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__cached_answer_nanos: _TypeAlias = _typing.Literal["cached_answer_nanos"]  # noqa: Y015
+    _WhichOneofArgType__cached_answer_nanos: _TypeAlias = _typing.Literal["_cached_answer_nanos", b"_cached_answer_nanos"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cached_answer_nanos) -> _WhichOneofReturnType__cached_answer_nanos | None: ...
 
 Global___BurnRule: _TypeAlias = BurnRule  # noqa: Y015
 

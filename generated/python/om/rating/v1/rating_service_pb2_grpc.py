@@ -138,7 +138,8 @@ class RatingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateBurnTable(self, request, context):
-        """Adds a burn table, inactive. Its rules never change; a change is another version.
+        """Adds a burn table, inactive. Its rules never change; a change is another version. PRICE_INVALID
+        names the first rule of the format that is broken, and its place.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

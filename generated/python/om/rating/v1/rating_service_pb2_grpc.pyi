@@ -52,7 +52,9 @@ class RatingServiceStub:
     GetBurnTable: _grpc.UnaryUnaryMultiCallable[_rating_service_pb2.GetBurnTableRequest, _rating_service_pb2.GetBurnTableResponse]
     """Gets one burn table."""
     CreateBurnTable: _grpc.UnaryUnaryMultiCallable[_rating_service_pb2.CreateBurnTableRequest, _rating_service_pb2.CreateBurnTableResponse]
-    """Adds a burn table, inactive. Its rules never change; a change is another version."""
+    """Adds a burn table, inactive. Its rules never change; a change is another version. PRICE_INVALID
+    names the first rule of the format that is broken, and its place.
+    """
     ActivateBurnTable: _grpc.UnaryUnaryMultiCallable[_rating_service_pb2.ActivateBurnTableRequest, _rating_service_pb2.ActivateBurnTableResponse]
     """Makes a burn table the one that applies from a time on. A raise is moved to two rate card
     lifetimes from now; the answer says when.
@@ -90,7 +92,9 @@ class RatingServiceAsyncStub(RatingServiceStub):
     GetBurnTable: _aio.UnaryUnaryMultiCallable[_rating_service_pb2.GetBurnTableRequest, _rating_service_pb2.GetBurnTableResponse]  # type: ignore[assignment]
     """Gets one burn table."""
     CreateBurnTable: _aio.UnaryUnaryMultiCallable[_rating_service_pb2.CreateBurnTableRequest, _rating_service_pb2.CreateBurnTableResponse]  # type: ignore[assignment]
-    """Adds a burn table, inactive. Its rules never change; a change is another version."""
+    """Adds a burn table, inactive. Its rules never change; a change is another version. PRICE_INVALID
+    names the first rule of the format that is broken, and its place.
+    """
     ActivateBurnTable: _aio.UnaryUnaryMultiCallable[_rating_service_pb2.ActivateBurnTableRequest, _rating_service_pb2.ActivateBurnTableResponse]  # type: ignore[assignment]
     """Makes a burn table the one that applies from a time on. A raise is moved to two rate card
     lifetimes from now; the answer says when.
@@ -160,7 +164,9 @@ class RatingServiceServicer:
         request: _rating_service_pb2.CreateBurnTableRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rating_service_pb2.CreateBurnTableResponse, _abc.Awaitable[_rating_service_pb2.CreateBurnTableResponse]]:
-        """Adds a burn table, inactive. Its rules never change; a change is another version."""
+        """Adds a burn table, inactive. Its rules never change; a change is another version. PRICE_INVALID
+        names the first rule of the format that is broken, and its place.
+        """
 
     def ActivateBurnTable(
         self,

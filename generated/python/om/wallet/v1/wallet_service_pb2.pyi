@@ -133,7 +133,7 @@ class _EntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryKind.V
     ENTRY_KIND_EXPIRY: _EntryKind.ValueType  # 9
     """Available to breakage."""
     ENTRY_KIND_REFUND: _EntryKind.ValueType  # 10
-    """Revenue to available."""
+    """Refunded to available; revenue stays as it was earned."""
     ENTRY_KIND_TRANSFER: _EntryKind.ValueType  # 11
     """Between available and clearing: a transfer's half."""
     ENTRY_KIND_ADJUSTMENT: _EntryKind.ValueType  # 12
@@ -167,7 +167,7 @@ ENTRY_KIND_REPAYMENT: EntryKind.ValueType  # 8
 ENTRY_KIND_EXPIRY: EntryKind.ValueType  # 9
 """Available to breakage."""
 ENTRY_KIND_REFUND: EntryKind.ValueType  # 10
-"""Revenue to available."""
+"""Refunded to available; revenue stays as it was earned."""
 ENTRY_KIND_TRANSFER: EntryKind.ValueType  # 11
 """Between available and clearing: a transfer's half."""
 ENTRY_KIND_ADJUSTMENT: EntryKind.ValueType  # 12
@@ -264,7 +264,9 @@ class Wallet(_message.Message):
     state: Global___WalletState.ValueType
     """Whether it can pay."""
     overflow_wallet_id: _builtins.str
-    """Another wallet that pays when this one is empty; empty for none."""
+    """Another wallet that pays when this one is empty; empty for none. At most three in a row, and
+    never back to this one.
+    """
     @_builtins.property
     def owner(self) -> Global___WalletOwner:
         """Whose it is."""
@@ -1103,7 +1105,7 @@ class RefundChargeResponse(_message.Message):
     """Whether this is the stored answer of an earlier call."""
     @_builtins.property
     def wallet(self) -> Global___Wallet:
-        """The wallet after it."""
+        """The wallet after it; where several paid for the event, the one that paid last."""
 
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Entry]:
@@ -1753,7 +1755,7 @@ class VerifyLedgerResponse(_message.Message):
     entry_count: _builtins.int
     """Entries read."""
     first_bad_entry_id: _builtins.str
-    """The first entry that disagrees; empty if none does."""
+    """The first entry that disagrees, or the last before balances that do; empty if none does."""
     message: _builtins.str
     """What is wrong there."""
     def __init__(

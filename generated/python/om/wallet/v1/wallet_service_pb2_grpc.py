@@ -179,22 +179,26 @@ class WalletServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RefundCharge(self, request, context):
-        """Gives back a charge, whole or in part, to the grants that paid for it. Never more than the
-        charge. A grant that expired since is replaced by one with a grace of seven days.
+        """Gives back a charge, whole or in part, to the grants that paid for it, the last payment first.
+        Never more than the charge, earlier refunds included. A grant that expired since is replaced by
+        one with a grace of seven days. What was owed, and not paid from a grant, comes back as a grant
+        that never expires and pays what is still owed first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TransferCredits(self, request, context):
-        """Moves credits between two wallets of the organization.
+        """Moves credits between two wallets of the organization, all or nothing. They keep their priority
+        and expiry; credit below zero is not moved. INSUFFICIENT_FUNDS moves nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AdjustWallet(self, request, context):
-        """Corrects a wallet by hand, up or down, with a reason that stays in the ledger.
+        """Corrects a wallet by hand, up or down, with a reason that stays in the ledger. What is added
+        never expires; what is taken is within what may be spent, also from a blocked wallet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -209,14 +213,16 @@ class WalletServiceServicer:
 
     def CaptureHold(self, request, context):
         """Charges a hold and frees the rest, once. A repeat returns the first answer. On an edge's lease
-        it fails with HOLD_STATE; after expiry the amount becomes receivable.
+        it fails with HOLD_STATE; after expiry the amount becomes receivable, which is paid at once from
+        what is available.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseHold(self, request, context):
-        """Frees a hold, once. A repeat returns the first answer; HOLD_STATE if it was captured.
+        """Frees a hold, once. A repeat returns the first answer, and so does a hold that has expired;
+        HOLD_STATE if it was captured.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

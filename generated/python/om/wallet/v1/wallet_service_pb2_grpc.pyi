@@ -51,21 +51,30 @@ class WalletServiceStub:
     DeductCredits: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.DeductCreditsRequest, _wallet_service_pb2.DeductCreditsResponse]
     """Takes credits for something that was not metered. INSUFFICIENT_FUNDS takes nothing."""
     RefundCharge: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.RefundChargeRequest, _wallet_service_pb2.RefundChargeResponse]
-    """Gives back a charge, whole or in part, to the grants that paid for it. Never more than the
-    charge. A grant that expired since is replaced by one with a grace of seven days.
+    """Gives back a charge, whole or in part, to the grants that paid for it, the last payment first.
+    Never more than the charge, earlier refunds included. A grant that expired since is replaced by
+    one with a grace of seven days. What was owed, and not paid from a grant, comes back as a grant
+    that never expires and pays what is still owed first.
     """
     TransferCredits: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.TransferCreditsRequest, _wallet_service_pb2.TransferCreditsResponse]
-    """Moves credits between two wallets of the organization."""
+    """Moves credits between two wallets of the organization, all or nothing. They keep their priority
+    and expiry; credit below zero is not moved. INSUFFICIENT_FUNDS moves nothing.
+    """
     AdjustWallet: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.AdjustWalletRequest, _wallet_service_pb2.AdjustWalletResponse]
-    """Corrects a wallet by hand, up or down, with a reason that stays in the ledger."""
+    """Corrects a wallet by hand, up or down, with a reason that stays in the ledger. What is added
+    never expires; what is taken is within what may be spent, also from a blocked wallet.
+    """
     CreateHold: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.CreateHoldRequest, _wallet_service_pb2.CreateHoldResponse]
     """Reserves money before work starts. INSUFFICIENT_FUNDS reserves nothing. Its expiry releases it."""
     CaptureHold: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.CaptureHoldRequest, _wallet_service_pb2.CaptureHoldResponse]
     """Charges a hold and frees the rest, once. A repeat returns the first answer. On an edge's lease
-    it fails with HOLD_STATE; after expiry the amount becomes receivable.
+    it fails with HOLD_STATE; after expiry the amount becomes receivable, which is paid at once from
+    what is available.
     """
     ReleaseHold: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ReleaseHoldRequest, _wallet_service_pb2.ReleaseHoldResponse]
-    """Frees a hold, once. A repeat returns the first answer; HOLD_STATE if it was captured."""
+    """Frees a hold, once. A repeat returns the first answer, and so does a hold that has expired;
+    HOLD_STATE if it was captured.
+    """
     ListEntries: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListEntriesRequest, _wallet_service_pb2.ListEntriesResponse]
     """Lists the movements of one wallet, newest first."""
     ListLeases: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListLeasesRequest, _wallet_service_pb2.ListLeasesResponse]
@@ -104,21 +113,30 @@ class WalletServiceAsyncStub(WalletServiceStub):
     DeductCredits: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.DeductCreditsRequest, _wallet_service_pb2.DeductCreditsResponse]  # type: ignore[assignment]
     """Takes credits for something that was not metered. INSUFFICIENT_FUNDS takes nothing."""
     RefundCharge: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.RefundChargeRequest, _wallet_service_pb2.RefundChargeResponse]  # type: ignore[assignment]
-    """Gives back a charge, whole or in part, to the grants that paid for it. Never more than the
-    charge. A grant that expired since is replaced by one with a grace of seven days.
+    """Gives back a charge, whole or in part, to the grants that paid for it, the last payment first.
+    Never more than the charge, earlier refunds included. A grant that expired since is replaced by
+    one with a grace of seven days. What was owed, and not paid from a grant, comes back as a grant
+    that never expires and pays what is still owed first.
     """
     TransferCredits: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.TransferCreditsRequest, _wallet_service_pb2.TransferCreditsResponse]  # type: ignore[assignment]
-    """Moves credits between two wallets of the organization."""
+    """Moves credits between two wallets of the organization, all or nothing. They keep their priority
+    and expiry; credit below zero is not moved. INSUFFICIENT_FUNDS moves nothing.
+    """
     AdjustWallet: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.AdjustWalletRequest, _wallet_service_pb2.AdjustWalletResponse]  # type: ignore[assignment]
-    """Corrects a wallet by hand, up or down, with a reason that stays in the ledger."""
+    """Corrects a wallet by hand, up or down, with a reason that stays in the ledger. What is added
+    never expires; what is taken is within what may be spent, also from a blocked wallet.
+    """
     CreateHold: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.CreateHoldRequest, _wallet_service_pb2.CreateHoldResponse]  # type: ignore[assignment]
     """Reserves money before work starts. INSUFFICIENT_FUNDS reserves nothing. Its expiry releases it."""
     CaptureHold: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.CaptureHoldRequest, _wallet_service_pb2.CaptureHoldResponse]  # type: ignore[assignment]
     """Charges a hold and frees the rest, once. A repeat returns the first answer. On an edge's lease
-    it fails with HOLD_STATE; after expiry the amount becomes receivable.
+    it fails with HOLD_STATE; after expiry the amount becomes receivable, which is paid at once from
+    what is available.
     """
     ReleaseHold: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ReleaseHoldRequest, _wallet_service_pb2.ReleaseHoldResponse]  # type: ignore[assignment]
-    """Frees a hold, once. A repeat returns the first answer; HOLD_STATE if it was captured."""
+    """Frees a hold, once. A repeat returns the first answer, and so does a hold that has expired;
+    HOLD_STATE if it was captured.
+    """
     ListEntries: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListEntriesRequest, _wallet_service_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Lists the movements of one wallet, newest first."""
     ListLeases: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListLeasesRequest, _wallet_service_pb2.ListLeasesResponse]  # type: ignore[assignment]
@@ -189,8 +207,10 @@ class WalletServiceServicer:
         request: _wallet_service_pb2.RefundChargeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_service_pb2.RefundChargeResponse, _abc.Awaitable[_wallet_service_pb2.RefundChargeResponse]]:
-        """Gives back a charge, whole or in part, to the grants that paid for it. Never more than the
-        charge. A grant that expired since is replaced by one with a grace of seven days.
+        """Gives back a charge, whole or in part, to the grants that paid for it, the last payment first.
+        Never more than the charge, earlier refunds included. A grant that expired since is replaced by
+        one with a grace of seven days. What was owed, and not paid from a grant, comes back as a grant
+        that never expires and pays what is still owed first.
         """
 
     def TransferCredits(
@@ -198,14 +218,18 @@ class WalletServiceServicer:
         request: _wallet_service_pb2.TransferCreditsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_service_pb2.TransferCreditsResponse, _abc.Awaitable[_wallet_service_pb2.TransferCreditsResponse]]:
-        """Moves credits between two wallets of the organization."""
+        """Moves credits between two wallets of the organization, all or nothing. They keep their priority
+        and expiry; credit below zero is not moved. INSUFFICIENT_FUNDS moves nothing.
+        """
 
     def AdjustWallet(
         self,
         request: _wallet_service_pb2.AdjustWalletRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_service_pb2.AdjustWalletResponse, _abc.Awaitable[_wallet_service_pb2.AdjustWalletResponse]]:
-        """Corrects a wallet by hand, up or down, with a reason that stays in the ledger."""
+        """Corrects a wallet by hand, up or down, with a reason that stays in the ledger. What is added
+        never expires; what is taken is within what may be spent, also from a blocked wallet.
+        """
 
     def CreateHold(
         self,
@@ -220,7 +244,8 @@ class WalletServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_service_pb2.CaptureHoldResponse, _abc.Awaitable[_wallet_service_pb2.CaptureHoldResponse]]:
         """Charges a hold and frees the rest, once. A repeat returns the first answer. On an edge's lease
-        it fails with HOLD_STATE; after expiry the amount becomes receivable.
+        it fails with HOLD_STATE; after expiry the amount becomes receivable, which is paid at once from
+        what is available.
         """
 
     def ReleaseHold(
@@ -228,7 +253,9 @@ class WalletServiceServicer:
         request: _wallet_service_pb2.ReleaseHoldRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_service_pb2.ReleaseHoldResponse, _abc.Awaitable[_wallet_service_pb2.ReleaseHoldResponse]]:
-        """Frees a hold, once. A repeat returns the first answer; HOLD_STATE if it was captured."""
+        """Frees a hold, once. A repeat returns the first answer, and so does a hold that has expired;
+        HOLD_STATE if it was captured.
+        """
 
     def ListEntries(
         self,

@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file om/ingestion/v1/ingestion_service.proto.
  */
 export const file_om_ingestion_v1_ingestion_service: GenFile = /*@__PURE__*/
-  fileDesc("CidvbS9pbmdlc3Rpb24vdjEvaW5nZXN0aW9uX3NlcnZpY2UucHJvdG8SD29tLmluZ2VzdGlvbi52MSJVCgpFZGdlU291cmNlEioKB2VkZ2VfaWQYASABKAlCGbpIFnIUMhJeZWRnX1swLTlhLXpdezI2fSQSGwoKZWRnZV9lcG9jaBgCIAEoA0IHukgEIgIgACJ6ChNJbmdlc3RFdmVudHNSZXF1ZXN0EikKBGVkZ2UYASABKAsyGy5vbS5pbmdlc3Rpb24udjEuRWRnZVNvdXJjZRI4CgZldmVudHMYAiADKAsyFi5vbS50eXBlLnYxLlVzYWdlRXZlbnRCELpIDZIBCggBEOgHIgPYAQMilgEKDEluZ2VzdFJlc3VsdBIQCghldmVudF9pZBgBIAEoCRIrCgVzdGF0ZRgCIAEoDjIcLm9tLmluZ2VzdGlvbi52MS5Jbmdlc3RTdGF0ZRInCgZyZWFzb24YAyABKA4yFy5vbS50eXBlLnYxLkVycm9yUmVhc29uEg8KB21lc3NhZ2UYBCABKAkSDQoFZmllbGQYBSABKAkioQEKFEluZ2VzdEV2ZW50c1Jlc3BvbnNlEi4KB3Jlc3VsdHMYASADKAsyHS5vbS5pbmdlc3Rpb24udjEuSW5nZXN0UmVzdWx0EhAKCGJhdGNoX2lkGAIgASgJEhYKDmFjY2VwdGVkX2NvdW50GAMgASgFEhcKD2R1cGxpY2F0ZV9jb3VudBgEIAEoBRIWCg5yZWplY3RlZF9jb3VudBgFIAEoBSJOChVHZXRFdmVudFN0YXR1c1JlcXVlc3QSHAoIZXZlbnRfaWQYASABKAlCCrpIB3IFEAEY/wESFwoGc291cmNlGAIgASgJQge6SARyAhhAInUKFkdldEV2ZW50U3RhdHVzUmVzcG9uc2USKgoFc3RhdGUYASABKA4yGy5vbS5pbmdlc3Rpb24udjEuRXZlbnRTdGF0ZRIvCgtzZXR0bGVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi6gEKCkRlYWRMZXR0ZXISFgoOZGVhZF9sZXR0ZXJfaWQYASABKAkSEAoIZXZlbnRfaWQYAiABKAkSJwoGcmVhc29uGAMgASgOMhcub20udHlwZS52MS5FcnJvclJlYXNvbhIPCgdtZXNzYWdlGAQgASgJEhUKDWF0dGVtcHRfY291bnQYBSABKAUSMAoMcmVjZWl2ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtjcmVhdGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiUgoWTGlzdERlYWRMZXR0ZXJzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgBAiZQoXTGlzdERlYWRMZXR0ZXJzUmVzcG9uc2USMQoMZGVhZF9sZXR0ZXJzGAEgAygLMhsub20uaW5nZXN0aW9uLnYxLkRlYWRMZXR0ZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIk8KGFJlcGxheURlYWRMZXR0ZXJzUmVxdWVzdBIiCg9kZWFkX2xldHRlcl9pZHMYASADKAlCCbpIBpIBAxDoBxIPCgdkaXNjYXJkGAIgASgIIjMKGVJlcGxheURlYWRMZXR0ZXJzUmVzcG9uc2USFgoOcmVwbGF5ZWRfY291bnQYASABKAUiGgoYR2V0UGlwZWxpbmVTdGF0dXNSZXF1ZXN0IoABChlHZXRQaXBlbGluZVN0YXR1c1Jlc3BvbnNlEhoKEnF1ZXVlZF9iYXRjaF9jb3VudBgBIAEoAxIVCg1vbGRlc3RfYWdlX21zGAIgASgDEhkKEWRlYWRfbGV0dGVyX2NvdW50GAMgASgDEhUKDXVucmF0ZWRfY291bnQYBCABKAMqfQoLSW5nZXN0U3RhdGUSHAoYSU5HRVNUX1NUQVRFX1VOU1BFQ0lGSUVEEAASGQoVSU5HRVNUX1NUQVRFX0FDQ0VQVEVEEAESGgoWSU5HRVNUX1NUQVRFX0RVUExJQ0FURRACEhkKFUlOR0VTVF9TVEFURV9SRUpFQ1RFRBADKsABCgpFdmVudFN0YXRlEhsKF0VWRU5UX1NUQVRFX1VOU1BFQ0lGSUVEEAASFgoSRVZFTlRfU1RBVEVfUVVFVUVEEAESFwoTRVZFTlRfU1RBVEVfQ0hBUkdFRBACEhcKE0VWRU5UX1NUQVRFX1VOUkFURUQQAxIUChBFVkVOVF9TVEFURV9aRVJPEAQSGwoXRVZFTlRfU1RBVEVfREVBRF9MRVRURVIQBRIYChRFVkVOVF9TVEFURV9ERUZFUlJFRBAGMv4FChBJbmdlc3Rpb25TZXJ2aWNlEoMBCgxJbmdlc3RFdmVudHMSJC5vbS5pbmdlc3Rpb24udjEuSW5nZXN0RXZlbnRzUmVxdWVzdBolLm9tLmluZ2VzdGlvbi52MS5Jbmdlc3RFdmVudHNSZXNwb25zZSImkAICirUYBgoCAgUQAYLT5JMCEzoBKiIOL2FwaS92MS9ldmVudHMSmQEKDkdldEV2ZW50U3RhdHVzEiYub20uaW5nZXN0aW9uLnYxLkdldEV2ZW50U3RhdHVzUmVxdWVzdBonLm9tLmluZ2VzdGlvbi52MS5HZXRFdmVudFN0YXR1c1Jlc3BvbnNlIjaQAgGKtRgHCgMCAwQQA4LT5JMCIhIgL2FwaS92MS9ldmVudHMve2V2ZW50X2lkfS9zdGF0dXMSkAEKD0xpc3REZWFkTGV0dGVycxInLm9tLmluZ2VzdGlvbi52MS5MaXN0RGVhZExldHRlcnNSZXF1ZXN0Gigub20uaW5nZXN0aW9uLnYxLkxpc3REZWFkTGV0dGVyc1Jlc3BvbnNlIiqQAgGKtRgHCgMCAwQQA4LT5JMCFhIUL2FwaS92MS9kZWFkLWxldHRlcnMSnwEKEVJlcGxheURlYWRMZXR0ZXJzEikub20uaW5nZXN0aW9uLnYxLlJlcGxheURlYWRMZXR0ZXJzUmVxdWVzdBoqLm9tLmluZ2VzdGlvbi52MS5SZXBsYXlEZWFkTGV0dGVyc1Jlc3BvbnNlIjOQAgKKtRgGCgICBBAEgtPkkwIgOgEqIhsvYXBpL3YxL2RlYWQtbGV0dGVycy9yZXBsYXkSkgEKEUdldFBpcGVsaW5lU3RhdHVzEikub20uaW5nZXN0aW9uLnYxLkdldFBpcGVsaW5lU3RhdHVzUmVxdWVzdBoqLm9tLmluZ2VzdGlvbi52MS5HZXRQaXBlbGluZVN0YXR1c1Jlc3BvbnNlIiaQAgGKtRgHCgMCAwQQA4LT5JMCEhIQL2FwaS92MS9waXBlbGluZUJPWk1naXRodWIuY29tL29wZW5tb25ldGl6ZS9vcGVubW9uZXRpemUvZ2VuZXJhdGVkL2dvL29tL2luZ2VzdGlvbi92MTtpbmdlc3Rpb252MWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_om_type_v1_access, file_om_type_v1_error_reason, file_om_type_v1_event]);
+  fileDesc("CidvbS9pbmdlc3Rpb24vdjEvaW5nZXN0aW9uX3NlcnZpY2UucHJvdG8SD29tLmluZ2VzdGlvbi52MSJVCgpFZGdlU291cmNlEioKB2VkZ2VfaWQYASABKAlCGbpIFnIUMhJeZWRnX1swLTlhLXpdezI2fSQSGwoKZWRnZV9lcG9jaBgCIAEoA0IHukgEIgIgACJ6ChNJbmdlc3RFdmVudHNSZXF1ZXN0EikKBGVkZ2UYASABKAsyGy5vbS5pbmdlc3Rpb24udjEuRWRnZVNvdXJjZRI4CgZldmVudHMYAiADKAsyFi5vbS50eXBlLnYxLlVzYWdlRXZlbnRCELpIDZIBCggBEOgHIgPYAQMilgEKDEluZ2VzdFJlc3VsdBIQCghldmVudF9pZBgBIAEoCRIrCgVzdGF0ZRgCIAEoDjIcLm9tLmluZ2VzdGlvbi52MS5Jbmdlc3RTdGF0ZRInCgZyZWFzb24YAyABKA4yFy5vbS50eXBlLnYxLkVycm9yUmVhc29uEg8KB21lc3NhZ2UYBCABKAkSDQoFZmllbGQYBSABKAkioQEKFEluZ2VzdEV2ZW50c1Jlc3BvbnNlEi4KB3Jlc3VsdHMYASADKAsyHS5vbS5pbmdlc3Rpb24udjEuSW5nZXN0UmVzdWx0EhAKCGJhdGNoX2lkGAIgASgJEhYKDmFjY2VwdGVkX2NvdW50GAMgASgFEhcKD2R1cGxpY2F0ZV9jb3VudBgEIAEoBRIWCg5yZWplY3RlZF9jb3VudBgFIAEoBSJOChVHZXRFdmVudFN0YXR1c1JlcXVlc3QSHAoIZXZlbnRfaWQYASABKAlCCrpIB3IFEAEY/wESFwoGc291cmNlGAIgASgJQge6SARyAhhAIq8BChZHZXRFdmVudFN0YXR1c1Jlc3BvbnNlEioKBXN0YXRlGAEgASgOMhsub20uaW5nZXN0aW9uLnYxLkV2ZW50U3RhdGUSLwoLc2V0dGxlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKBnJlYXNvbhgDIAEoDjIXLm9tLnR5cGUudjEuRXJyb3JSZWFzb24SDwoHbWVzc2FnZRgEIAEoCSLqAQoKRGVhZExldHRlchIWCg5kZWFkX2xldHRlcl9pZBgBIAEoCRIQCghldmVudF9pZBgCIAEoCRInCgZyZWFzb24YAyABKA4yFy5vbS50eXBlLnYxLkVycm9yUmVhc29uEg8KB21lc3NhZ2UYBCABKAkSFQoNYXR0ZW1wdF9jb3VudBgFIAEoBRIwCgxyZWNlaXZlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJSChZMaXN0RGVhZExldHRlcnNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAECJlChdMaXN0RGVhZExldHRlcnNSZXNwb25zZRIxCgxkZWFkX2xldHRlcnMYASADKAsyGy5vbS5pbmdlc3Rpb24udjEuRGVhZExldHRlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiTwoYUmVwbGF5RGVhZExldHRlcnNSZXF1ZXN0EiIKD2RlYWRfbGV0dGVyX2lkcxgBIAMoCUIJukgGkgEDEOgHEg8KB2Rpc2NhcmQYAiABKAginwEKDFJlcGxheVJlc3VsdBIWCg5kZWFkX2xldHRlcl9pZBgBIAEoCRIQCghldmVudF9pZBgCIAEoCRIrCgVzdGF0ZRgDIAEoDjIcLm9tLmluZ2VzdGlvbi52MS5SZXBsYXlTdGF0ZRInCgZyZWFzb24YBCABKA4yFy5vbS50eXBlLnYxLkVycm9yUmVhc29uEg8KB21lc3NhZ2UYBSABKAkiYwoZUmVwbGF5RGVhZExldHRlcnNSZXNwb25zZRIWCg5yZXBsYXllZF9jb3VudBgBIAEoBRIuCgdyZXN1bHRzGAIgAygLMh0ub20uaW5nZXN0aW9uLnYxLlJlcGxheVJlc3VsdCIaChhHZXRQaXBlbGluZVN0YXR1c1JlcXVlc3QigAEKGUdldFBpcGVsaW5lU3RhdHVzUmVzcG9uc2USGgoScXVldWVkX2JhdGNoX2NvdW50GAEgASgDEhUKDW9sZGVzdF9hZ2VfbXMYAiABKAMSGQoRZGVhZF9sZXR0ZXJfY291bnQYAyABKAMSFQoNdW5yYXRlZF9jb3VudBgEIAEoAyp9CgtJbmdlc3RTdGF0ZRIcChhJTkdFU1RfU1RBVEVfVU5TUEVDSUZJRUQQABIZChVJTkdFU1RfU1RBVEVfQUNDRVBURUQQARIaChZJTkdFU1RfU1RBVEVfRFVQTElDQVRFEAISGQoVSU5HRVNUX1NUQVRFX1JFSkVDVEVEEAMqwAEKCkV2ZW50U3RhdGUSGwoXRVZFTlRfU1RBVEVfVU5TUEVDSUZJRUQQABIWChJFVkVOVF9TVEFURV9RVUVVRUQQARIXChNFVkVOVF9TVEFURV9DSEFSR0VEEAISFwoTRVZFTlRfU1RBVEVfVU5SQVRFRBADEhQKEEVWRU5UX1NUQVRFX1pFUk8QBBIbChdFVkVOVF9TVEFURV9ERUFEX0xFVFRFUhAFEhgKFEVWRU5UX1NUQVRFX0RFRkVSUkVEEAYqlgEKC1JlcGxheVN0YXRlEhwKGFJFUExBWV9TVEFURV9VTlNQRUNJRklFRBAAEhgKFFJFUExBWV9TVEFURV9TRVRUTEVEEAESGgoWUkVQTEFZX1NUQVRFX0RJU0NBUkRFRBACEhcKE1JFUExBWV9TVEFURV9GQUlMRUQQAxIaChZSRVBMQVlfU1RBVEVfTk9UX0ZPVU5EEAQy/gUKEEluZ2VzdGlvblNlcnZpY2USgwEKDEluZ2VzdEV2ZW50cxIkLm9tLmluZ2VzdGlvbi52MS5Jbmdlc3RFdmVudHNSZXF1ZXN0GiUub20uaW5nZXN0aW9uLnYxLkluZ2VzdEV2ZW50c1Jlc3BvbnNlIiaQAgKKtRgGCgICBRABgtPkkwITOgEqIg4vYXBpL3YxL2V2ZW50cxKZAQoOR2V0RXZlbnRTdGF0dXMSJi5vbS5pbmdlc3Rpb24udjEuR2V0RXZlbnRTdGF0dXNSZXF1ZXN0Gicub20uaW5nZXN0aW9uLnYxLkdldEV2ZW50U3RhdHVzUmVzcG9uc2UiNpACAYq1GAcKAwIDBBADgtPkkwIiEiAvYXBpL3YxL2V2ZW50cy97ZXZlbnRfaWR9L3N0YXR1cxKQAQoPTGlzdERlYWRMZXR0ZXJzEicub20uaW5nZXN0aW9uLnYxLkxpc3REZWFkTGV0dGVyc1JlcXVlc3QaKC5vbS5pbmdlc3Rpb24udjEuTGlzdERlYWRMZXR0ZXJzUmVzcG9uc2UiKpACAYq1GAcKAwIDBBADgtPkkwIWEhQvYXBpL3YxL2RlYWQtbGV0dGVycxKfAQoRUmVwbGF5RGVhZExldHRlcnMSKS5vbS5pbmdlc3Rpb24udjEuUmVwbGF5RGVhZExldHRlcnNSZXF1ZXN0Gioub20uaW5nZXN0aW9uLnYxLlJlcGxheURlYWRMZXR0ZXJzUmVzcG9uc2UiM5ACAoq1GAYKAgIEEASC0+STAiA6ASoiGy9hcGkvdjEvZGVhZC1sZXR0ZXJzL3JlcGxheRKSAQoRR2V0UGlwZWxpbmVTdGF0dXMSKS5vbS5pbmdlc3Rpb24udjEuR2V0UGlwZWxpbmVTdGF0dXNSZXF1ZXN0Gioub20uaW5nZXN0aW9uLnYxLkdldFBpcGVsaW5lU3RhdHVzUmVzcG9uc2UiJpACAYq1GAcKAwIDBBADgtPkkwISEhAvYXBpL3YxL3BpcGVsaW5lQk9aTWdpdGh1Yi5jb20vb3Blbm1vbmV0aXplL29wZW5tb25ldGl6ZS9nZW5lcmF0ZWQvZ28vb20vaW5nZXN0aW9uL3YxO2luZ2VzdGlvbnYxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_om_type_v1_access, file_om_type_v1_error_reason, file_om_type_v1_event]);
 
 /**
  * The edge that ships a batch.
@@ -225,6 +225,20 @@ export type GetEventStatusResponse = Message<"om.ingestion.v1.GetEventStatusResp
    * @generated from field: google.protobuf.Timestamp settle_time = 2;
    */
   settleTime?: Timestamp | undefined;
+
+  /**
+   * Why it is a dead letter; unspecified otherwise.
+   *
+   * @generated from field: om.type.v1.ErrorReason reason = 3;
+   */
+  reason: ErrorReason;
+
+  /**
+   * A sentence for an operator; empty unless it is a dead letter.
+   *
+   * @generated from field: string message = 4;
+   */
+  message: string;
 };
 
 /**
@@ -360,7 +374,7 @@ export const ListDeadLettersResponseSchema: GenMessage<ListDeadLettersResponse> 
  */
 export type ReplayDeadLettersRequest = Message<"om.ingestion.v1.ReplayDeadLettersRequest"> & {
   /**
-   * Which ones; empty for all, at most 1,000 a call.
+   * Which ones; empty for all, at most 1,000 a call, those with the fewest attempts first.
    *
    * @generated from field: repeated string dead_letter_ids = 1;
    */
@@ -382,17 +396,73 @@ export const ReplayDeadLettersRequestSchema: GenMessage<ReplayDeadLettersRequest
   messageDesc(file_om_ingestion_v1_ingestion_service, 9);
 
 /**
+ * The answer for one dead letter.
+ *
+ * @generated from message om.ingestion.v1.ReplayResult
+ */
+export type ReplayResult = Message<"om.ingestion.v1.ReplayResult"> & {
+  /**
+   * The letter.
+   *
+   * @generated from field: string dead_letter_id = 1;
+   */
+  deadLetterId: string;
+
+  /**
+   * Its event's id; empty if there is no such letter.
+   *
+   * @generated from field: string event_id = 2;
+   */
+  eventId: string;
+
+  /**
+   * What happened to it.
+   *
+   * @generated from field: om.ingestion.v1.ReplayState state = 3;
+   */
+  state: ReplayState;
+
+  /**
+   * Why it failed; unspecified otherwise.
+   *
+   * @generated from field: om.type.v1.ErrorReason reason = 4;
+   */
+  reason: ErrorReason;
+
+  /**
+   * A sentence for an operator; empty unless it failed.
+   *
+   * @generated from field: string message = 5;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message om.ingestion.v1.ReplayResult.
+ * Use `create(ReplayResultSchema)` to create a new message.
+ */
+export const ReplayResultSchema: GenMessage<ReplayResult> = /*@__PURE__*/
+  messageDesc(file_om_ingestion_v1_ingestion_service, 10);
+
+/**
  * Response message for ReplayDeadLetters.
  *
  * @generated from message om.ingestion.v1.ReplayDeadLettersResponse
  */
 export type ReplayDeadLettersResponse = Message<"om.ingestion.v1.ReplayDeadLettersResponse"> & {
   /**
-   * How many were queued again or dropped.
+   * How many were settled or dropped.
    *
    * @generated from field: int32 replayed_count = 1;
    */
   replayedCount: number;
+
+  /**
+   * One for each letter, in the order asked for.
+   *
+   * @generated from field: repeated om.ingestion.v1.ReplayResult results = 2;
+   */
+  results: ReplayResult[];
 };
 
 /**
@@ -400,7 +470,7 @@ export type ReplayDeadLettersResponse = Message<"om.ingestion.v1.ReplayDeadLette
  * Use `create(ReplayDeadLettersResponseSchema)` to create a new message.
  */
 export const ReplayDeadLettersResponseSchema: GenMessage<ReplayDeadLettersResponse> = /*@__PURE__*/
-  messageDesc(file_om_ingestion_v1_ingestion_service, 10);
+  messageDesc(file_om_ingestion_v1_ingestion_service, 11);
 
 /**
  * Request message for GetPipelineStatus.
@@ -415,7 +485,7 @@ export type GetPipelineStatusRequest = Message<"om.ingestion.v1.GetPipelineStatu
  * Use `create(GetPipelineStatusRequestSchema)` to create a new message.
  */
 export const GetPipelineStatusRequestSchema: GenMessage<GetPipelineStatusRequest> = /*@__PURE__*/
-  messageDesc(file_om_ingestion_v1_ingestion_service, 11);
+  messageDesc(file_om_ingestion_v1_ingestion_service, 12);
 
 /**
  * Response message for GetPipelineStatus.
@@ -457,7 +527,7 @@ export type GetPipelineStatusResponse = Message<"om.ingestion.v1.GetPipelineStat
  * Use `create(GetPipelineStatusResponseSchema)` to create a new message.
  */
 export const GetPipelineStatusResponseSchema: GenMessage<GetPipelineStatusResponse> = /*@__PURE__*/
-  messageDesc(file_om_ingestion_v1_ingestion_service, 12);
+  messageDesc(file_om_ingestion_v1_ingestion_service, 13);
 
 /**
  * What intake did with one event.
@@ -563,6 +633,54 @@ export const EventStateSchema: GenEnum<EventState> = /*@__PURE__*/
   enumDesc(file_om_ingestion_v1_ingestion_service, 1);
 
 /**
+ * What became of one dead letter.
+ *
+ * @generated from enum om.ingestion.v1.ReplayState
+ */
+export enum ReplayState {
+  /**
+   * Not used.
+   *
+   * @generated from enum value: REPLAY_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Its event is settled, now or before; the letter is gone.
+   *
+   * @generated from enum value: REPLAY_STATE_SETTLED = 1;
+   */
+  SETTLED = 1,
+
+  /**
+   * The letter is gone, and what was held for its event is free.
+   *
+   * @generated from enum value: REPLAY_STATE_DISCARDED = 2;
+   */
+  DISCARDED = 2,
+
+  /**
+   * It failed again and stays; the reason says why.
+   *
+   * @generated from enum value: REPLAY_STATE_FAILED = 3;
+   */
+  FAILED = 3,
+
+  /**
+   * There is no such letter, which is also what a repeat finds.
+   *
+   * @generated from enum value: REPLAY_STATE_NOT_FOUND = 4;
+   */
+  NOT_FOUND = 4,
+}
+
+/**
+ * Describes the enum om.ingestion.v1.ReplayState.
+ */
+export const ReplayStateSchema: GenEnum<ReplayState> = /*@__PURE__*/
+  enumDesc(file_om_ingestion_v1_ingestion_service, 2);
+
+/**
  * Durable intake of usage events. Settlement happens afterwards, exactly once for each identity.
  *
  * @generated from service om.ingestion.v1.IngestionService
@@ -580,7 +698,8 @@ export const IngestionService: GenService<{
     output: typeof IngestEventsResponseSchema;
   },
   /**
-   * Tells where an event stands. NOT_FOUND if it was never settled nor is queued.
+   * Tells where an event stands. NOT_FOUND if it was never settled nor is queued. Best effort for what
+   * is queued: an event that waits outside of the database is not found before it is settled.
    *
    * @generated from rpc om.ingestion.v1.IngestionService.GetEventStatus
    */
@@ -600,7 +719,8 @@ export const IngestionService: GenService<{
     output: typeof ListDeadLettersResponseSchema;
   },
   /**
-   * Queues dead letters again with their own ids and times, or drops them for good. Audited.
+   * Settles dead letters with their own ids and times, or drops them for good. Audited. An event that
+   * fails again stays, with one attempt more. Safe to repeat.
    *
    * @generated from rpc om.ingestion.v1.IngestionService.ReplayDeadLetters
    */

@@ -126,7 +126,8 @@ export type Wallet = Message<"om.wallet.v1.Wallet"> & {
   state: WalletState;
 
   /**
-   * Another wallet that pays when this one is empty; empty for none.
+   * Another wallet that pays when this one is empty; empty for none. At most three in a row, and
+   * never back to this one.
    *
    * @generated from field: string overflow_wallet_id = 11;
    */
@@ -1030,7 +1031,7 @@ export const RefundChargeRequestSchema: GenMessage<RefundChargeRequest> = /*@__P
  */
 export type RefundChargeResponse = Message<"om.wallet.v1.RefundChargeResponse"> & {
   /**
-   * The wallet after it.
+   * The wallet after it; where several paid for the event, the one that paid last.
    *
    * @generated from field: om.wallet.v1.Wallet wallet = 1;
    */
@@ -1723,7 +1724,7 @@ export type VerifyLedgerResponse = Message<"om.wallet.v1.VerifyLedgerResponse"> 
   entryCount: bigint;
 
   /**
-   * The first entry that disagrees; empty if none does.
+   * The first entry that disagrees, or the last before balances that do; empty if none does.
    *
    * @generated from field: string first_bad_entry_id = 3;
    */
@@ -1944,7 +1945,7 @@ export enum EntryKind {
   EXPIRY = 9,
 
   /**
-   * Revenue to available.
+   * Refunded to available; revenue stays as it was earned.
    *
    * @generated from enum value: ENTRY_KIND_REFUND = 10;
    */
@@ -2103,8 +2104,10 @@ export const WalletService: GenService<{
     output: typeof DeductCreditsResponseSchema;
   },
   /**
-   * Gives back a charge, whole or in part, to the grants that paid for it. Never more than the
-   * charge. A grant that expired since is replaced by one with a grace of seven days.
+   * Gives back a charge, whole or in part, to the grants that paid for it, the last payment first.
+   * Never more than the charge, earlier refunds included. A grant that expired since is replaced by
+   * one with a grace of seven days. What was owed, and not paid from a grant, comes back as a grant
+   * that never expires and pays what is still owed first.
    *
    * @generated from rpc om.wallet.v1.WalletService.RefundCharge
    */
@@ -2114,7 +2117,8 @@ export const WalletService: GenService<{
     output: typeof RefundChargeResponseSchema;
   },
   /**
-   * Moves credits between two wallets of the organization.
+   * Moves credits between two wallets of the organization, all or nothing. They keep their priority
+   * and expiry; credit below zero is not moved. INSUFFICIENT_FUNDS moves nothing.
    *
    * @generated from rpc om.wallet.v1.WalletService.TransferCredits
    */
@@ -2124,7 +2128,8 @@ export const WalletService: GenService<{
     output: typeof TransferCreditsResponseSchema;
   },
   /**
-   * Corrects a wallet by hand, up or down, with a reason that stays in the ledger.
+   * Corrects a wallet by hand, up or down, with a reason that stays in the ledger. What is added
+   * never expires; what is taken is within what may be spent, also from a blocked wallet.
    *
    * @generated from rpc om.wallet.v1.WalletService.AdjustWallet
    */
@@ -2145,7 +2150,8 @@ export const WalletService: GenService<{
   },
   /**
    * Charges a hold and frees the rest, once. A repeat returns the first answer. On an edge's lease
-   * it fails with HOLD_STATE; after expiry the amount becomes receivable.
+   * it fails with HOLD_STATE; after expiry the amount becomes receivable, which is paid at once from
+   * what is available.
    *
    * @generated from rpc om.wallet.v1.WalletService.CaptureHold
    */
@@ -2155,7 +2161,8 @@ export const WalletService: GenService<{
     output: typeof CaptureHoldResponseSchema;
   },
   /**
-   * Frees a hold, once. A repeat returns the first answer; HOLD_STATE if it was captured.
+   * Frees a hold, once. A repeat returns the first answer, and so does a hold that has expired;
+   * HOLD_STATE if it was captured.
    *
    * @generated from rpc om.wallet.v1.WalletService.ReleaseHold
    */
