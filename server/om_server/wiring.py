@@ -26,9 +26,12 @@ from om_server.pipeline.charge_history import ChargeHistory
 from om_server.pipeline.edge_servicer import EdgeServicer
 from om_server.pipeline.entitlement import EntitlementCheck
 from om_server.pipeline.entitlement_servicer import EntitlementServicer
+from om_server.pipeline.letter_replay import LetterReplay
 from om_server.pipeline.limit_check import LimitCheck
 from om_server.pipeline.poller import Poller
+from om_server.pipeline.rerating import UnratedRater
 from om_server.pipeline.settle import Settler, Slices
+from om_server.pipeline.settled_standing import SettledStanding
 from om_server.pipeline.window_usage import RollupUsage
 from om_server.pipeline.worker import Worker, WorkerLimits
 from om_server.rating.burn_table_operations import BurnTableOperations
@@ -144,14 +147,17 @@ def build(
     slices = Slices(
         ingestion=ingestion_store, rating=rating, wallet=wallet, analytics=analytics, account=account
     )
+    settler = Settler(database, slices, clock)
+    rater = UnratedRater(database, slices, limits=entitlements, versions=tariff_store.versions, clock=clock)
     worker = Worker(
         database,
         queue,
-        Settler(database, slices, clock),
+        settler,
         store=ingestion_store,
         ids=ids,
         clock=clock,
         limits=limits or WorkerLimits(),
+        chores=(rater.advance,),
     )
     feed_limits = FeedLimits()
     poller = Poller(ChangeFeed(ChangeLog(database), clock=clock, limits=feed_limits), feed_limits)
@@ -162,7 +168,12 @@ def build(
         EntitlementServicer(entitlements, entitlement_check),
         EdgeServicer(admission, wallet, feed=poller, incarnation=read_incarnation(database), clock=clock),
         IngestionServicer(
-            ingestion, key_owners=account.keys_by_id, count_unrated=analytics.count_unrated, clock=clock
+            ingestion,
+            key_owners=account.keys_by_id,
+            count_unrated=analytics.count_unrated,
+            settled=SettledStanding(analytics),
+            letters=LetterReplay(database, ingestion_store, settler, wallet=wallet, limits=entitlements),
+            clock=clock,
         ),
         RatingServicer(
             rating,

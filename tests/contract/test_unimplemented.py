@@ -52,10 +52,7 @@ MISSING: dict[str, set[str]] = {
         "WatchEvents",
     },
     "om.edge.v1.EdgeService": set(),
-    "om.ingestion.v1.IngestionService": {
-        "GetEventStatus",
-        "ReplayDeadLetters",
-    },
+    "om.ingestion.v1.IngestionService": set(),
     "om.prompt.v1.PromptService": {
         "ActivateVersion",
         "CreatePrompt",

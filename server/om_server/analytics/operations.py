@@ -1,6 +1,6 @@
 """Records what was settled and answers questions about it. Each method is one transaction."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from om_server.analytics.event_store import cursor_of
@@ -20,7 +20,7 @@ from om_server.analytics.query import (
     ordered,
     usage_rows,
 )
-from om_server.analytics.rollup import roll_up
+from om_server.analytics.rollup import correction, roll_up
 from om_server.analytics.rollup_store import Question
 from om_server.analytics.settled import SettledEvent
 from om_server.analytics.store import AnalyticsStore
@@ -84,6 +84,38 @@ class AnalyticsOperations:
             self._rollups.add(delta)
 
         self._database.write(write)
+
+    def revise(self, before: Sequence[SettledEvent], after: Sequence[SettledEvent]) -> None:
+        """Give stored events another rating and correct the rollups, within the charging transaction.
+
+        Both are the same events in the same order, and `before` is what is stored.
+        """
+        delta = correction(before, after)
+
+        def write() -> None:
+            self._events.revise(before, after)
+            self._rollups.add(delta)
+
+        self._database.write(write)
+
+    def unrated_organizations(self) -> list[str]:
+        """Return who has events that wait for a price."""
+        return self._database.read(self._events.unrated_organizations)
+
+    def page_unrated(
+        self, organization_id: str, *, after: Cursor | None, limit: int
+    ) -> tuple[list[SettledEvent], Cursor | None]:
+        """Return events that wait for a price, oldest first, and where to go on; None at the end."""
+        found = self._database.read(
+            lambda: self._events.page_unrated(organization_id, after=after, limit=limit)
+        )
+        return found, cursor_of(found[-1]) if len(found) == limit else None
+
+    def lock_unrated(
+        self, organization_id: str, identities: Collection[tuple[str, str]]
+    ) -> list[SettledEvent]:
+        """Return those of these (source, id) that still wait; until the end nobody else rates them."""
+        return self._database.write(lambda: self._events.lock_unrated(organization_id, identities))
 
     def find_event(self, organization_id: str, *, source: str, event_id: str) -> SettledEvent | None:
         """Return a settled event by its identity."""

@@ -102,6 +102,16 @@ class Counters:
             self.charge + other.charge,
         )
 
+    def __neg__(self) -> "Counters":
+        return Counters(
+            -self.event_count,
+            -self.unrated_count,
+            -self.estimated_count,
+            -self.unknown_count,
+            -self.cost,
+            -self.charge,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class QuantitySum:
@@ -112,6 +122,9 @@ class QuantitySum:
 
     def __add__(self, other: "QuantitySum") -> "QuantitySum":
         return QuantitySum(self.amount + other.amount, self.estimated_amount + other.estimated_amount)
+
+    def __neg__(self) -> "QuantitySum":
+        return QuantitySum(-self.amount, -self.estimated_amount)
 
 
 _Addable = TypeVar("_Addable", Counters, QuantitySum)
@@ -161,6 +174,21 @@ def roll_up(batch: Iterable[SettledEvent]) -> RollupDelta:
                 for unit, amount in amounts:
                     _add(quantities, QuantityKey(*key, unit), addend=amount)
     return RollupDelta(series, counters, quantities)
+
+
+def correction(before: Iterable[SettledEvent], after: Iterable[SettledEvent]) -> RollupDelta:
+    """Return what to add so that sums over `before` become sums over `after`, the same events."""
+    old, new = roll_up(before), roll_up(after)
+    counters, quantities = dict(new.counters), dict(new.quantities)
+    for key, counted in old.counters.items():
+        _add(counters, key, addend=-counted)
+    for quantity_key, quantity in old.quantities.items():
+        _add(quantities, quantity_key, addend=-quantity)
+    return RollupDelta(
+        {**old.series, **new.series},
+        {key: counted for key, counted in counters.items() if counted != Counters()},
+        {key: quantity for key, quantity in quantities.items() if quantity != QuantitySum()},
+    )
 
 
 def series_of(event: Event, line: SettledLine | None) -> Series:

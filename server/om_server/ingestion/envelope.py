@@ -106,6 +106,19 @@ def unpack(envelope: str) -> list[Event]:
         raise EnvelopeUnreadable from error
 
 
+def marker(event_id: str) -> str:
+    """Return text that is in every envelope with this event, and perhaps in others."""
+    return f'"event_id":{orjson.dumps(event_id).decode()}'
+
+
+def names(envelope: str) -> set[tuple[str, str]]:
+    """Return source and id of the events of an envelope; nothing of one that cannot be read."""
+    try:
+        return {(event.source, event.event_id) for event in unpack(envelope)}
+    except EnvelopeUnreadable:
+        return set()
+
+
 def payload_hash(event: Event, *, time_supplied: bool) -> str:
     """Hash what the caller supplied: the same event again has the same hash, whatever is in between."""
     document = _to_json(event)

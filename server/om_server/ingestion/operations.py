@@ -7,7 +7,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from om_server.core.errors import DomainError
+from om_server.core.errors import DomainError, NotFound
 from om_server.core.event import SOURCE_PROXY
 from om_server.core.page import PageRequest, decode_token, encode_token
 from om_server.ingestion import envelope
@@ -21,6 +21,7 @@ from om_server.ingestion.intake import (
     letter_id,
     normalize_customer,
 )
+from om_server.ingestion.standing import EventStanding, EventState
 from om_server.ingestion.store import DeadLetter, IngestionStore
 from om_server.storage.queue import Batch, Queue
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from om_server.core.clock import Clock
     from om_server.core.event import Event
     from om_server.core.ids import IdSource
+    from om_server.ingestion.standing import SettledStandings
     from om_server.storage.database import Database
 
 
@@ -92,6 +94,17 @@ class _Claims:
             self._keys.setdefault(event.idempotency_key, event.payload_hash)
 
 
+def checked(event: Event, *, time_supplied: bool, from_edge: bool) -> Event:
+    """Return an event as it is queued, with its hash and a time that is believed, or the rule it breaks."""
+    check_identity(event)
+    if not from_edge:
+        check_caller_fields(event)
+    check_consumption(event)
+    believed = believe_time(event)
+    digest = envelope.payload_hash(event, time_supplied=time_supplied)
+    return dataclasses.replace(believed, payload_hash=digest)
+
+
 class IngestionOperations:
     """Each method is one transaction."""
 
@@ -145,19 +158,13 @@ class IngestionOperations:
     def _check(self, report: Reported, *, from_edge: bool) -> Event | IntakeResult:
         event = normalize_customer(report.event)
         try:
-            check_identity(event)
-            if not from_edge:
-                check_caller_fields(event)
-            check_consumption(event)
-            believed = believe_time(event)
+            return checked(event, time_supplied=report.time_supplied, from_edge=from_edge)
         except DomainError as error:
             if event.edge is None:
                 return IntakeResult(event.event_id, IntakeState.REJECTED, error)
             name = letter_id(event.event_id, event.edge)
             self._keep(event.organization_id, name, error, text=envelope.pack([event]))
             return IntakeResult(event.event_id, IntakeState.ACCEPTED)
-        digest = envelope.payload_hash(event, time_supplied=report.time_supplied)
-        return dataclasses.replace(believed, payload_hash=digest)
 
     def _enqueue(self, organization_id: str, events: list[Event]) -> str:
         if not events:
@@ -197,6 +204,28 @@ class IngestionOperations:
         letters = self._database.read(lambda: self._store.count_dead_letters(organization_id))
         age = 0 if oldest is None else max(0, self._clock() - oldest)
         return PipelineStatus(count, age, letters)
+
+    def standing(
+        self, organization_id: str, *, source: str, event_id: str, settled: SettledStandings
+    ) -> EventStanding:
+        """Tell where an event stands; NOT_FOUND if it is nowhere, as far as the queue lets us look."""
+        # First where an event comes from, then where it goes: one that moves meanwhile is never missed.
+        queued = self._is_queued(organization_id, source, event_id)
+        found = settled(organization_id, source=source, event_id=event_id)
+        if found is not None:
+            return found
+        letter = self._database.read(
+            lambda: self._store.find_dead_letter(organization_id, source=source, event_id=event_id)
+        )
+        if letter is not None:
+            return EventStanding(EventState.DEAD_LETTER, reason=letter.reason, message=letter.message)
+        if queued:
+            return EventStanding(EventState.QUEUED)
+        raise NotFound("event", event_id)
+
+    def _is_queued(self, organization_id: str, source: str, event_id: str) -> bool:
+        texts = self._queue.search(organization_id, envelope.marker(event_id))
+        return any((source, event_id) in envelope.names(text) for text in texts)
 
     def list_dead_letters(self, organization_id: str, page: PageRequest) -> tuple[list[DeadLetter], str]:
         """A page of dead letters, oldest first, and the token of the next."""

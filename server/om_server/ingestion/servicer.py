@@ -10,7 +10,7 @@ from om.ingestion.v1 import ingestion_service_pb2 as pb
 from om.ingestion.v1 import ingestion_service_pb2_grpc
 from om.type.v1 import event_pb2
 from om_server.core.errors import DomainError, InvalidArgument
-from om_server.core.event import SOURCE_PROXY, EdgePosition, Funding
+from om_server.core.event import SOURCE_API, SOURCE_PROXY, EdgePosition, Funding
 from om_server.ingestion.envelope import Unread
 from om_server.ingestion.intake import EdgeFieldForbidden, letter_id
 from om_server.ingestion.operations import (
@@ -18,6 +18,13 @@ from om_server.ingestion.operations import (
     IntakeResult,
     IntakeState,
     Reported,
+)
+from om_server.ingestion.standing import LetterState
+from om_server.ingestion.wire import (
+    dead_letter_to_proto,
+    replay_to_proto,
+    response_to_proto,
+    standing_to_proto,
 )
 from om_server.rpc import convert
 from om_server.rpc.caller import Caller, Principal, caller
@@ -28,15 +35,9 @@ if TYPE_CHECKING:
     import grpc
 
     from om_server.core.clock import Clock
-    from om_server.ingestion.store import DeadLetter
+    from om_server.ingestion.standing import LetterResult, SettledStandings
 
 _log = structlog.get_logger(__name__)
-
-_STATES = {
-    IntakeState.ACCEPTED: pb.INGEST_STATE_ACCEPTED,
-    IntakeState.DUPLICATE: pb.INGEST_STATE_DUPLICATE,
-    IntakeState.REJECTED: pb.INGEST_STATE_REJECTED,
-}
 
 
 class KeyOwner(Protocol):
@@ -58,20 +59,34 @@ class KeyDirectory(Protocol):
         """Owners by key id; a key that never was is absent."""
 
 
+class LetterDesk(Protocol):
+    """Settles or drops dead letters; `actor` is who asked for it."""
+
+    def replay(self, organization_id: str, letter_ids: Sequence[str], *, actor: str) -> list[LetterResult]:
+        """Settle letters, all if none is named."""
+
+    def discard(self, organization_id: str, letter_ids: Sequence[str], *, actor: str) -> list[LetterResult]:
+        """Drop letters, all if none is named."""
+
+
 class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
     """Translates between messages and the operations of intake."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the composition root joins
         self,
         operations: IngestionOperations,
         *,
         key_owners: KeyDirectory,
         count_unrated: Callable[[str], int],
+        settled: SettledStandings,
+        letters: LetterDesk,
         clock: Clock,
     ) -> None:
         self._operations = operations
         self._key_owners = key_owners
         self._count_unrated = count_unrated
+        self._settled = settled
+        self._letters = letters
         self._clock = clock
 
     def IngestEvents(
@@ -97,7 +112,7 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
                 results.append(IntakeResult(message.event_id, IntakeState.REJECTED, error))
         batch_id, answers = self._operations.ingest(who.organization_id, reports, from_edge=False)
         queue = iter(answers)
-        return _response(batch_id, [result or next(queue) for result in results])
+        return response_to_proto(batch_id, [result or next(queue) for result in results])
 
     def _report(self, message: event_pb2.UsageEvent, who: Caller, now: int) -> Reported:
         if message.key_id or message.sequence:
@@ -154,7 +169,7 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
             batch_id = queued or batch_id
             for (position, _), answer in zip(placed, answers, strict=True):
                 results[position] = answer
-        return _response(batch_id, results)
+        return response_to_proto(batch_id, results)
 
     def GetPipelineStatus(
         self, request: pb.GetPipelineStatusRequest, context: grpc.ServicerContext
@@ -178,6 +193,30 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
         )
         return pb.ListDeadLettersResponse(
             dead_letters=[dead_letter_to_proto(letter) for letter in letters], next_page_token=next_token
+        )
+
+    def GetEventStatus(
+        self, request: pb.GetEventStatusRequest, context: grpc.ServicerContext
+    ) -> pb.GetEventStatusResponse:
+        """Tell where an event stands."""
+        standing = self._operations.standing(
+            caller().organization_id,
+            source=request.source or SOURCE_API,
+            event_id=request.event_id,
+            settled=self._settled,
+        )
+        return standing_to_proto(standing)
+
+    def ReplayDeadLetters(
+        self, request: pb.ReplayDeadLettersRequest, context: grpc.ServicerContext
+    ) -> pb.ReplayDeadLettersResponse:
+        """Settle dead letters, or drop them."""
+        who = caller()
+        act = self._letters.discard if request.discard else self._letters.replay
+        results = act(who.organization_id, request.dead_letter_ids, actor=who.member_id or who.key_id)
+        done = sum(result.state in (LetterState.SETTLED, LetterState.DISCARDED) for result in results)
+        return pb.ReplayDeadLettersResponse(
+            replayed_count=done, results=[replay_to_proto(result) for result in results]
         )
 
 
@@ -213,42 +252,3 @@ def _unread(message: event_pb2.UsageEvent, edge: pb.EdgeSource) -> Unread:
 
 def _position(message: event_pb2.UsageEvent, edge: pb.EdgeSource) -> EdgePosition:
     return EdgePosition(edge.edge_id, edge.edge_epoch, message.sequence)
-
-
-def _response(batch_id: str, results: Sequence[IntakeResult]) -> pb.IngestEventsResponse:
-    counts = dict.fromkeys(IntakeState, 0)
-    for result in results:
-        counts[result.state] += 1
-    return pb.IngestEventsResponse(
-        results=[result_to_proto(result) for result in results],
-        batch_id=batch_id,
-        accepted_count=counts[IntakeState.ACCEPTED],
-        duplicate_count=counts[IntakeState.DUPLICATE],
-        rejected_count=counts[IntakeState.REJECTED],
-    )
-
-
-def result_to_proto(result: IntakeResult) -> pb.IngestResult:
-    """Write the answer for one event."""
-    if result.error is None:
-        return pb.IngestResult(event_id=result.event_id, state=_STATES[result.state])
-    return pb.IngestResult(
-        event_id=result.event_id,
-        state=_STATES[result.state],
-        reason=convert.reason_to_proto(result.error.reason),
-        message=result.error.message,
-        field=result.error.metadata.get("field", ""),
-    )
-
-
-def dead_letter_to_proto(letter: DeadLetter) -> pb.DeadLetter:
-    """Write one dead letter, without the event's content."""
-    return pb.DeadLetter(
-        dead_letter_id=letter.dead_letter_id,
-        event_id=letter.event_id,
-        reason=convert.reason_to_proto(letter.reason),
-        message=letter.message,
-        attempt_count=letter.attempt_count,
-        receive_time=convert.timestamp_to_proto(letter.receive_time),
-        create_time=convert.timestamp_to_proto(letter.create_time),
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import peewee
 
@@ -83,6 +83,7 @@ class IngestionStore:
     """Queries of one organization; the caller opens the transaction."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._batch = BatchWriter(database)
 
     def payload_hashes(
@@ -163,6 +164,49 @@ class IngestionStore:
     def mark_counted(self, letter: DeadLetter) -> None:
         """Remember that the money of a letter was moved."""
         DeadLetter.update(counted=True).where(
+            (DeadLetter.organization_id == letter.organization_id)
+            & (DeadLetter.dead_letter_id == letter.dead_letter_id)
+        ).execute()
+
+    def find_dead_letter(self, organization_id: str, *, source: str, event_id: str) -> DeadLetter | None:
+        """Return the letter of an event."""
+        return DeadLetter.get_or_none(
+            (DeadLetter.organization_id == organization_id)
+            & (DeadLetter.source == source)
+            & (DeadLetter.event_id == event_id)
+        )
+
+    def dead_letters(
+        self, organization_id: str, letter_ids: Iterable[str], *, limit: int
+    ) -> list[DeadLetter]:
+        """Return the letters with these ids or, without any, those that were tried least and are oldest."""
+        ids = sorted(set(letter_ids))
+        query = DeadLetter.select().where(DeadLetter.organization_id == organization_id)
+        if ids:
+            query = query.where(DeadLetter.dead_letter_id.in_(ids))
+        order = (DeadLetter.attempt_count, DeadLetter.create_time, DeadLetter.dead_letter_id)
+        return list(query.order_by(*order).limit(limit))
+
+    def lock_dead_letters(self, organization_id: str, letter_ids: Iterable[str]) -> dict[str, DeadLetter]:
+        """Lock the letters that are still there, by id; before any wallet."""
+        query = DeadLetter.select().where(
+            (DeadLetter.organization_id == organization_id)
+            & DeadLetter.dead_letter_id.in_(sorted(letter_ids))
+        )
+        # The stubs say models, not which.
+        found: Any = self._database.locked(query.order_by(DeadLetter.dead_letter_id))  # type: ignore[arg-type]
+        return {letter.dead_letter_id: letter for letter in found}
+
+    def delete_dead_letters(self, organization_id: str, letter_ids: Iterable[str]) -> None:
+        """Delete letters that were replayed or discarded."""
+        DeadLetter.delete().where(
+            (DeadLetter.organization_id == organization_id)
+            & DeadLetter.dead_letter_id.in_(sorted(letter_ids))
+        ).execute()
+
+    def note_attempt(self, letter: DeadLetter, *, reason: str, message: str) -> None:
+        """Remember that a letter failed once more, and why."""
+        DeadLetter.update(attempt_count=DeadLetter.attempt_count + 1, reason=reason, message=message).where(
             (DeadLetter.organization_id == letter.organization_id)
             & (DeadLetter.dead_letter_id == letter.dead_letter_id)
         ).execute()

@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 _LIMIT = 100
 
 
-class _Settled(Exception):
+class TwinSettled(Exception):
     """A twin of the letter was settled, which counted for both."""
 
 
@@ -54,9 +54,9 @@ class LetterCounter:
 
     def _count(self, letter: DeadLetter) -> None:
         try:
-            self._database.write(lambda: self._move(letter))
-        except _Settled:
-            self._database.write(lambda: self._mark_counted(letter))
+            self._database.write(lambda: self.move(letter))
+        except TwinSettled:
+            self._database.write(lambda: self.mark_counted(letter))
         except DependencyUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - one letter must not stop the others
@@ -64,7 +64,8 @@ class LetterCounter:
             self._failed.add(letter.dead_letter_id)
             _log.error("dead_letter_not_counted", event_id=letter.event_id, cause=type(error).__name__)
 
-    def _move(self, letter: DeadLetter) -> None:
+    def move(self, letter: DeadLetter) -> None:
+        """Count a letter in the caller's transaction, which `TwinSettled` undoes; again moves nothing."""
         charge = _charge(letter)
         if charge is not None:
             self._wallet.settle_charges(letter.organization_id, [charge])
@@ -72,10 +73,10 @@ class LetterCounter:
         # later sees the hold.
         identity = (letter.source, letter.event_id)
         if self._ingestion.payload_hashes(letter.organization_id, [identity]):
-            raise _Settled
-        self._mark_counted(letter)
+            raise TwinSettled
+        self.mark_counted(letter)
 
-    def _mark_counted(self, letter: DeadLetter) -> None:
+    def mark_counted(self, letter: DeadLetter) -> None:
         """Remember that its money was moved, which ends it for the edge."""
         self._ingestion.mark_counted(letter)
         for (edge_id, edge_epoch), ranges in by_epoch(_positions(letter)).items():

@@ -18,14 +18,17 @@ def is_transient(error: Exception) -> bool:
 
 
 def isolate(
-    items: Sequence[T], attempt: Callable[[Sequence[T]], object], *, failed: Callable[[T, Exception], None]
+    parts: Sequence[Sequence[T]],
+    attempt: Callable[[Sequence[T]], object],
+    *,
+    failed: Callable[[T, Exception], None],
 ) -> None:
-    """Try the halves of `items`, which failed together, and call `failed` with each that fails alone.
+    """Try each part, then the halves of one that fails, and call `failed` with each item that fails alone.
 
     `attempt` takes all of what it is given or nothing; the order stays. A transient error ends it at
     once and is raised: what was not tried is tried again another time.
     """
-    waiting = list(reversed(_halves(items)))
+    waiting = list(reversed(parts))
     while waiting:
         part = waiting.pop()
         try:
@@ -34,12 +37,12 @@ def isolate(
             if is_transient(error):
                 raise
             if len(part) > 1:
-                waiting.extend(reversed(_halves(part)))
+                waiting.extend(reversed(halves(part)))
             else:
                 failed(part[0], error)
 
 
-def _halves(items: Sequence[T]) -> list[Sequence[T]]:
-    """Two halves; what is alone stays so, and nothing is no half."""
+def halves(items: Sequence[T]) -> list[Sequence[T]]:
+    """Return two halves; what is alone stays so, and nothing has none."""
     middle = len(items) // 2
     return [part for part in (items[:middle], items[middle:]) if part]

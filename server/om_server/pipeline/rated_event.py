@@ -123,7 +123,7 @@ def _lines(event: Event, rating: Rating | None) -> tuple[SettledLine, ...]:
         return tuple(SettledLine(line=_canonical(line), cost=0, charge=0) for line in event.lines)
     return tuple(
         SettledLine(
-            line=dataclasses.replace(line, provider=rated.provider, tier=rated.tier),
+            line=_named(line, rated.provider, rated.tier),
             cost=_nanos(rated.cost),
             charge=_nanos(rated.charge),
             priced_model=rated.model,
@@ -137,8 +137,15 @@ def _lines(event: Event, rating: Rating | None) -> tuple[SettledLine, ...]:
 def _canonical(line: UsageLine) -> UsageLine:
     """Name provider and tier as rating does, so that sums never split by spelling."""
     provider = canonical_provider(line.provider)
-    return dataclasses.replace(line, provider=provider, tier=canonical_tier(provider, line.tier))
+    return _named(line, provider, canonical_tier(provider, line.tier))
 
 
 def _nanos(amount: Money | None) -> int | None:
     return None if amount is None else amount.nanos
+
+
+def _named(line: UsageLine, provider: str, tier: str) -> UsageLine:
+    """Give a line its canonical names; most have them, and a copy costs as much as rating does."""
+    if (line.provider, line.tier) == (provider, tier):
+        return line
+    return dataclasses.replace(line, provider=provider, tier=tier)

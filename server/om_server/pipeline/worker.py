@@ -16,7 +16,7 @@ from om_server.core.clock import MICROS_PER_SECOND
 from om_server.core.errors import DomainError
 from om_server.ingestion import envelope
 from om_server.ingestion.store import DeadLetter, IngestionStore
-from om_server.pipeline.isolation import is_transient, isolate
+from om_server.pipeline.isolation import halves, is_transient, isolate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -138,7 +138,7 @@ class Worker:
         read = [(batch, events) for batch in batches if (events := self._read(batch)) is not None]
         placed = [(batch, event) for batch, events in read for event in events]
         isolate(
-            placed,
+            halves(placed),
             lambda part: self._settler.settle([event for _, event in part]),
             failed=self._set_aside,
         )

@@ -132,6 +132,10 @@ def shares(sums: Sequence[ExactSum], currency: str) -> tuple[Money, ...] | None:
 
     All sums are of this currency: the caller has seen to it.
     """
+    if len(sums) == 1:
+        # Nearly every event has one line.
+        total = round_half_even(sums[0].numerator, sums[0].denominator)
+        return None if total > AMOUNT_MAX else (Money(currency, total),)
     denominator = math.lcm(*(part.denominator for part in sums))
     running = 0
     totals = [0]

@@ -80,6 +80,10 @@ class TariffStore:
         query = TariffRow.select(TariffRow.tariff_version).where(TariffRow.organization_id == organization_id)
         return str(query.scalar() or "")
 
+    def versions(self) -> dict[str, str]:
+        """Return the version of every organization that has stored something."""
+        return {row.organization_id: row.tariff_version for row in TariffRow.select()}
+
     def lock(self, organization_id: str) -> None:
         """Let nobody else write to the tariff until the transaction ends."""
         # A row that is not there cannot be locked.

@@ -107,7 +107,8 @@ class BatchWriter:
 
 
 def _document(rows: Sequence[Row]) -> bytes:
-    return orjson.dumps([{f"c{index}": value for index, value in enumerate(row)} for row in rows])
+    names = [f"c{index}" for index in range(len(rows[0]))]
+    return orjson.dumps([dict(zip(names, row, strict=True)) for row in rows])
 
 
 def _recordset(model: type[Record], columns: Sequence[str]) -> str:

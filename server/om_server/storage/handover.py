@@ -45,6 +45,10 @@ class Handover:
         oldest = min((time for _, time in both if time is not None), default=None)
         return sum(count for count, _ in both), oldest
 
+    def search(self, organization_id: str, text: str) -> Sequence[str]:
+        """Both together."""
+        return [*self._inbox.search(organization_id, text), *self._stream.search(organization_id, text)]
+
     def wait(self, timeout_s: float) -> None:
         self._stream.wait(timeout_s)
 

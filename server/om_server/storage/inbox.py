@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from om_server.storage.queue import Settle
 
 
+#: A batch is at most some hundred kilobytes.
+_SEARCHED = 100
+
+
 class Inbox(Record):
     """A batch of events of one organization that waits for settlement."""
 
@@ -104,6 +108,16 @@ class SqlInbox:
         )
         count, oldest = self._database.read(lambda: query.tuples().get())  # type: ignore[misc]  # A tuple.
         return count, oldest  # type: ignore[has-type]
+
+    def search(self, organization_id: str, text: str) -> Sequence[str]:
+        """Look through the oldest rows."""
+        oldest = (
+            Inbox.select(Inbox.envelope)
+            .where(Inbox.organization_id == organization_id)
+            .order_by(Inbox.batch_id)
+            .limit(_SEARCHED)
+        )
+        return self._database.read(lambda: [row.envelope for row in oldest if text in row.envelope])
 
     def wait(self, timeout_s: float) -> None:
         """Sleep until something is appended in this process."""

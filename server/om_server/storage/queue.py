@@ -53,6 +53,9 @@ class Queue(Protocol):
     def status(self, organization_id: str) -> tuple[int, int | None]:
         """How many batches of an organization are not finished, and since when the oldest waits."""
 
+    def search(self, organization_id: str, text: str) -> Sequence[str]:
+        """Return some envelopes of an organization that wait and contain a text, as far as that is cheap."""
+
     def wait(self, timeout_s: float) -> None:
         """Return when batches have arrived, or `wake` was called, or after this time at the latest."""
 

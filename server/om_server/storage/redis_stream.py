@@ -94,6 +94,11 @@ class RedisStream:
         """
         return self._group.waiting(organization_id)
 
+    def search(self, organization_id: str, text: str) -> Sequence[str]:
+        """Find nothing: a stream is of all organizations, and can only be read from end to end."""
+        del organization_id, text
+        return ()
+
     def wait(self, timeout_s: float) -> None:
         """Block on the stream, which an append by any process ends."""
         # What is taken already has just failed, and must not be joined by more.

@@ -189,7 +189,7 @@ class Settlement:
                 source=_cause(charge, hold_id=lease_id),
                 target=_cause(charge, hold_id=escrow_id),
             )
-            kept += (replace(piece, position=len(kept) + piece.position) for piece in moved)
+            kept += [replace(piece, position=at) for at, piece in enumerate(moved, start=len(kept))]
             self._count(lease, slices)
         if suspended:
             suspend(self._books, kept, cause=_cause(charge, hold_id=escrow_id))

@@ -13,6 +13,7 @@ from om_server.analytics.rollup import (
     RollupDelta,
     RollupKey,
     Series,
+    correction,
     roll_up,
 )
 from om_server.analytics.settled import SettledEvent, SettledState
@@ -219,3 +220,27 @@ def test_every_quantity_has_a_row_of_counters_and_every_row_a_series(events: lis
 
     assert {RollupKey(*key[:4]) for key in delta.quantities} <= set(delta.counters)
     assert {(key.organization_id, key.series_id) for key in delta.counters} == set(delta.series)
+
+
+@given(batches(), batches())
+def test_a_correction_makes_the_sums_over_some_events_those_over_others(
+    before: list[SettledEvent], after: list[SettledEvent]
+) -> None:
+    delta = correction(before, after)
+
+    corrected, wanted = roll_up(before) + delta, roll_up(after)
+    for mine, theirs, nothing in (
+        (corrected.counters, wanted.counters, Counters()),
+        (corrected.quantities, wanted.quantities, QuantitySum()),
+    ):
+        assert {key: row for key, row in mine.items() if row != nothing} == {
+            key: row for key, row in theirs.items() if row != nothing
+        }
+    assert nothing not in delta.quantities.values()
+
+
+def test_a_correction_of_nothing_is_nothing() -> None:
+    events = [settled("e1", line(cost=1, charge=2))]
+
+    assert correction(events, events).counters == {}
+    assert correction(events, events).quantities == {}

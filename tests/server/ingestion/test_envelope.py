@@ -234,3 +234,15 @@ def test_the_order_of_attributes_is_no_claim() -> None:
     )
 
     assert digest(event(lines=(first,))) == digest(event(lines=(second,)))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12))
+def test_an_event_is_found_in_its_envelope(event_id: str) -> None:
+    packed = envelope.pack([event("other"), event(event_id)])
+
+    assert envelope.marker(event_id) in packed
+    assert envelope.names(packed) == {("api", "other"), ("api", event_id)}
+
+
+def test_an_envelope_that_cannot_be_read_names_nothing() -> None:
+    assert envelope.names("no envelope") == set()

@@ -25,6 +25,8 @@ def make_servicer(intake: Intake) -> IngestionServicer:
         intake.operations,
         key_owners=lambda _key_ids: {},
         count_unrated=lambda _organization_id: 0,
+        settled=lambda _organization_id, **_: None,
+        letters=None,
         clock=intake.clock,
     )
 

@@ -11,7 +11,10 @@ from om.ingestion.v1 import ingestion_service_pb2 as pb
 from om.ingestion.v1 import ingestion_service_pb2_grpc
 from om.type.v1 import error_reason_pb2, event_pb2, usage_pb2
 from om_server.core.event import EdgePosition, Event, Funding
+from om_server.core.page import PageRequest
+from om_server.ingestion.envelope import unpack_unread
 from om_server.ingestion.servicer import IngestionServicer
+from om_server.ingestion.standing import EventStanding, EventState, LetterResult, LetterState
 from om_server.rpc.caller import Scope
 from om_server.rpc.convert import timestamp_to_proto
 from tests.rpc import Keyring, bearer, failing, key_caller, made, serving
@@ -48,13 +51,44 @@ def find_owners(key_ids: Sequence[str]) -> dict[str, Owner]:
     return {key_id: OWNERS[key_id] for key_id in key_ids if key_id in OWNERS}
 
 
+class Desk:
+    """Settles or drops what it is asked to, and remembers who asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, list[str], str]] = []
+
+    def replay(self, organization_id: str, letter_ids: Sequence[str], *, actor: str) -> list[LetterResult]:
+        self.asked.append((organization_id, list(letter_ids), actor))
+        return [
+            LetterResult("dlt_1", "e1", LetterState.SETTLED),
+            LetterResult("dlt_2", "e2", LetterState.FAILED, "UNKNOWN_UNIT", "the unit is odd"),
+        ]
+
+    def discard(self, organization_id: str, letter_ids: Sequence[str], *, actor: str) -> list[LetterResult]:
+        self.asked.append((organization_id, list(letter_ids), actor))
+        return [LetterResult("dlt_1", "e1", LetterState.DISCARDED)]
+
+
+@pytest.fixture(name="desk")
+def make_desk() -> Desk:
+    return Desk()
+
+
+def find_settled(organization_id: str, *, source: str, event_id: str) -> EventStanding | None:
+    if (organization_id, source, event_id) != (ORGANIZATION, "api", "settled"):
+        return None
+    return EventStanding(EventState.CHARGED, START)
+
+
 @pytest.fixture(name="servicer")
-def make_servicer(intake: Intake) -> IngestionServicer:
+def make_servicer(intake: Intake, desk: Desk) -> IngestionServicer:
     return made(
         IngestionServicer,
         intake.operations,
         key_owners=find_owners,
         count_unrated=lambda organization_id: 7 if organization_id == ORGANIZATION else 0,
+        settled=find_settled,
+        letters=desk,
         clock=intake.clock,
     )
 
@@ -64,6 +98,7 @@ def serve(servicer: IngestionServicer) -> Iterator[Stub]:
     keys = Keyring(
         {
             "om_live_ingest": key_caller(Scope.INGEST, organization_id=ORGANIZATION),
+            "om_live_admin": key_caller(Scope.ADMIN, organization_id=ORGANIZATION),
             "om_live_read": key_caller(Scope.READ, organization_id=ORGANIZATION),
             "om_live_other": key_caller(organization_id="org_b"),
         }
@@ -243,16 +278,14 @@ def test_an_edges_batch_belongs_to_the_keys_of_its_events(stub: Stub, intake: In
 
 
 def test_a_batch_is_named_although_its_last_organization_queued_nothing(stub: Stub, intake: Intake) -> None:
-    send_as_edge(stub, message("evt_1", key_id="key_b", sequence=1))
-    intake.settle(*queued(intake))
-
+    # One that breaks a rule is set aside at once.
     response = send_as_edge(
         stub,
         message("evt_2", key_id="key_a", sequence=2),
-        message("evt_1", key_id="key_b", sequence=1),
+        message("evt_1", key_id="key_b", sequence=1, lines=[]),
     )
 
-    assert states(response) == [ACCEPTED, DUPLICATE]
+    assert states(response) == [ACCEPTED, ACCEPTED]
     assert response.batch_id
 
 
@@ -283,6 +316,15 @@ def test_an_edges_event_is_never_rejected(
     assert error_reason_pb2.ErrorReason.Name(letter.reason) == f"ERROR_REASON_{reason}"
     assert (letter.attempt_count, letter.create_time) == (0, timestamp_to_proto(START))
     assert letters(stub, bearer("om_live_other")) == []
+
+
+def test_an_event_that_cannot_be_read_keeps_its_place_in_the_journal(stub: Stub, intake: Intake) -> None:
+    send_as_edge(stub, message("evt_1", key_id="key_a", sequence=5, lines=[line(unit="x")]))
+
+    [letter], _ = intake.operations.list_dead_letters(ORGANIZATION, PageRequest.of())
+    unread = unpack_unread(letter.envelope)
+    position = EdgePosition(unread.edge_id, unread.edge_epoch, unread.sequence)
+    assert position == EdgePosition(POSITION.edge_id, POSITION.edge_epoch, 5)
 
 
 @pytest.mark.parametrize("key_id", ["key_nobody", "", "key\0"])
@@ -365,9 +407,83 @@ def test_dead_letters_come_in_pages(stub: Stub) -> None:
     assert failures[0].reason == "PAGE_TOKEN_INVALID"
 
 
-@pytest.mark.parametrize("name", ["GetEventStatus", "ReplayDeadLetters"])
-def test_what_comes_later_is_not_answered_yet(stub: Stub, name: str) -> None:
-    with failing() as failures:
-        getattr(stub, name)(getattr(pb, f"{name}Request")(), metadata=bearer("om_live_other"))
+def status(
+    stub: Stub, event_id: str, *, source: str = "", key: str = "om_live_read"
+) -> pb.GetEventStatusResponse:
+    request = pb.GetEventStatusRequest(event_id=event_id, source=source)
+    return stub.GetEventStatus(request, metadata=bearer(key))
 
-    assert failures[0].reason == "NOT_IMPLEMENTED"
+
+def test_an_event_is_found_wherever_it_stands(stub: Stub, intake: Intake) -> None:
+    send(stub, message("waits"))
+    send_as_edge(stub, message("evt_bad", key_id="key_a", sequence=1, lines=[line(unit="odd")]))
+
+    assert status(stub, "waits") == pb.GetEventStatusResponse(state=pb.EVENT_STATE_QUEUED)
+    assert status(stub, "settled") == pb.GetEventStatusResponse(
+        state=pb.EVENT_STATE_CHARGED, settle_time=timestamp_to_proto(START)
+    )
+    dead = status(stub, "evt_bad", source="proxy")
+    assert (dead.state, dead.reason) == (
+        pb.EVENT_STATE_DEAD_LETTER,
+        error_reason_pb2.ERROR_REASON_UNKNOWN_UNIT,
+    )
+    assert dead.message
+
+
+@pytest.mark.parametrize(
+    ("event_id", "source", "key"),
+    [
+        ("other", "", "om_live_read"),
+        ("waits", "proxy", "om_live_read"),
+        ("waits", "", "om_live_other"),
+        ("settled", "", "om_live_other"),
+    ],
+)
+def test_an_event_that_is_nowhere_is_not_found(stub: Stub, event_id: str, *, source: str, key: str) -> None:
+    """Another organization's is not, either."""
+    send(stub, message("waits"))
+
+    with failing() as failures:
+        status(stub, event_id, source=source, key=key)
+
+    assert failures[0].reason == "NOT_FOUND"
+
+
+def test_letters_are_replayed_and_each_has_an_answer(stub: Stub, desk: Desk) -> None:
+    response = stub.ReplayDeadLetters(
+        pb.ReplayDeadLettersRequest(dead_letter_ids=["dlt_1", "dlt_2"]), metadata=bearer("om_live_admin")
+    )
+
+    assert response == pb.ReplayDeadLettersResponse(
+        replayed_count=1,
+        results=[
+            pb.ReplayResult(dead_letter_id="dlt_1", event_id="e1", state=pb.REPLAY_STATE_SETTLED),
+            pb.ReplayResult(
+                dead_letter_id="dlt_2",
+                event_id="e2",
+                state=pb.REPLAY_STATE_FAILED,
+                reason=error_reason_pb2.ERROR_REASON_UNKNOWN_UNIT,
+                message="the unit is odd",
+            ),
+        ],
+    )
+    assert [(organization, ids) for organization, ids, _ in desk.asked] == [
+        (ORGANIZATION, ["dlt_1", "dlt_2"])
+    ]
+    assert desk.asked[0][2]
+
+
+def test_letters_are_dropped_on_request(stub: Stub) -> None:
+    response = stub.ReplayDeadLetters(
+        pb.ReplayDeadLettersRequest(discard=True), metadata=bearer("om_live_admin")
+    )
+
+    assert response.replayed_count == 1
+    assert [result.state for result in response.results] == [pb.REPLAY_STATE_DISCARDED]
+
+
+def test_only_an_administrator_replays(stub: Stub) -> None:
+    with failing() as failures:
+        stub.ReplayDeadLetters(pb.ReplayDeadLettersRequest(), metadata=bearer("om_live_read"))
+
+    assert failures[0].reason == "SCOPE_MISSING"

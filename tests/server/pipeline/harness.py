@@ -24,6 +24,7 @@ from om_server.ingestion.operations import IngestionOperations
 from om_server.ingestion.store import IngestionStore
 from om_server.pipeline.admission import Admission, AdmissionRequest, Decision
 from om_server.pipeline.change_feed import ChangeFeed, FeedLimits
+from om_server.pipeline.letter_replay import LetterReplay
 from om_server.pipeline.limit_check import LimitCheck
 from om_server.pipeline.poller import Poller
 from om_server.pipeline.settle import Settler, Slices
@@ -146,6 +147,9 @@ class World:
             account=self.account,
         )
         self.settler = Settler(self.database, self.slices, self.clock)
+        self.replay = LetterReplay(
+            self.database, self.ingestion_store, self.settler, wallet=self.wallet, limits=self.limits
+        )
         self.changes = ChangeLog(self.database)
         # The database stamps changes with its own time.
         feed = ChangeFeed(self.changes, clock=system_clock, limits=FeedLimits())
@@ -154,7 +158,12 @@ class World:
         self._numbers = itertools.count(1)
 
     def worker(
-        self, settler: Settler | None = None, *, event_count_max: int = 500, poll_interval_s: float = 0.01
+        self,
+        settler: Settler | None = None,
+        *,
+        event_count_max: int = 500,
+        poll_interval_s: float = 0.01,
+        chores: Sequence[Callable[[], object]] = (),
     ) -> Worker:
         return Worker(
             self.database,
@@ -164,6 +173,7 @@ class World:
             ids=self.ids,
             clock=self.clock,
             limits=WorkerLimits(event_count_max, poll_interval_s),
+            chores=chores,
         )
 
     def tenant(self, name: str = "Haberdashery", *, granted: int = 0) -> Tenant:

@@ -1,7 +1,7 @@
 """What edges are told, look by look, without threads."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -10,7 +10,7 @@ from om_server.core.sequence_range import SequenceRange
 from om_server.pipeline.change_feed import ChangeFeed, FeedLimits
 from om_server.pipeline.delivery import Cursor, Delivery
 from om_server.rating.store import TariffStore
-from om_server.storage.change import Change, ChangeKind
+from om_server.storage.change import Change, ChangeKind, Position, Reading
 from om_server.storage.change_log import ChangeLog
 from om_server.storage.database import Database
 from om_server.wallet.limit import LimitMode, Selector, Terms
@@ -88,13 +88,16 @@ def make_scene(world: World) -> Iterator[Scene]:
     scene.feed.close()
 
 
+def run(database: Database, sql: str) -> None:
+    database.write(lambda: database.engine.execute_sql(sql))
+
+
 def revoke(world: World, tenant: Tenant) -> None:
     world.account.revoke_key(tenant.organization_id, tenant.key_id)
 
 
 def rename_store(database: Database, incarnation: str) -> None:
-    sql = f"UPDATE incarnations SET incarnation = '{incarnation}'"
-    database.write(lambda: database.engine.execute_sql(sql))
+    run(database, f"UPDATE incarnations SET incarnation = '{incarnation}'")  # noqa: S608 - a test's own
 
 
 def test_the_first_delivery_has_the_incarnation_and_nothing_of_the_past(
@@ -239,12 +242,9 @@ def test_of_many_changes_of_one_thing_the_last_is_told(scene: Scene, world: Worl
     edge = scene.joined()
     wallet = world.wallet.get_wallet(tenant.organization_id)
     for available in (0, 7, 0, 8):
-        sql = f"UPDATE wallets SET available = {available}"
-        world.database.write(lambda sql=sql: world.database.engine.execute_sql(sql))
+        run(world.database, f"UPDATE wallets SET available = {available}")  # noqa: S608 - a test's own
     scene.feed.look()
-    world.database.write(
-        lambda: world.database.engine.execute_sql(f"UPDATE wallets SET available = {wallet.available}")
-    )
+    run(world.database, f"UPDATE wallets SET available = {wallet.available}")  # noqa: S608 - as above
 
     [change] = edge.last().changes
     assert (change.kind, change.value) == ("funds_changed", 8)
@@ -336,6 +336,19 @@ def test_a_new_life_of_the_store_is_told_to_everybody_and_breaks_cursors(scene: 
     assert not scene.joined(str(edge.last().after)).last().lost
 
 
+def test_a_store_that_went_back_in_time_is_read_from_its_beginning(scene: Scene) -> None:
+    class Restored(ChangeLog):
+        def since(self, position: Position, limit: int) -> Reading:
+            return dataclasses.replace(super().since(position, limit), position=Position(0))
+
+    edge = scene.joined()
+    scene.feed._log = Restored(scene.log._database)
+
+    scene.feed.look()
+
+    assert edge.last().lost
+
+
 def test_more_changes_than_memory_is_kept_for_are_lost_and_said_to_be(world: World) -> None:
     scene = Scene(world, dataclasses.replace(QUIET, history_max=3))
     edge = scene.joined()
@@ -387,7 +400,7 @@ def test_looks_ask_no_more_for_many_edges_than_for_one(
     scene: Scene, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    execute = world.database.engine.execute_sql
+    execute: Callable[..., object] = world.database.engine.execute_sql
 
     def counted(sql: str, *arguments: object) -> object:
         asked.append(sql)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from om_server.core.errors import DependencyUnavailable
-from om_server.pipeline.isolation import is_transient, isolate
+from om_server.pipeline.isolation import halves, is_transient, isolate
 from om_server.storage.batch import RowsContended
 
 
@@ -31,7 +31,7 @@ class _Attempts:
 def test_exactly_the_bad_ones_fail_and_the_others_are_taken_once_in_order(size: int, bad: set[int]) -> None:
     attempts, failed = _Attempts(bad), list[int]()
 
-    isolate(range(size), attempts, failed=lambda item, _: failed.append(item))
+    isolate(halves(range(size)), attempts, failed=lambda item, _: failed.append(item))
 
     assert failed == [item for item in range(size) if item in bad]
     assert attempts.taken == [item for item in range(size) if item not in bad]
@@ -41,7 +41,7 @@ def test_exactly_the_bad_ones_fail_and_the_others_are_taken_once_in_order(size: 
 def test_one_bad_in_five_hundred_costs_two_tries_for_each_halving(bad: int) -> None:
     attempts = _Attempts({bad})
 
-    isolate(range(500), attempts, failed=lambda *_: None)
+    isolate(halves(range(500)), attempts, failed=lambda *_: None)
 
     assert attempts.count <= 2 * 9
 
@@ -51,7 +51,7 @@ def test_what_passes_by_itself_ends_it_and_blames_nobody(error: Exception) -> No
     failed = list[int]()
 
     with pytest.raises(type(error)):
-        isolate(range(8), _Attempts({5}, error), failed=lambda item, _: failed.append(item))
+        isolate(halves(range(8)), _Attempts({5}, error), failed=lambda item, _: failed.append(item))
 
     assert failed == []
     assert is_transient(error)

@@ -33,8 +33,7 @@ def event(
     world: World, tenant: Tenant, lease: Lease, sequence: int, *, epoch: int = 1, **changes: object
 ) -> Event:
     found = outcome(world, tenant, lease, f"evt_{sequence}", retained=CREDIT // 100)
-    found = dataclasses.replace(found, edge=at(sequence, epoch), **changes)  # type: ignore[arg-type]
-    return found
+    return dataclasses.replace(found, edge=at(sequence, epoch), **changes)  # type: ignore[arg-type]
 
 
 def test_positions_are_ranges_by_edge_and_epoch_and_no_number_is_no_position() -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import grpc
 import pytest
@@ -14,6 +15,7 @@ from om_server.core.sequence_range import SequenceRange
 from om_server.pipeline.change_feed import ChangeFeed, FeedLimits
 from om_server.pipeline.edge_servicer import EdgeServicer
 from om_server.pipeline.poller import Poller
+from om_server.pipeline.watcher import Watcher, watch
 from om_server.rpc.server import RpcServer, RpcSettings
 from tests.rpc import SERVICE_TOKEN, Keyring, bearer, key_caller, made
 from tests.server.pipeline.edge_scene import leased, outcome
@@ -25,15 +27,21 @@ _TIMEOUT_S = 20
 #: A look soon after each write on SQLite, and often on PostgreSQL.
 LIMITS = FeedLimits(poll_interval_s=0.02, heartbeat_interval_s=3600)
 
+#: So that little is under way to a client that does not read.
+_SMALL_WINDOW = (("grpc.http2.bdp_probe", 0),)
+
 Stream = grpc.aio.UnaryStreamCall[pb.WatchRequest, pb.WatchResponse]
 
 
 class Edge:
     """A client of one server's Watch."""
 
-    def __init__(self, channel: grpc.aio.Channel, server: RpcServer, poller: Poller) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, server: RpcServer, feed: ChangeFeed, poller: Poller
+    ) -> None:
         self.channel = channel
         self.server = server
+        self.feed = feed
         self.poller = poller
 
     def watch(self, cursor: str = "", *, edge_id: str = EDGE.edge_id, secret: str = SERVICE_TOKEN) -> Stream:
@@ -44,7 +52,9 @@ class Edge:
             response_deserializer=pb.WatchResponse.FromString,
         )
         identity = pb.EdgeIdentity(edge_id=edge_id, edge_epoch=1, instance=EDGE.instance)
-        return call(pb.WatchRequest(edge=identity, cursor=cursor), metadata=bearer(secret))
+        request = pb.WatchRequest(edge=identity, cursor=cursor)
+        # The published types forget which message is sent.
+        return cast("Stream", call(request, metadata=bearer(secret)))
 
 
 Serve = Callable[[], contextlib.AbstractAsyncContextManager[Edge]]
@@ -54,7 +64,8 @@ Serve = Callable[[], contextlib.AbstractAsyncContextManager[Edge]]
 def make_serve(world: World) -> Serve:
     @contextlib.asynccontextmanager
     async def serve(limits: FeedLimits = LIMITS) -> AsyncIterator[Edge]:
-        poller = Poller(ChangeFeed(world.changes, clock=system_clock, limits=limits), limits)
+        feed = ChangeFeed(world.changes, clock=system_clock, limits=limits)
+        poller = Poller(feed, limits)
         world.database.on_write(poller.wake)
         servicer = made(
             EdgeServicer,
@@ -72,10 +83,12 @@ def make_serve(world: World) -> Serve:
             new_request_id=lambda: "req_1",
         )
         port = await server.start()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Edge(channel, server, poller)
-        await asyncio.to_thread(poller.stop)
-        await server.stop(0)
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=_SMALL_WINDOW) as channel:
+                yield Edge(channel, server, feed, poller)
+        finally:
+            await asyncio.to_thread(poller.stop)
+            await server.stop(0)
 
     return serve
 
@@ -202,7 +215,7 @@ async def test_every_kind_of_change_has_its_message(serve: Serve, world: World, 
     lease = leased(world, tenant, max_intents=0)
     organization_id = tenant.organization_id
     seen: dict[str, pb.WatchResponse] = {}
-    sql = f"INSERT INTO tariffs VALUES ('{organization_id}', 'v1')"
+    sql = f"INSERT INTO tariffs VALUES ('{organization_id}', 'v1')"  # noqa: S608 - a test's own
 
     async with serve() as edge:
         stream = edge.watch()
@@ -229,7 +242,7 @@ async def test_two_hundred_streams_cost_the_queries_of_one(
     serve: Serve, world: World, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    execute = world.database.engine.execute_sql
+    execute: Callable[..., object] = world.database.engine.execute_sql
 
     def counted(sql: str, *arguments: object) -> object:
         asked.append(sql)
@@ -252,19 +265,18 @@ async def test_two_hundred_streams_cost_the_queries_of_one(
 async def test_an_edge_that_does_not_read_is_told_that_it_lost_changes(
     serve: Serve, world: World, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("om_server.pipeline.watcher.PENDING_MAX", 50)
-    monkeypatch.setattr("om_server.pipeline.watcher.watch.__kwdefaults__", {"pending_max": 50})
+    monkeypatch.setattr("om_server.pipeline.edge_servicer.watch", functools.partial(watch, pending_max=5))
+    many = [SequenceRange(n, n) for n in range(1, 3000, 2)]
     async with serve() as edge:
         stream = edge.watch()
         await read(stream)
-        # More than the windows of the connection hold, while nobody reads.
-        for _ in range(80):
-            await written(
-                world.database.write,
-                lambda: world.changes.note_settled(
-                    EDGE.edge_id, 1, [SequenceRange(n, n) for n in range(1, 3000, 2)]
-                ),
-            )
+        [watcher] = edge.feed._watchers
+        assert isinstance(watcher, Watcher)
+        for _ in range(1000):
+            await written(world.changes.note_settled, EDGE.edge_id, 1, many)
+            if watcher.lagging:
+                break
+        assert watcher.lagging
         response = await read(stream)
         while told(response) != "changes_lost":
             response = await read(stream)

@@ -18,7 +18,7 @@ from om_server.pipeline.settle import Settler
 from om_server.pipeline.worker import Worker, drain
 from om_server.storage.batch import RowsContended
 from om_server.storage.inbox import Inbox
-from tests.server.pipeline.harness import CREDIT, EDGE, INPUT_CHARGE, Tenant, World, rows_of
+from tests.server.pipeline.harness import CREDIT, EDGE, INPUT_CHARGE, Tenant, World, rows_of, tokens
 
 GRANTED = 1_000 * CREDIT
 CHARGE = 1_000 * INPUT_CHARGE
@@ -103,7 +103,7 @@ def test_a_poison_event_alone_is_set_aside_and_its_neighbours_are_charged(
 
 
 def test_poison_in_a_large_batch_costs_few_transactions(world: World, tenant: Tenant) -> None:
-    events = events_of(world, tenant, 500)
+    events = [world.event(tenant, f"e{number}", lines=(tokens(1),)) for number in range(500)]
     world.queue(*(events[start : start + 100] for start in range(0, 500, 100)))
     settler = Stubborn(world, ["e123"])
 
@@ -111,7 +111,7 @@ def test_poison_in_a_large_batch_costs_few_transactions(world: World, tenant: Te
         drain(world.worker(settler))
 
     assert len(settler.sizes) <= 1 + 2 * 9
-    assert world.money(tenant)[0] == GRANTED - 499 * CHARGE
+    assert world.money(tenant)[0] == GRANTED - 499 * INPUT_CHARGE
     assert [letter.event_id for letter in letters_of(world, tenant)] == ["e123"]
     assert waiting(world) == []
 

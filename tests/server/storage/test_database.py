@@ -151,3 +151,19 @@ def test_a_database_that_is_gone_does_not_answer(database: Database, monkeypatch
     monkeypatch.setattr(database.engine, "execute_sql", fail)
 
     assert not database.answers()
+
+
+def test_a_listener_hears_of_commits_where_nobody_else_writes(database: Database) -> None:
+    heard: list[int] = []
+    database.on_write(lambda: heard.append(1))
+
+    def fail() -> None:
+        raise KeyError
+
+    database.write(lambda: database.write(lambda: None))
+    database.read(lambda: None)
+    with pytest.raises(KeyError):
+        database.write(fail)
+
+    # On PostgreSQL other processes write as well, so that it would hear too little.
+    assert heard == ([] if database.supports_row_locks else [1])

@@ -77,3 +77,11 @@ def test_a_handover_is_woken(inbox: SqlInbox, stream: RedisStream) -> None:
     queue.wait(30)
 
     assert not Consumer(queue).take()
+
+
+def test_a_search_looks_where_that_is_cheap(inbox: SqlInbox, stream: RedisStream) -> None:
+    queue = Handover(inbox, stream)
+    queue.append([batch("bat_2")])
+    inbox.append([batch("bat_1")])
+
+    assert queue.search("org", "{}") == ["{}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from typing import TYPE_CHECKING
 
@@ -62,3 +63,14 @@ def test_only_an_arrival_ends_a_wait_early(database: Database) -> None:
     inbox.wait(_TIMEOUT_S)
 
     assert not inbox.arrived.is_set()
+
+
+def test_a_search_finds_what_waits_for_an_organization(database: Database) -> None:
+    inbox = SqlInbox(database, lambda: 1_000)
+    for number, organization_id in enumerate(("org", "org", "other")):
+        found = dataclasses.replace(batch(f"bat_{number}"), organization_id=organization_id)
+        inbox.append([dataclasses.replace(found, envelope=f"text {number}")])
+
+    assert inbox.search("org", "text") == ["text 0", "text 1"]
+    assert inbox.search("org", "xt 1") == ["text 1"]
+    assert inbox.search("org", "xt 2") == []

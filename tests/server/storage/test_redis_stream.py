@@ -223,7 +223,9 @@ def test_two_workers_with_one_batch_may_both_finish_it(make: Callable[..., Consu
     with capture_logs() as logs:
         paused.queue.process(10, settle)
 
-    assert [entry["event"] for entry in logs] == ["batches_claimed_again", "batches_were_gone"]
+    # A platform that another test module keeps running may log too.
+    told = [entry["event"] for entry in logs if entry["event"].startswith("batches_")]
+    assert told == ["batches_claimed_again", "batches_were_gone"]
     assert paused.queue.status("org") == (0, None)
     assert paused.take() == []
 

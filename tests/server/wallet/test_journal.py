@@ -46,9 +46,9 @@ def test_the_database_refuses_to_change_an_entry(database: Database, statement: 
     assert database.read(lambda: list(journal.all("org", "wal"))) == written
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_postgresql_refuses_to_empty_the_journal(database: Database) -> None:
-    if not database.supports_row_locks:
-        pytest.skip("SQLite has no TRUNCATE")
+    """SQLite has no TRUNCATE."""
     with pytest.raises((peewee.IntegrityError, peewee.InternalError), match="append-only"):
         database.write(lambda: database.engine.execute_sql("TRUNCATE entries"))
 
