@@ -24,7 +24,7 @@ DEVELOPMENT := $(STAMPS)/python $(STAMPS)/node $(STAMPS)/go
 # Not part of DEVELOPMENT: `make generate` must work where generated code does not compile.
 CLIENTS := $(STAMPS)/client-go $(STAMPS)/client-typescript
 
-.PHONY: help setup run demo check test soak bench generate clean
+.PHONY: help setup run demo check test soak simulate bench generate clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,12 @@ test: check ## Run the checks, then the tests
 
 soak: $(DEVELOPMENT) $(CLIENTS) ## Run the long tests: large seeds and kill counts
 	$(PYTEST) -m "soak or not soak" --hypothesis-profile=soak
+
+# How many histories `make simulate` plays.
+SEEDS ?= 1000
+
+simulate: $(DEVELOPMENT) ## Play SEEDS=1000 random histories of edges, faults and money
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 bench: $(DEVELOPMENT) ## Measure, and print ratios within one run
 	$(BIN)/python -m tests.bench

@@ -12,8 +12,8 @@ import pytest
 
 from om_server import wiring
 from om_server.cli.command import seed_development
-from om_server.core.money import CREDITS, Money
 from om_server.cli.demo import DEVELOPMENT_KEY
+from om_server.core.money import CREDITS, Money
 from om_server.rpc.server import RpcServer, RpcSettings
 from om_server.wallet.funding import Deduction, Deposit
 from om_server.wallet.operations import WalletChange

@@ -1,0 +1,244 @@
+"""What edges and applications do of their own accord: call, finish, ship, close, ask again, report."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from om_server.core.event import SOURCE_API, Attribution, Event, EventType, Outcome, UsageLine
+from om_server.core.usage import Usage
+from om_server.pipeline.admission import AdmissionRequest
+from tests.simulation.edge import Asked, CallShape, Edge
+from tests.simulation.journal import Finished, Intended, Subject
+from tests.simulation.oracle import RATES, UNPRICED, price
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.server.pipeline.harness import Tenant
+    from tests.simulation.scenario import Scenario
+
+USERS = ("", "", "ann", "bob")
+
+_LIVE = {"charged": 60, "zero": 10, "estimated": 10, "over": 4, "unpriced": 4, "deferred": 4, "unknown": 8}
+_RECOVERED = {"zero": 30, "estimated": 40, "unknown": 30}
+_OUTCOMES = {
+    "zero": Outcome.ZERO,
+    "estimated": Outcome.ESTIMATED,
+    "deferred": Outcome.DEFERRED,
+    "unknown": Outcome.UNKNOWN,
+}
+
+
+class Calls:
+    """Chooses edges, subjects and endings."""
+
+    def __init__(self, scenario: Scenario, tenants: Sequence[Tenant]) -> None:
+        self._scenario = scenario
+        self._chance = scenario.chance
+        self._tenants = tenants
+        self._numbers = itertools.count(1)
+        self._reports: list[Event] = []
+        for edge in scenario.edges:
+            self.resync(edge)
+
+    @property
+    def _now(self) -> int:
+        return self._scenario.world.clock.now
+
+    def _tenant(self) -> Tenant:
+        """Mostly the first, so that its wallet is a busy one."""
+        [tenant] = self._chance.choices(self._tenants, (6, 2, 1))
+        return tenant
+
+    def _edge(self, has: Callable[[Edge], object] = bool) -> Edge:
+        """Any edge, but one that has something to do if there is one."""
+        edges = self._scenario.edges
+        return self._chance.choice([edge for edge in edges if has(edge)] or edges)
+
+    def call(self) -> str:
+        """Forward a call if a lease covers it, or if nobody pays; else ask for a lease."""
+        edge = self._edge()
+        subject = Subject(self._tenant(), self._chance.choice(USERS))
+        shape = self._shape()
+        if not edge.resynced:
+            return f"{edge.name} has not resynced"
+        if any(asked.subject == subject for asked in edge.asked.values()):
+            return f"{edge.name} has asked already"
+        return self._forward(edge, subject, shape) or self._ask(edge, subject, shape)
+
+    def _forward(self, edge: Edge, subject: Subject, shape: CallShape) -> str:
+        """Make the call; empty if no lease covers it."""
+        payer = edge.payer(subject, self._now)
+        bound = price(shape.model, shape.tokens_in, shape.tokens_out)
+        parts = edge.cover(payer, bound, self._now) if payer else ()
+        if payer is None or (payer and not parts):
+            return ""
+        self._scenario.meetings["event on two leases"] += len(parts) == 2
+        edge.intend(subject, payer, parts, call=shape, now=self._now + edge.skew)
+        return f"{edge.name} {shape.event_id} bound {bound} on {len(parts)} leases"
+
+    def _ask(self, edge: Edge, subject: Subject, shape: CallShape) -> str:
+        request = self._request(edge, subject, shape)
+        asked = edge.asked[request.admit_key] = Asked(subject, shape, request)
+        self._send_admit(edge, asked)
+        return f"{edge.name} asks {request.admit_key} for {request.bound_nanos}"
+
+    def _shape(self) -> CallShape:
+        chance = self._chance
+        return CallShape(
+            f"evt_{next(self._numbers)}",
+            chance.choice(list(RATES)),
+            chance.randint(1, 600),
+            chance.randint(1, 300),
+        )
+
+    def _request(self, edge: Edge, subject: Subject, shape: CallShape) -> AdmissionRequest:
+        bound = price(shape.model, shape.tokens_in, shape.tokens_out)
+        wanted = self._chance.choice((1, 3, 6))
+        return AdmissionRequest(
+            edge=edge.identity,
+            admit_key=f"adm_{next(self._numbers)}",
+            key_id=subject.tenant.key_id,
+            attribution=Attribution(user_id=subject.user_id),
+            provider="openai",
+            model=shape.model,
+            bound={"input_tokens": shape.tokens_in, "output_tokens": shape.tokens_out},
+            bound_nanos=bound,
+            min_nanos=bound,
+            want_nanos=bound * wanted,
+            max_intents=1 if wanted == 1 else 0,
+            priced=True,
+        )
+
+    def _send_admit(self, edge: Edge, asked: Asked) -> None:
+        front = self._scenario.front
+
+        def proceed() -> None:
+            self._forward(edge, asked.subject, asked.shape)
+
+        self._scenario.network.send(
+            f"{edge.name} {asked.request.admit_key}", lambda: front.admit(edge, asked, proceed)
+        )
+
+    def finish(self) -> str:
+        """End any call that has none; one that an older process forwarded ends by recovery."""
+        edge = self._edge(lambda edge: edge.journal.unfinished)
+        unfinished = edge.journal.unfinished
+        if not unfinished:
+            return "nothing"
+        return self.end(edge, self._chance.choice(unfinished))
+
+    def end(self, edge: Edge, intent: Intended) -> str:
+        """Write the outcome of a call."""
+        endings = _LIVE if intent.epoch == edge.identity.edge_epoch else _RECOVERED
+        [kind] = self._chance.choices(list(endings), list(endings.values()))
+        outcome = _OUTCOMES.get(kind, Outcome.CHARGED)
+        bounds = tuple(bound for _, bound in intent.parts)
+        used = (self._chance.randint(0, intent.tokens_in), self._chance.randint(0, intent.tokens_out))
+        if kind == "over":
+            used = (intent.tokens_in, intent.tokens_out + self._chance.randint(1, 300))
+            self._scenario.meetings["more consumed than its bound"] += 1
+        model = UNPRICED if kind == "unpriced" else intent.model
+        line = UsageLine("openai", model, Usage.measured(input_tokens=used[0], output_tokens=used[1]))
+        lines = () if kind in {"zero", "deferred"} else (line,)
+        whole = kind in {"unpriced", "deferred", "unknown", "over"}
+        cost = 0 if kind == "zero" else price(intent.model, *used)
+        retained = bounds if whole else _spread(cost, bounds)
+        edge.journal.write(Finished(intent.event_id, outcome, lines, retained))
+        self._scenario.meetings[f"outcome: {kind}"] += 1
+        return f"{edge.name} {intent.event_id} {kind} {used}"
+
+    def ship(self) -> str:
+        """Send some outcomes, each organization's in a batch; now and then what was taken before."""
+        edge = self._edge(lambda edge: edge.unshipped)
+        events = edge.unshipped
+        if self._chance.random() < 0.15:
+            events = [edge.event(event_id) for event_id in edge.journal.endings]
+        chosen = self._chance.sample(events, min(len(events), self._chance.randint(1, 6)))
+        return self.send(edge, chosen)
+
+    def send(self, edge: Edge, events: Sequence[Event]) -> str:
+        """Send outcomes of an edge."""
+        front = self._scenario.front
+        for tenant in self._tenants:
+            batch = [event for event in events if event.organization_id == tenant.organization_id]
+            if batch:
+                names = ", ".join(event.event_id for event in batch)
+                self._scenario.network.send(
+                    f"{edge.name} ships {names}",
+                    lambda batch=batch: front.ingest(edge, batch),  # type: ignore[misc] # Bound now.
+                )
+        return f"{edge.name} {len(events)} events"
+
+    def close(self) -> str:
+        edge = self._edge(lambda edge: edge.closable)
+        if not edge.closable:
+            return "nothing"
+        lease_id = self._chance.choice(edge.closable)
+        self._send_close(edge, lease_id)
+        return f"{edge.name} a lease of {len(edge.journal.of_lease[lease_id])} events"
+
+    def _send_close(self, edge: Edge, lease_id: str) -> None:
+        front, report = self._scenario.front, edge.close(lease_id)
+        self._scenario.network.send(f"{edge.name} closes a lease", lambda: front.close(edge, report))
+
+    def resync(self, edge: Edge) -> None:
+        """Tell the server of the past; asked again until it is answered."""
+        front, past = self._scenario.front, edge.past
+        self._scenario.network.send(f"{edge.name} resyncs", lambda: front.resync(edge, past))
+
+    def ask_again(self) -> str:
+        """Send what has no answer yet under the same keys, and a close again with less to keep."""
+        edge = self._edge(lambda edge: edge.asked or edge.closing or not edge.resynced)
+        if not edge.resynced:
+            self.resync(edge)
+            return f"{edge.name} resync"
+        for asked in edge.asked.values():
+            self._send_admit(edge, asked)
+        for lease_id in sorted(edge.closing):
+            self._send_close(edge, lease_id)
+        return f"{edge.name} {len(edge.asked)} admits, {len(edge.closing)} closes"
+
+    def report(self) -> str:
+        """An application reports usage, sometimes again, sometimes again with other numbers."""
+        tenant, user = self._tenant(), self._chance.choice(USERS)
+        event_id = f"sdk_{next(self._numbers)}"
+        if self._reports and self._chance.random() < 0.4:
+            event = self._chance.choice(self._reports)
+            if self._chance.random() < 0.5:
+                return self._send_report(event, "again")
+            tenant = next(one for one in self._tenants if one.organization_id == event.organization_id)
+            event_id = event.event_id
+        event = self._sdk_event(tenant, user, event_id)
+        self._reports.append(event)
+        return self._send_report(event, "anew")
+
+    def _send_report(self, event: Event, how: str) -> str:
+        front = self._scenario.front
+        self._scenario.network.send(f"report of {event.event_id}", lambda: front.report(event))
+        return f"{event.event_id} {how}"
+
+    def _sdk_event(self, tenant: Tenant, user: str, event_id: str) -> Event:
+        usage = Usage.measured(input_tokens=self._chance.randint(1, 300), output_tokens=50)
+        return Event(
+            organization_id=tenant.organization_id,
+            source=SOURCE_API,
+            event_id=event_id,
+            event_type=EventType.TOKEN_USAGE,
+            event_time=self._now,
+            receive_time=self._now,
+            attribution=Attribution(user_id=user, team_id=tenant.team_id),
+            lines=(UsageLine("openai", "gpt-4o", usage),),
+            key_id=tenant.key_id,
+        )
+
+
+def _spread(cost: int, bounds: tuple[int, ...]) -> tuple[int, ...]:
+    """Keep the cost on the first leases that have room for it."""
+    kept = []
+    for bound in bounds:
+        part = min(cost, bound)
+        kept.append(part)
+        cost -= part
+    return tuple(kept)

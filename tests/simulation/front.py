@@ -1,0 +1,177 @@
+"""The server's side of every message: the real operations, and the answers sent back through the network."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from om_server.core.errors import DomainError
+from om_server.ingestion.operations import IntakeState, Reported
+from om_server.pipeline.settle import Settler
+from om_server.storage.inbox import SqlInbox
+from om_server.wallet.lease import LeaseState
+from tests.simulation.edge import PAYER_LIFE
+from tests.simulation.oracle import require
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Sequence
+
+    from om_server.core.clock import Clock
+    from om_server.core.event import Event
+    from om_server.pipeline.admission import Decision
+    from om_server.storage.database import Database
+    from om_server.storage.queue import Batch
+    from om_server.wallet.lease import LeaseReport
+    from om_server.wallet.lease_closing import Past
+    from tests.server.pipeline.harness import World
+    from tests.simulation.edge import Asked, Edge
+    from tests.simulation.network import Network
+    from tests.simulation.oracle import Oracle
+
+#: What an edge is told that another process of it has replaced, or that has not said hello.
+_FENCED = {"EDGE_EPOCH_STALE", "EDGE_NOT_RESYNCED"}
+
+
+class RememberingInbox(SqlInbox):
+    """Remembers what was queued, so that it can be delivered again after it was settled."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        super().__init__(database, clock)
+        self.past: list[Batch] = []
+
+    def append(self, batches: Sequence[Batch]) -> None:
+        self.past.extend(batches)
+        super().append(batches)
+
+
+class FragileSettler(Settler):
+    """Fails on some events until they are repaired."""
+
+    poisoned: frozenset[str] = frozenset()
+
+    def settle(self, events: Sequence[Event]) -> int:
+        if any(event.event_id in self.poisoned for event in events):
+            raise ValueError("poisoned")
+        return super().settle(events)
+
+
+class Front:
+    """What the server does when a message arrives."""
+
+    def __init__(self, world: World, network: Network, oracle: Oracle, meetings: Counter[str]) -> None:
+        self._world = world
+        self._network = network
+        self._oracle = oracle
+        self._meetings = meetings
+
+    def admit(self, edge: Edge, asked: Asked, proceed: Callable[[], None]) -> None:
+        """Answer; `proceed` is what the edge does where the answer is yes."""
+        request = asked.request
+        try:
+            decision = self._world.admission.admit(request)
+        except DomainError as error:
+            require(error.reason in _FENCED, f"admission failed: {error.reason} {error.message}")
+            self._meetings["late admit after the next epoch's resync"] += 1
+            return
+        if decision.lease is not None and request.admit_key not in edge.asked and edge.alive:
+            self._meetings["twin of an answered admit"] += 1
+        loss = "admit answer with a lease lost" if decision.lease else ""
+        self._network.send(
+            f"answer to {request.admit_key}",
+            lambda: self._admitted(edge, asked, decision, proceed=proceed),
+            loss=loss,
+        )
+
+    def _admitted(self, edge: Edge, asked: Asked, decision: Decision, *, proceed: Callable[[], None]) -> None:
+        if not edge.alive:
+            self._meetings["answer to a dead process"] += 1
+            return
+        waited = edge.asked.pop(asked.request.admit_key, None)
+        now, lease = self._world.clock.now, decision.lease
+        if decision.refusal is not None:
+            self._meetings[f"refused: {decision.refusal.error.reason}"] += 1
+            return
+        edge.payers[asked.subject] = (decision.wallet_id, now + PAYER_LIFE)
+        if lease is not None:
+            edge.granted(lease, life=max(0, lease.expire_time - now), now=now)
+        if waited is not None:
+            proceed()
+
+    def resync(self, edge: Edge, past: Past) -> None:
+        try:
+            resynced = self._world.wallet.resync(edge.identity, past)
+        except DomainError as error:
+            require(error.reason in _FENCED, f"resync failed: {error.reason} {error.message}")
+            self._meetings["late resync of an older epoch"] += 1
+            return
+        require(not resynced.unknown_lease_ids, "the store forgot a lease")
+        doubted = {lease for lease in resynced.open_leases if lease.state is LeaseState.QUARANTINED}
+        self._meetings["lease quarantined"] += len(doubted)
+        honest = edge.identity.edge_id not in self._oracle.doubted
+        require(not (honest and doubted), f"an honest edge's leases are in quarantine: {doubted}")
+        self._network.send(
+            f"resynced {edge.name}", lambda: self._resynced(edge, past), loss="resync answer lost"
+        )
+
+    def _resynced(self, edge: Edge, past: Past) -> None:
+        if edge.alive:
+            edge.resynced = True
+            edge.journal.doubted = edge.journal.doubted and past.clean
+
+    def close(self, edge: Edge, report: LeaseReport) -> None:
+        queued = self._oracle.rows("SELECT 1 FROM inbox WHERE instr(envelope, ?) > 0", report.lease_id)
+        try:
+            closed = self._world.wallet.close_lease(edge.identity, report)
+        except DomainError as error:
+            require(error.reason in _FENCED, f"close failed: {error.reason} {error.message}")
+            self._meetings["late close of an older epoch"] += 1
+            return
+        if queued:
+            self._meetings["close against a queued settle"] += 1
+        honest = edge.identity.edge_id not in self._oracle.doubted
+        require(
+            not (honest and closed.lease.state is LeaseState.QUARANTINED),
+            "the word of an honest edge put its lease in quarantine",
+        )
+        self._network.send(
+            f"closed for {edge.name}",
+            lambda: edge.closing.discard(report.lease_id),
+            loss="close answer lost",
+        )
+
+    def ingest(self, edge: Edge, events: Sequence[Event]) -> None:
+        """Take an edge's batch of one organization."""
+        now = self._world.clock.now
+        for event in events:
+            self._oracle.reported(event)
+            self._count_late(event)
+        received = [Reported(dataclasses.replace(event, receive_time=now), True) for event in events]  # noqa: FBT003 - a field
+        _, results = self._world.ingestion.ingest(events[0].organization_id, received, from_edge=True)
+        refused = [result for result in results if result.state is IntakeState.REJECTED]
+        require(not refused, f"an edge's event was refused: {refused}")
+        names = {event.event_id for event in events}
+        self._network.send(
+            f"taken from {edge.name}", lambda: edge.accepted.update(names), loss="intake answer lost"
+        )
+
+    def _count_late(self, event: Event) -> None:
+        for part in event.funding:
+            states = self._oracle.rows(
+                "SELECT state, expire_time, settled_count FROM leases WHERE lease_id = ?", part.lease_id
+            )
+            for state, expire_time, _ in states:
+                self._meetings["outcome again after its lease closed"] += state == "closed"
+                self._meetings["outcome after its lease was resolved"] += state == "resolved"
+                expired = isinstance(expire_time, int) and expire_time < self._world.clock.now
+                self._meetings["outcome after its lease expired"] += expired and state == "open"
+
+    def report(self, event: Event) -> None:
+        """Take an application's own event."""
+        now = self._world.clock.now
+        received = Reported(dataclasses.replace(event, receive_time=now), True)  # noqa: FBT003 - a field
+        _, [result] = self._world.ingestion.ingest(event.organization_id, [received], from_edge=False)
+        if result.state is IntakeState.REJECTED:
+            self._meetings["conflicting report refused"] += 1
+        else:
+            self._oracle.reported(event)
