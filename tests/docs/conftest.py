@@ -1,4 +1,4 @@
-"""One platform for all documents of a test process, on SQLite."""
+"""One platform for all documents, on SQLite."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="session")
+# Not longer than the module: models belong to the database that was opened last, so a platform that
+# goes on running would work on the database of whatever test comes next.
+@pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("documents")
     store = SqliteStore(folder / "openmonetize.db", MODELS)

@@ -414,7 +414,7 @@ def test_looks_ask_no_more_for_many_edges_than_for_one(
     joining = len(asked)
     scene.feed.look()
 
-    assert (joining, len(asked) - joining) == (2, 1)
+    assert (joining, len(asked) - joining) == (2, 1), asked
 
 
 def test_whoever_joins_a_closed_feed_is_closed(scene: Scene) -> None:
