@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from om_server.analytics.event_store import cursor_of
-from om_server.analytics.period import HOUR, Cut, Granularity, HourRange, cut_hours, month_start
+from om_server.analytics.period import Cut, Granularity, cut_hours, month_start
 from om_server.analytics.query import (
     Dimension,
     EventFilter,
@@ -26,6 +26,7 @@ from om_server.analytics.settled import SettledEvent
 from om_server.analytics.store import AnalyticsStore
 from om_server.core.clock import Clock
 from om_server.core.errors import PageTokenInvalid
+from om_server.core.hours import HOUR, HourRange
 from om_server.core.page import Arguments, Cursor, PageRequest, decode_token, encode_token
 from om_server.storage.database import Database
 

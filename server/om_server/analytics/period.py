@@ -7,16 +7,9 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from om_server.core.clock import MICROS_PER_SECOND
-from om_server.core.errors import InvalidArgument
-
-_HOUR_SECONDS = 3600
-HOUR = _HOUR_SECONDS * MICROS_PER_SECOND
-
-# Later times leave no room for a period's end in the calendar; earlier ones hold no events.
-_HOUR_MAX = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp()) // _HOUR_SECONDS
+from om_server.core.hours import HOUR, HOUR_MAX, HourRange, hour_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DECEMBER = 12
@@ -33,30 +26,6 @@ class Granularity(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class HourRange:
-    """Hours since 1970, the end exclusive."""
-
-    first: int
-    end: int
-
-    @classmethod
-    def around(cls, start_time: int, end_time: int) -> "HourRange":
-        """Return the whole hours around a range: its start is moved down, its end up."""
-        first = min(max(hour_of(start_time), 0), _HOUR_MAX)
-        return cls(first, min(max(-hour_of(-end_time), first), _HOUR_MAX))
-
-    @property
-    def start_time(self) -> int:
-        """Microseconds since 1970."""
-        return self.first * HOUR
-
-    @property
-    def end_time(self) -> int:
-        """Microseconds since 1970, exclusive."""
-        return self.end * HOUR
-
-
-@dataclass(frozen=True, slots=True)
 class Period:
     """A calendar period: when it starts, in microseconds since 1970, and its first hour."""
 
@@ -64,23 +33,9 @@ class Period:
     first_hour: int
 
 
-def hour_of(time: int) -> int:
-    """Return the number of the hour since 1970 in which a time lies."""
-    return time // HOUR
-
-
-def find_zone(name: str) -> ZoneInfo:
-    """Return the IANA time zone; UTC for an empty name, INVALID_ARGUMENT for an unknown one."""
-    try:
-        return ZoneInfo(name or "UTC")
-    # Besides its own error it lets through what the file system and the file format say of the name.
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise InvalidArgument("time_zone", "not an IANA time zone") from error
-
-
 def month_start(time: int, zone: ZoneInfo) -> int:
     """Return when the calendar month of a time began, in microseconds since 1970."""
-    moment = _EPOCH + timedelta(microseconds=min(max(time, 0), _HOUR_MAX * HOUR))
+    moment = _EPOCH + timedelta(microseconds=min(max(time, 0), HOUR_MAX * HOUR))
     return _midnight(_floor(moment.astimezone(zone).date(), Granularity.MONTH), zone)
 
 
@@ -127,7 +82,7 @@ def periods(hours: HourRange, granularity: Granularity, *, zone: ZoneInfo) -> tu
     if hours.first >= hours.end:
         return ()
     # An edge inside the first hour is moved down to it, so the hour's last second decides.
-    last_second = _EPOCH + timedelta(seconds=hours.first * _HOUR_SECONDS + _HOUR_SECONDS - 1)
+    last_second = _EPOCH + timedelta(hours=hours.first + 1, seconds=-1)
     day = _floor(last_second.astimezone(zone).date(), granularity)
     while (start := _midnight(day, zone)) < hours.end * HOUR:
         # Of two days with one midnight the first did not exist there: the zone left it out.

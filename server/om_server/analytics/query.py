@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from zoneinfo import ZoneInfo
 
-from om_server.analytics.period import Cut, Granularity, HourRange
+from om_server.analytics.period import Cut, Granularity
 from om_server.analytics.rollup import (
     TAG_ALL,
     Counters,
@@ -16,6 +16,7 @@ from om_server.analytics.rollup import (
     Series,
 )
 from om_server.core.errors import InvalidArgument
+from om_server.core.hours import HourRange
 
 DIMENSIONS_MAX = 4
 

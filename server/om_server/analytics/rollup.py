@@ -11,9 +11,9 @@ from typing import NamedTuple, TypeVar
 
 import orjson
 
-from om_server.analytics.period import hour_of
 from om_server.analytics.settled import SettledEvent, SettledLine, SettledState
 from om_server.core.event import Event, Outcome
+from om_server.core.hours import hour_of
 from om_server.core.usage import Certainty
 
 #: The row of all events of a series, beside one row for each tag.

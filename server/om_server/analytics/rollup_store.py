@@ -8,10 +8,11 @@ from typing import TypeAlias, TypeVar
 
 import peewee
 
-from om_server.analytics.period import Cut, Granularity, HourRange, Period
+from om_server.analytics.period import Cut, Granularity, Period
 from om_server.analytics.query import Dimension, GroupKey, GroupSums, UsageQuery
 from om_server.analytics.rollup import TAG_ALL, Counters, QuantitySum, RollupDelta
 from om_server.analytics.table import RollupQuantityRow, RollupRow, SeriesRow
+from om_server.core.hours import HourRange
 from om_server.storage.batch import BatchWriter
 from om_server.storage.database import Database
 

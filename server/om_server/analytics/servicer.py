@@ -6,10 +6,11 @@ from om.analytics.v1 import analytics_service_pb2 as pb
 from om.analytics.v1 import analytics_service_pb2_grpc
 from om.type.v1 import usage_pb2
 from om_server.analytics.operations import AnalyticsOperations
-from om_server.analytics.period import Granularity, find_zone
+from om_server.analytics.period import Granularity
 from om_server.analytics.query import Dimension, EventFilter, GroupValue, UsageQuery, UsageRow
 from om_server.analytics.rollup import QuantitySum
 from om_server.analytics.settled import SettledEvent
+from om_server.core.hours import find_zone
 from om_server.core.money import CREDITS, USD, Money
 from om_server.core.usage import QuantityOutOfRange
 from om_server.rpc.caller import caller

@@ -6,10 +6,10 @@ from typing import Any
 
 import peewee
 
-from om_server.analytics.period import HourRange
 from om_server.analytics.query import EventFilter
 from om_server.analytics.rollup import TAG_ALL
 from om_server.analytics.table import RollupQuantityRow, RollupRow, SeriesRow
+from om_server.core.hours import HourRange
 from om_server.storage.database import Database
 
 # SQLite's SUM fails above 2^63. Halves of 32 bits are summed apart and put together in Python.

@@ -9,8 +9,8 @@ from om_server.wallet.limit import COST, CREDITS, EVENTS
 
 if TYPE_CHECKING:
     from om_server.analytics.window_sum import WindowSums
+    from om_server.core.hours import HourRange
     from om_server.wallet.limit import Selector
-    from om_server.wallet.limit_window import HourSpan
 
 
 class RollupUsage:
@@ -19,7 +19,7 @@ class RollupUsage:
     def __init__(self, sums: WindowSums) -> None:
         self._sums = sums
 
-    def __call__(self, organization_id: str, selector: Selector, *, unit: str, span: HourSpan) -> int:
+    def __call__(self, organization_id: str, selector: Selector, *, unit: str, span: HourRange) -> int:
         """Return the sum in the unit, the sandbox left out. What nobody knows yet is in no sum."""
         wanted = _filter(selector, span)
         if unit == CREDITS:
@@ -31,7 +31,7 @@ class RollupUsage:
         return self._sums.quantity(organization_id, wanted, unit=unit)
 
 
-def _filter(selector: Selector, span: HourSpan) -> EventFilter:
+def _filter(selector: Selector, span: HourRange) -> EventFilter:
     def named(value: str) -> tuple[str, ...]:
         return (value,) if value else ()
 

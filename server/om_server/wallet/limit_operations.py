@@ -12,6 +12,7 @@ from typing import Protocol
 
 from om_server.core.clock import Clock
 from om_server.core.errors import InvalidArgument, NotFound, PageTokenInvalid
+from om_server.core.hours import HourRange
 from om_server.core.ids import IdSource
 from om_server.core.page import PageRequest, decode_token, encode_token
 from om_server.storage.database import Database
@@ -26,7 +27,6 @@ from om_server.wallet.limit import (
 )
 from om_server.wallet.limit_gate import DemandGate, standings
 from om_server.wallet.limit_store import LimitStore
-from om_server.wallet.limit_window import HourSpan
 
 _ARGUMENTS = {"list": "entitlements"}
 
@@ -34,7 +34,7 @@ _ARGUMENTS = {"list": "entitlements"}
 class WindowUsage(Protocol):
     """Sums what a selector matched in a unit over whole hours, the sandbox left out."""
 
-    def __call__(self, organization_id: str, selector: Selector, *, unit: str, span: HourSpan) -> int: ...
+    def __call__(self, organization_id: str, selector: Selector, *, unit: str, span: HourRange) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)

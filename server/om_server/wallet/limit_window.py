@@ -7,13 +7,10 @@ every other sum by calendar periods.
 import enum
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from om_server.core.clock import MICROS_PER_SECOND
 from om_server.core.errors import InvalidArgument
-
-_HOUR_SECONDS = 3600
-HOUR = _HOUR_SECONDS * MICROS_PER_SECOND
+from om_server.core.hours import HourRange, find_zone, hour_of
 
 #: A leap year.
 ROLLING_HOURS_MAX = 366 * 24
@@ -31,24 +28,6 @@ class WindowKind(enum.StrEnum):
     WEEK = "week"
     MONTH = "month"
     ROLLING = "rolling"
-
-
-@dataclass(frozen=True, slots=True)
-class HourSpan:
-    """Hours since 1970, the end exclusive."""
-
-    first: int
-    end: int
-
-    @property
-    def start_time(self) -> int:
-        """Microseconds since 1970."""
-        return self.first * HOUR
-
-    @property
-    def end_time(self) -> int:
-        """Microseconds since 1970, exclusive."""
-        return self.end * HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +50,25 @@ class Window:
             raise InvalidArgument("rolling_hours", "only a rolling window has them")
         if not _MONDAY <= self.week_start <= _SUNDAY:
             raise InvalidArgument("week_start", "1 is Monday, 7 is Sunday")
-        _find_zone(self.time_zone)
+        find_zone(self.time_zone)
 
     @property
     def name(self) -> str:
         """What a refusal calls it: total, day, week, month or 24h."""
         return f"{self.rolling_hours}h" if self.kind is WindowKind.ROLLING else self.kind.value
 
-    def span(self, now: int) -> HourSpan:
+    def span(self, now: int) -> HourRange:
         """Return the hours that count at a time; of a window without an end, up to the hour that runs."""
-        hour = now // HOUR
+        hour = hour_of(now)
         if self.kind is WindowKind.TOTAL:
-            return HourSpan(0, hour + 1)
+            return HourRange(0, hour + 1)
         if self.kind is WindowKind.ROLLING:
-            return HourSpan(hour + 1 - self.rolling_hours, hour + 1)
-        zone = _find_zone(self.time_zone)
+            return HourRange(hour + 1 - self.rolling_hours, hour + 1)
+        zone = find_zone(self.time_zone)
         # An edge inside an hour is moved down to it, so that the hour's last second decides.
-        last_second = _EPOCH + timedelta(seconds=hour * _HOUR_SECONDS + _HOUR_SECONDS - 1)
+        last_second = _EPOCH + timedelta(hours=hour + 1, seconds=-1)
         day = self._floor(last_second.astimezone(zone).date())
-        return HourSpan(_midnight_hour(day, zone), _midnight_hour(self._next(day), zone))
+        return HourRange(_midnight_hour(day, zone), _midnight_hour(self._next(day), zone))
 
     def ends(self, now: int) -> int | None:
         """Return when the window that runs ends, or a rolling one moves; None if it never does."""
@@ -108,16 +87,8 @@ class Window:
         return day + timedelta(days=7 if self.kind is WindowKind.WEEK else 1)
 
 
-def _find_zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name or "UTC")
-    # Besides its own error it lets through what the file system and the file format say of the name.
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise InvalidArgument("time_zone", "not an IANA time zone") from error
-
-
 def _midnight_hour(day: date, zone: ZoneInfo) -> int:
     # A midnight that the clocks skip is read with the offset before: that is the moment they jump.
     # Of a midnight that happens twice, the first counts.
     midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
-    return (midnight - _EPOCH) // timedelta(seconds=_HOUR_SECONDS)
+    return (midnight - _EPOCH) // timedelta(hours=1)

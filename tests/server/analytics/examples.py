@@ -6,9 +6,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from om_server.analytics.period import HOUR
 from om_server.analytics.settled import SettledEvent, SettledLine, SettledState
 from om_server.core.event import Attribution, EdgePosition, Event, EventType, Funding, Outcome, UsageLine
+from om_server.core.hours import HOUR
 from om_server.core.usage import Certainty, Quantity, Usage
 
 ORG = "org_a"

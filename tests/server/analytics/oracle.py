@@ -3,9 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from om_server.analytics.period import HOUR
 from om_server.analytics.query import Dimension, EventFilter, UsageReport
 from om_server.analytics.settled import SettledEvent, SettledState
+from om_server.core.hours import HOUR
 from tests.server.analytics.examples import ORG
 
 

@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from om_server.analytics.operations import AnalyticsOperations
-from om_server.analytics.period import HOUR, Granularity, hour_of
+from om_server.analytics.period import Granularity
 from om_server.analytics.query import Dimension, EventFilter, TagsTooBroad, UsageQuery, UsageReport
 from om_server.analytics.settled import SettledEvent, SettledState
 from om_server.analytics.store import AnalyticsStore
 from om_server.core.errors import PageTokenInvalid
+from om_server.core.hours import HOUR, hour_of
 from om_server.core.page import PageRequest, encode_token
 from om_server.storage.database import Database
 from tests.server.analytics.examples import NOW, ORG, OTHER_ORG, batches, line, settled

@@ -6,18 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from om_server.analytics.period import (
-    HOUR,
-    Cut,
-    Granularity,
-    HourRange,
-    cut_hours,
-    find_zone,
-    hour_of,
-    month_start,
-    periods,
-)
+from om_server.analytics.period import Cut, Granularity, cut_hours, month_start, periods
 from om_server.core.errors import InvalidArgument
+from om_server.core.hours import HOUR, HourRange, find_zone, hour_of
 
 
 def at(text: str) -> int:

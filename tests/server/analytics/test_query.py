@@ -1,6 +1,6 @@
 import pytest
 
-from om_server.analytics.period import Cut, Granularity, HourRange, Period
+from om_server.analytics.period import Cut, Granularity, Period
 from om_server.analytics.query import (
     Dimension,
     EventFilter,
@@ -15,6 +15,7 @@ from om_server.analytics.query import (
 )
 from om_server.analytics.rollup import Counters, Series
 from om_server.core.errors import InvalidArgument
+from om_server.core.hours import HourRange
 
 HOURS = HourRange(0, 48)
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from om_server.analytics.period import HOUR, hour_of
 from om_server.analytics.rollup import (
     TAG_ALL,
     Counters,
@@ -18,6 +17,7 @@ from om_server.analytics.rollup import (
 )
 from om_server.analytics.settled import SettledEvent, SettledState
 from om_server.core.event import Outcome
+from om_server.core.hours import HOUR, hour_of
 from om_server.core.usage import Certainty, Quantity, Usage
 from tests.server.analytics.examples import NOW, batches, line, settled
 

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from om_server.analytics.period import HOUR, Cut, Granularity, HourRange, Period, cut_hours, hour_of
+from om_server.analytics.period import Cut, Granularity, Period, cut_hours
 from om_server.analytics.query import Dimension, EventFilter, GroupKey, GroupSums, UsageQuery, group_sums
 from om_server.analytics.rollup import Counters, QuantitySum, roll_up
 from om_server.analytics.rollup_store import Question, RollupStore
 from om_server.analytics.settled import SettledEvent
+from om_server.core.hours import HOUR, HourRange, hour_of
 from om_server.storage.database import Database
 from tests.server.analytics.examples import NOW, ORG, OTHER_ORG, batches, line, settled
 from tests.server.analytics.rolled_back import rolled_back

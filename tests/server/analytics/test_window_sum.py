@@ -3,11 +3,11 @@
 import pytest
 
 from om_server.analytics.operations import AnalyticsOperations
-from om_server.analytics.period import HOUR
 from om_server.analytics.query import EventFilter, UsageQuery
 from om_server.analytics.settled import SettledEvent
 from om_server.analytics.store import AnalyticsStore
 from om_server.analytics.window_sum import WindowSums
+from om_server.core.hours import HOUR
 from om_server.storage.database import Database
 from tests.server.analytics.examples import NOW, ORG, line, settled
 

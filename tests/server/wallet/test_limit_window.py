@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from om_server.core.errors import InvalidArgument
-from om_server.wallet.limit_window import HOUR, ROLLING_HOURS_MAX, HourSpan, Window, WindowKind
+from om_server.core.hours import HOUR, HourRange
+from om_server.wallet.limit_window import ROLLING_HOURS_MAX, Window, WindowKind
 
 ZONES = sorted(zoneinfo.available_timezones())
 CALENDAR = (WindowKind.DAY, WindowKind.WEEK, WindowKind.MONTH)
@@ -82,14 +83,14 @@ def test_a_rolling_window_is_as_long_as_it_says_and_moves_by_the_hour(window: Wi
     span = window.span(now)
 
     assert span.end - span.first == window.rolling_hours
-    assert window.span(now + HOUR) == HourSpan(span.first + 1, span.end + 1)
+    assert window.span(now + HOUR) == HourRange(span.first + 1, span.end + 1)
     assert window.ends(now) == span.end_time
 
 
 def test_a_window_since_ever_never_ends() -> None:
     now = at("2026-05-01T10:30")
 
-    assert Window().span(now) == HourSpan(0, now // HOUR + 1)
+    assert Window().span(now) == HourRange(0, now // HOUR + 1)
     assert Window().ends(now) is None
 
 
