@@ -7,8 +7,8 @@ from om_server.analytics import store as analytics
 from om_server.ingestion import store as ingestion
 from om_server.rating import store as rating
 from om_server.storage import change_log, inbox
-from om_server.wallet import limit_store as limits
 from om_server.wallet import store as wallet
+from om_server.wallet.limits import store as limits
 
 MODELS = (
     *account.MODELS,

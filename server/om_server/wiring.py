@@ -52,8 +52,8 @@ from om_server.storage.postgresql import PostgresStore
 from om_server.storage.redis_stream import RedisStream
 from om_server.storage.sqlite import SqliteStore
 from om_server.storage.stream_group import connect
-from om_server.wallet.limit_operations import LimitOperations
-from om_server.wallet.limit_store import LimitStore
+from om_server.wallet.limits.operations import LimitOperations
+from om_server.wallet.limits.store import LimitStore
 from om_server.wallet.operations import WalletOperations
 from om_server.wallet.servicer import WalletServicer
 from om_server.wallet.store import WalletStore

@@ -24,7 +24,7 @@ from om_server.core.usage import Usage
 from om_server.ingestion import envelope
 
 if TYPE_CHECKING:
-    from om_server.wallet.lease import Lease
+    from om_server.wallet.leases.lease import Lease
 
 _MODELS = ("gpt-4o-mini", "gpt-4o")
 

@@ -17,8 +17,8 @@ from om_server.core.clock import system_clock
 from om_server.ingestion import envelope
 from om_server.storage.inbox import SqlInbox
 from om_server.storage.queue import Batch
-from om_server.wallet.lease import EdgeIdentity, Lease, LeaseRequest
-from om_server.wallet.lease_closing import Past
+from om_server.wallet.leases.closing import Past
+from om_server.wallet.leases.lease import EdgeIdentity, Lease, LeaseRequest
 from tests.bench import sample
 from tests.bench.deployment import prepared
 from tests.bench.figure import Figure

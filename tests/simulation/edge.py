@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from om_server.core.event import SOURCE_PROXY, Attribution, EdgePosition, Event, EventType, Funding
-from om_server.wallet.lease import EdgeIdentity
-from om_server.wallet.lease_closing import Past
+from om_server.wallet.leases.closing import Past
+from om_server.wallet.leases.lease import EdgeIdentity
 from tests.simulation.journal import Closed, Granted, Intended, Journal, Subject
 
 if TYPE_CHECKING:
     from om_server.pipeline.admission import AdmissionRequest
-    from om_server.wallet.lease import Lease, LeaseReport
+    from om_server.wallet.leases.lease import Lease, LeaseReport
     from tests.server.pipeline.harness import Tenant
 
 SECOND = 1_000_000

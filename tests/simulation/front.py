@@ -9,7 +9,7 @@ from om_server.core.errors import DomainError
 from om_server.ingestion.operations import IntakeState, Reported
 from om_server.pipeline.settle import Settler
 from om_server.storage.inbox import SqlInbox
-from om_server.wallet.lease import LeaseState
+from om_server.wallet.leases.lease import LeaseState
 from tests.simulation.edge import PAYER_LIFE
 from tests.simulation.oracle import require
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from om_server.pipeline.admission import Decision
     from om_server.storage.database import Database
     from om_server.storage.queue import Batch
-    from om_server.wallet.lease import LeaseReport
-    from om_server.wallet.lease_closing import Past
+    from om_server.wallet.leases.closing import Past
+    from om_server.wallet.leases.lease import LeaseReport
     from tests.server.pipeline.harness import World
     from tests.simulation.edge import Asked, Edge
     from tests.simulation.network import Network

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from om_server.wallet.lease import LeaseReport
+from om_server.wallet.leases.lease import LeaseReport
 
 if TYPE_CHECKING:
     from om_server.core.event import Outcome, UsageLine

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from om_server.core.page import PageRequest
 from om_server.ingestion import envelope
 from om_server.wallet.funding import Deposit
-from om_server.wallet.suspense import Decision
+from om_server.wallet.holds.suspense import Decision
 from om_server.wallet.wallet import Owner, OwnerKind
 from tests.server.pipeline.harness import CREDIT
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from om_server.pipeline.worker import drain
-from om_server.wallet.suspense import ORPHAN_AFTER
+from om_server.wallet.holds.suspense import ORPHAN_AFTER
 from tests.simulation.oracle import require
 from tests.simulation.owner import WHY
 

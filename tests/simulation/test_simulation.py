@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from om_server.wallet import lease_closing
 from om_server.wallet.charging import Charge, ChargeResult
-from om_server.wallet.lease import Lease, LeaseReport
-from om_server.wallet.lease_declaration import Declaration, declare
+from om_server.wallet.leases import closing
+from om_server.wallet.leases.declaration import Declaration, declare
+from om_server.wallet.leases.lease import Lease, LeaseReport
 from om_server.wallet.operations import WalletOperations
 from tests.simulation.journal import Closed, Journal
 from tests.simulation.network import Network
@@ -77,7 +77,7 @@ def test_a_lease_that_is_freed_before_its_events_settle_is_found(monkeypatch: py
     def free(lease: Lease, report: LeaseReport) -> Declaration:
         return declare(lease, dataclasses.replace(report, keep=0))
 
-    monkeypatch.setattr(lease_closing, "declare", free)
+    monkeypatch.setattr(closing, "declare", free)
 
     _require_found()
 

@@ -25,9 +25,9 @@ from om_server.pipeline.estimate import (
 )
 from om_server.pipeline.limit_check import Passage
 from om_server.rating.price import PER_MILLION
-from om_server.wallet.lease import Lease, LeaseRequest
+from om_server.wallet.leases.lease import Lease, LeaseRequest
 from om_server.wallet.ledger import InsufficientFunds, WalletBlocked
-from om_server.wallet.limit import CREDITS, LimitReached
+from om_server.wallet.limits.limit import CREDITS, LimitReached
 from om_server.wallet.wallet import OwnerKind, WalletMode
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from om_server.rating.operations import RatingOperations
     from om_server.rating.rate_card import RateCard
     from om_server.storage.database import Database
-    from om_server.wallet.lease import EdgeIdentity
-    from om_server.wallet.limit import Standing
+    from om_server.wallet.leases.lease import EdgeIdentity
+    from om_server.wallet.limits.limit import Standing
     from om_server.wallet.operations import WalletOperations
     from om_server.wallet.wallet import Wallet
 

@@ -17,7 +17,7 @@ from om_server.ingestion import envelope
 from om_server.pipeline.settled_ranges import by_epoch
 from om_server.storage.change_log import ChangeLog
 from om_server.wallet.charging import Charge
-from om_server.wallet.escrow import EscrowKind
+from om_server.wallet.holds.escrow import EscrowKind
 
 if TYPE_CHECKING:
     from om_server.ingestion.store import DeadLetter, IngestionStore

@@ -14,8 +14,8 @@ from om_server.pipeline import watch_wire
 from om_server.pipeline.admission import Admission, AdmissionRequest, Decision, FundingMode, Refusal
 from om_server.pipeline.watcher import Feed, watch
 from om_server.rpc import convert
-from om_server.wallet.lease import EdgeIdentity, Lease, LeaseReport
-from om_server.wallet.lease_closing import Past
+from om_server.wallet.leases.closing import Past
+from om_server.wallet.leases.lease import EdgeIdentity, Lease, LeaseReport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

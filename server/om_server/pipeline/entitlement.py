@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from om_server.core.money import USD
 from om_server.pipeline.admission import Admission, AdmissionRequest, Decision
 from om_server.pipeline.estimate import Asker, Estimate
-from om_server.wallet.lease import EdgeIdentity
+from om_server.wallet.leases.lease import EdgeIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

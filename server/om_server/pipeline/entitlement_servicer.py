@@ -18,8 +18,8 @@ from om_server.rpc.convert import (
     page_from_proto,
     usage_line_from_proto,
 )
-from om_server.wallet.entitlement_wire import limit_to_proto, wish_from_proto
-from om_server.wallet.limit import LimitReached
+from om_server.wallet.limits.limit import LimitReached
+from om_server.wallet.limits.wire import limit_to_proto, wish_from_proto
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from om.type.v1 import event_pb2
     from om_server.core.event import UsageLine
     from om_server.pipeline.entitlement import Answer, EntitlementCheck
-    from om_server.wallet.limit import Limit
-    from om_server.wallet.limit_operations import LimitOperations
+    from om_server.wallet.limits.limit import Limit
+    from om_server.wallet.limits.operations import LimitOperations
 
 
 class EntitlementServicer(entitlement_service_pb2_grpc.EntitlementServiceServicer):

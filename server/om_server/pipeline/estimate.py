@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from om_server.core.errors import Code, DomainError
 from om_server.core.usage import INFORMATIONAL_UNITS
-from om_server.wallet.limit import COST, CREDITS, EVENTS, MONEY_UNITS, Demand, Subject
+from om_server.wallet.limits.limit import COST, CREDITS, EVENTS, MONEY_UNITS, Demand, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from om_server.core.event import Attribution
-    from om_server.wallet.limit import Limit
+    from om_server.wallet.limits.limit import Limit
 
 _OUTPUT = "output_tokens"
 

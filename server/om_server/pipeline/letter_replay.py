@@ -13,7 +13,7 @@ from om_server.ingestion.operations import checked
 from om_server.ingestion.standing import LetterResult, LetterState
 from om_server.pipeline.dead_letter import LetterCounter, TwinSettled
 from om_server.pipeline.isolation import is_transient, isolate
-from om_server.wallet.suspense import Decision
+from om_server.wallet.holds.suspense import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from om_server.ingestion.store import DeadLetter, IngestionStore
     from om_server.pipeline.settle import Settler
     from om_server.storage.database import Database
-    from om_server.wallet.limit_operations import LimitOperations
+    from om_server.wallet.limits.operations import LimitOperations
     from om_server.wallet.operations import WalletOperations
 
     _Read = tuple[DeadLetter, Event]

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from om_server.pipeline.estimate import Estimate, counts_cost, demands_of
-from om_server.wallet.limit import LimitReached, refusing, warning
-from om_server.wallet.limit_gate import Unlimited
+from om_server.wallet.limits.gate import Unlimited
+from om_server.wallet.limits.limit import LimitReached, refusing, warning
 
 if TYPE_CHECKING:
     from om_server.core.clock import Clock
     from om_server.rating.operations import RatingOperations
-    from om_server.wallet.limit import Standing, Subject
-    from om_server.wallet.limit_gate import LimitGate
-    from om_server.wallet.limit_operations import LimitOperations
+    from om_server.wallet.limits.gate import LimitGate
+    from om_server.wallet.limits.limit import Standing, Subject
+    from om_server.wallet.limits.operations import LimitOperations
 
 
 @dataclass(frozen=True, slots=True)

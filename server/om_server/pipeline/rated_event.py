@@ -13,7 +13,7 @@ from om_server.rating.arithmetic import UnratedReason
 from om_server.rating.model import canonical_provider, canonical_tier
 from om_server.rating.rate import Rating, Unrated
 from om_server.wallet.charging import Charge
-from om_server.wallet.escrow import EscrowKind
+from om_server.wallet.holds.escrow import EscrowKind
 
 if TYPE_CHECKING:
     from om_server.core.event import Event, UsageLine

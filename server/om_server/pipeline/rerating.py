@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from om_server.pipeline.rated_event import RatedEvent
     from om_server.pipeline.settle import Slices
     from om_server.storage.database import Database
-    from om_server.wallet.limit_operations import LimitOperations
+    from om_server.wallet.limits.operations import LimitOperations
 
 _log = structlog.get_logger(__name__)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from om_server.analytics.query import EventFilter
-from om_server.wallet.limit import COST, CREDITS, EVENTS
+from om_server.wallet.limits.limit import COST, CREDITS, EVENTS
 
 if TYPE_CHECKING:
     from om_server.analytics.window_sum import WindowSums
     from om_server.core.hours import HourRange
-    from om_server.wallet.limit import Selector
+    from om_server.wallet.limits.limit import Selector
 
 
 class RollupUsage:

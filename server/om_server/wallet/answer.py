@@ -12,7 +12,7 @@ from om_server.core.money import Money
 from om_server.storage.database import Database
 from om_server.wallet.entry import Account, Entry, EntryKind
 from om_server.wallet.grant import Grant, Slice
-from om_server.wallet.hold import Hold, HoldState
+from om_server.wallet.holds.hold import Hold, HoldState
 from om_server.wallet.record import AnswerRow
 from om_server.wallet.wallet import Owner, OwnerKind, Wallet, WalletMode
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from om_server.core.event import Funding
 from om_server.wallet.entry import Cause
-from om_server.wallet.escrow import Escrow, EscrowKind
 from om_server.wallet.grant import Slice
-from om_server.wallet.lease import ENDED, Lease, LeaseState, settled
+from om_server.wallet.holds.escrow import Escrow, EscrowKind
+from om_server.wallet.leases.lease import ENDED, Lease, LeaseState, settled
 from om_server.wallet.ledger import Paid
 from om_server.wallet.span import Books, capture, chain_of, charge, hand_over, release, suspend
 

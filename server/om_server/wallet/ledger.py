@@ -26,7 +26,7 @@ from om_server.wallet.entry import (
     Movement,
 )
 from om_server.wallet.grant import Grant, Slice
-from om_server.wallet.hold import Hold, HoldState
+from om_server.wallet.holds.hold import Hold, HoldState
 from om_server.wallet.posting import Line, Postings
 from om_server.wallet.wallet import Wallet
 

@@ -7,8 +7,8 @@ from om_server.core.errors import PageTokenInvalid
 from om_server.core.page import PageRequest, decode_token, encode_token
 from om_server.storage.database import Database
 from om_server.wallet.entry import Entry
-from om_server.wallet.escrow import Escrow
-from om_server.wallet.lease import Lease
+from om_server.wallet.holds.escrow import Escrow
+from om_server.wallet.leases.lease import Lease
 from om_server.wallet.store import WalletStore
 from om_server.wallet.wallet import OwnerKind, Wallet
 

@@ -15,16 +15,16 @@ from om_server.wallet.change import WalletChange
 from om_server.wallet.charging import Charge, ChargeResult
 from om_server.wallet.entry import GRANT, PURCHASE, Entry
 from om_server.wallet.funding import Adjustment, Deduction, Deposit, Funds, Refund, Transfer, credits_of
-from om_server.wallet.hold import Hold, HoldRequest
-from om_server.wallet.holding import Holding
-from om_server.wallet.lease import EdgeIdentity, Lease, LeaseReport, LeaseRequest
-from om_server.wallet.lease_closing import Closed, LeaseClosing, Past, Resynced
-from om_server.wallet.leasing import Leasing
-from om_server.wallet.limit_gate import LimitGate, Unlimited
+from om_server.wallet.holds.hold import Hold, HoldRequest
+from om_server.wallet.holds.holding import Holding
+from om_server.wallet.holds.suspense import Decision, Suspending
+from om_server.wallet.leases.closing import Closed, LeaseClosing, Past, Resynced
+from om_server.wallet.leases.lease import EdgeIdentity, Lease, LeaseReport, LeaseRequest
+from om_server.wallet.leases.leasing import Leasing
+from om_server.wallet.limits.gate import LimitGate, Unlimited
 from om_server.wallet.listing import EntryPage, LeasePage, Listing, SuspensePage, WalletPage
 from om_server.wallet.settling import Settling
 from om_server.wallet.store import WalletStore
-from om_server.wallet.suspense import Decision, Suspending
 from om_server.wallet.wallet import Owner, OwnerKind, Wallet, payers
 
 __all__ = ["WalletChange", "WalletOperations"]

@@ -16,9 +16,9 @@ from om_server.wallet.funding import (
     signed_credits_of,
 )
 from om_server.wallet.grant import PRIORITY_DEFAULT
-from om_server.wallet.hold import HoldRequest
+from om_server.wallet.holds.hold import HoldRequest
+from om_server.wallet.holds.suspense import Decision
 from om_server.wallet.operations import WalletOperations
-from om_server.wallet.suspense import Decision
 from om_server.wallet.wire import (
     amount_of,
     change_from_proto,

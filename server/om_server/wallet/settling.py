@@ -6,8 +6,8 @@ from om_server.core.clock import Clock
 from om_server.core.ids import IdSource
 from om_server.storage.database import Database
 from om_server.wallet.charging import Charge, ChargeResult, Settlement, Stake, retained_of
-from om_server.wallet.escrow import Escrow, recall_grants
-from om_server.wallet.lease import ENDED, Lease, LeaseState
+from om_server.wallet.holds.escrow import Escrow, recall_grants
+from om_server.wallet.leases.lease import ENDED, Lease, LeaseState
 from om_server.wallet.ledger import WalletBook
 from om_server.wallet.store import WalletStore
 

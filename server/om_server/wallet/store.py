@@ -11,13 +11,13 @@ from om_server.storage.batch import BatchWriter
 from om_server.storage.database import Database
 from om_server.wallet.answer import AnswerStore
 from om_server.wallet.chain import chained
-from om_server.wallet.edge_store import EdgeStore
 from om_server.wallet.entry import Cause
-from om_server.wallet.escrow_store import EscrowStore
 from om_server.wallet.grant import Grant
-from om_server.wallet.hold_store import HoldStore
+from om_server.wallet.holds.escrow_store import EscrowStore
+from om_server.wallet.holds.store import HoldStore
 from om_server.wallet.journal import JournalStore
-from om_server.wallet.lease_store import LeaseStore
+from om_server.wallet.leases.edge_store import EdgeStore
+from om_server.wallet.leases.store import LeaseStore
 from om_server.wallet.ledger import WalletBook
 from om_server.wallet.overflow import OverflowStore
 from om_server.wallet.record import MODELS, GrantRow, ResolutionRow, WalletRow

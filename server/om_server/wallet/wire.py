@@ -13,11 +13,11 @@ from om_server.rpc.convert import (
 from om_server.wallet.audit import LedgerReport
 from om_server.wallet.change import WalletChange
 from om_server.wallet.entry import Entry
-from om_server.wallet.escrow import Escrow
 from om_server.wallet.funding import credits_of
 from om_server.wallet.grant import Grant
-from om_server.wallet.hold import Hold
-from om_server.wallet.lease import Lease
+from om_server.wallet.holds.escrow import Escrow
+from om_server.wallet.holds.hold import Hold
+from om_server.wallet.leases.lease import Lease
 from om_server.wallet.wallet import Owner, OwnerKind, Wallet, WalletMode
 
 _CHANGEABLE = ("mode", "credit_limit", "overflow_wallet_id", "state")

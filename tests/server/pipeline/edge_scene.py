@@ -3,7 +3,7 @@
 import dataclasses
 
 from om_server.core.event import SOURCE_PROXY, EdgePosition, Event, Funding
-from om_server.wallet.lease import Lease
+from om_server.wallet.leases.lease import Lease
 from tests.server.pipeline.harness import EDGE, Tenant, World, tokens
 
 

@@ -36,10 +36,10 @@ from om_server.storage.database import Database
 from om_server.storage.inbox import SqlInbox
 from om_server.storage.queue import Batch, Queue
 from om_server.wallet.funding import Deposit
-from om_server.wallet.lease import EdgeIdentity
-from om_server.wallet.lease_closing import Past
-from om_server.wallet.limit_operations import LimitOperations
-from om_server.wallet.limit_store import LimitStore
+from om_server.wallet.leases.closing import Past
+from om_server.wallet.leases.lease import EdgeIdentity
+from om_server.wallet.limits.operations import LimitOperations
+from om_server.wallet.limits.store import LimitStore
 from om_server.wallet.operations import WalletOperations
 from om_server.wallet.store import WalletStore
 from om_server.wallet.wallet import Owner, OwnerKind, Wallet

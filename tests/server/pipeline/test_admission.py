@@ -9,8 +9,8 @@ from om_server.core.errors import IdempotencyKeyReused, NotFound
 from om_server.core.event import Attribution
 from om_server.core.page import PageRequest
 from om_server.pipeline.admission import Decision, FundingMode
-from om_server.wallet.edge import EdgeEpochStale, EdgeNotResynced
-from om_server.wallet.lease import EdgeIdentity, Lease, LeaseReport
+from om_server.wallet.leases.edge import EdgeEpochStale, EdgeNotResynced
+from om_server.wallet.leases.lease import EdgeIdentity, Lease, LeaseReport
 from om_server.wallet.operations import WalletChange
 from om_server.wallet.wallet import Owner, OwnerKind, WalletMode
 from tests.server.pipeline.harness import CREDIT, EDGE, INPUT_CHARGE, OUTPUT_CHARGE, Tenant, World, rows_of

@@ -13,9 +13,9 @@ from om_server.rating.store import TariffStore
 from om_server.storage.change import Change, ChangeKind, Position, Reading
 from om_server.storage.change_log import ChangeLog
 from om_server.storage.database import Database
-from om_server.wallet.limit import LimitMode, Selector, Terms
-from om_server.wallet.limit_operations import LimitWish
-from om_server.wallet.limit_window import Window, WindowKind
+from om_server.wallet.limits.limit import LimitMode, Selector, Terms
+from om_server.wallet.limits.operations import LimitWish
+from om_server.wallet.limits.window import Window, WindowKind
 from tests.server.pipeline.edge_scene import leased
 from tests.server.pipeline.harness import CREDIT, EDGE, Tenant, World
 

@@ -13,8 +13,8 @@ from om_server.core.usage import UnitUnknown
 from om_server.ingestion.envelope import Unread
 from om_server.ingestion.operations import Reported
 from om_server.pipeline.settle import Settler
-from om_server.wallet.lease import Lease, LeaseReport, LeaseState
-from om_server.wallet.suspense import Decision
+from om_server.wallet.holds.suspense import Decision
+from om_server.wallet.leases.lease import Lease, LeaseReport, LeaseState
 from tests.server.pipeline.edge_scene import leased, outcome
 from tests.server.pipeline.harness import CREDIT, EDGE, INPUT_CHARGE, Tenant, World
 

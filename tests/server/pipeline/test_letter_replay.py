@@ -17,8 +17,8 @@ from om_server.ingestion.standing import LetterResult, LetterState
 from om_server.ingestion.store import DeadLetter
 from om_server.pipeline.letter_replay import LetterReplay
 from om_server.pipeline.settle import Settler
-from om_server.wallet.lease import LeaseState
-from om_server.wallet.limit import CREDITS
+from om_server.wallet.leases.lease import LeaseState
+from om_server.wallet.limits.limit import CREDITS
 from tests.server.pipeline.edge_scene import leased, outcome
 from tests.server.pipeline.harness import CREDIT, INPUT_CHARGE, Tenant, World, rows_of, tokens
 from tests.server.pipeline.test_dead_letter import Stubborn, kill, the_lease

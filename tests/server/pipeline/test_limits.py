@@ -9,12 +9,12 @@ import pytest
 from om_server.core.event import SOURCE_PROXY, Attribution, EdgePosition, Event, Funding, Outcome
 from om_server.pipeline.admission import Decision, FundingMode
 from om_server.wallet.charging import Charge
-from om_server.wallet.lease import Lease, LeaseReport, LeaseState
-from om_server.wallet.lease_closing import Past
-from om_server.wallet.limit import COST, CREDITS, EVENTS, Limit, LimitMode, Selector, Terms
-from om_server.wallet.limit_operations import LimitWish
-from om_server.wallet.limit_record import CounterRow, ReservationRow
-from om_server.wallet.limit_window import Window, WindowKind
+from om_server.wallet.leases.closing import Past
+from om_server.wallet.leases.lease import Lease, LeaseReport, LeaseState
+from om_server.wallet.limits.limit import COST, CREDITS, EVENTS, Limit, LimitMode, Selector, Terms
+from om_server.wallet.limits.operations import LimitWish
+from om_server.wallet.limits.record import CounterRow, ReservationRow
+from om_server.wallet.limits.window import Window, WindowKind
 from om_server.wallet.wallet import OwnerKind
 from tests.server.pipeline.harness import (
     CREDIT,

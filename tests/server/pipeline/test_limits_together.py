@@ -9,11 +9,11 @@ import pytest
 
 from om_server.core.event import SOURCE_PROXY, Attribution, EdgePosition, Event, Funding
 from om_server.pipeline.admission import Decision
-from om_server.wallet.lease import Lease, LeaseReport
-from om_server.wallet.limit import CREDITS, EVENTS, Limit, LimitMode, Selector, Terms
-from om_server.wallet.limit_operations import LimitWish
-from om_server.wallet.limit_record import CounterRow, ReservationRow
-from om_server.wallet.limit_window import Window, WindowKind
+from om_server.wallet.leases.lease import Lease, LeaseReport
+from om_server.wallet.limits.limit import CREDITS, EVENTS, Limit, LimitMode, Selector, Terms
+from om_server.wallet.limits.operations import LimitWish
+from om_server.wallet.limits.record import CounterRow, ReservationRow
+from om_server.wallet.limits.window import Window, WindowKind
 from tests.server.pipeline.harness import CREDIT, EDGE, Tenant, World, tokens
 
 SPENDERS = 50

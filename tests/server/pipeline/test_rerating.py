@@ -20,8 +20,8 @@ from om_server.rating.operations import RatingOperations
 from om_server.rating.price import Rate
 from om_server.storage.database import Database
 from om_server.wallet.charging import Charge, ChargeResult
-from om_server.wallet.lease import LeaseState
-from om_server.wallet.limit import CREDITS
+from om_server.wallet.leases.lease import LeaseState
+from om_server.wallet.limits.limit import CREDITS
 from tests.server.pipeline.edge_scene import leased, outcome
 from tests.server.pipeline.harness import CREDIT, SECOND, Tenant, World, rows_of
 from tests.server.pipeline.test_dead_letter import the_lease

@@ -23,7 +23,7 @@ from om_server.rating.catalogue import Catalogue
 from om_server.rating.operations import RatingOperations
 from om_server.rating.price import Price, Rate
 from om_server.rating.rate import Rating, rate
-from om_server.wallet.lease import Lease
+from om_server.wallet.leases.lease import Lease
 from om_server.wallet.wallet import OwnerKind
 from tests.server.pipeline.harness import (
     CREDIT,

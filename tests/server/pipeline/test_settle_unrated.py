@@ -8,10 +8,10 @@ from om_server.core.event import Outcome, UsageLine
 from om_server.core.page import PageRequest
 from om_server.core.usage import Certainty, Quantity, Usage
 from om_server.wallet.charging import Charge
-from om_server.wallet.hold import HoldConflict
-from om_server.wallet.lease import LeaseReport, LeaseState
+from om_server.wallet.holds.hold import HoldConflict
+from om_server.wallet.holds.suspense import Decision
+from om_server.wallet.leases.lease import LeaseReport, LeaseState
 from om_server.wallet.record import EscrowRow
-from om_server.wallet.suspense import Decision
 from tests.server.pipeline.edge_scene import leased, outcome
 from tests.server.pipeline.harness import CREDIT, EDGE, INPUT_CHARGE, OUTPUT_CHARGE, Tenant, World, tokens
 

@@ -11,7 +11,7 @@ from om_server.ingestion.envelope import Unread
 from om_server.ingestion.operations import Reported
 from om_server.pipeline.settle import Settler
 from om_server.pipeline.settled_ranges import by_epoch
-from om_server.wallet.lease import Lease
+from om_server.wallet.leases.lease import Lease
 from tests.server.pipeline.edge_scene import leased, outcome
 from tests.server.pipeline.harness import CREDIT, EDGE, Tenant, World, tokens
 

@@ -14,8 +14,8 @@ from om_server.wallet.audit_store import StoredLedger
 from om_server.wallet.chain import chained
 from om_server.wallet.charging import Charge
 from om_server.wallet.funding import Deposit, Transfer
-from om_server.wallet.hold import HoldRequest
-from om_server.wallet.lease import EdgeIdentity, LeaseRequest
+from om_server.wallet.holds.hold import HoldRequest
+from om_server.wallet.leases.lease import EdgeIdentity, LeaseRequest
 from om_server.wallet.operations import WalletOperations
 from om_server.wallet.record import EntryRow
 from om_server.wallet.store import WalletStore

@@ -16,8 +16,8 @@ from om_server.wallet.charging import (
     Settlement,
 )
 from om_server.wallet.entry import Account, Cause
-from om_server.wallet.escrow import EscrowKind
-from om_server.wallet.lease import EdgeIdentity, Lease, LeaseRequest, LeaseState, new_lease
+from om_server.wallet.holds.escrow import EscrowKind
+from om_server.wallet.leases.lease import EdgeIdentity, Lease, LeaseRequest, LeaseState, new_lease
 from om_server.wallet.ledger import WalletBook
 from om_server.wallet.replay import replay
 from tests.server.wallet.scene import NOW, book_with, empty_book, grant

@@ -13,7 +13,7 @@ from om_server.wallet.charging import Charge
 from om_server.wallet.correction import REFUND_GRACE
 from om_server.wallet.entry import Entry
 from om_server.wallet.funding import Adjustment, Deposit, Refund, Transfer
-from om_server.wallet.lease import EdgeIdentity, LeaseRequest
+from om_server.wallet.leases.lease import EdgeIdentity, LeaseRequest
 from om_server.wallet.ledger import InsufficientFunds, WalletBlocked
 from om_server.wallet.operations import WalletChange, WalletOperations
 from om_server.wallet.store import WalletStore

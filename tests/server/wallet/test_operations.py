@@ -11,7 +11,7 @@ from om_server.storage.database import Database
 from om_server.wallet.charging import LEASE_UNKNOWN, OVER_BOUND, Charge, ChargeResult
 from om_server.wallet.entry import EntryKind
 from om_server.wallet.funding import Deduction, Deposit
-from om_server.wallet.lease import EdgeIdentity, Lease, LeaseRequest, LeaseState
+from om_server.wallet.leases.lease import EdgeIdentity, Lease, LeaseRequest, LeaseState
 from om_server.wallet.operations import WalletChange, WalletOperations
 from om_server.wallet.store import WalletStore
 from om_server.wallet.wallet import Owner, OwnerKind, Wallet, WalletMode, WalletState
@@ -314,7 +314,7 @@ def test_deductions_settlements_and_leases_at_once_conserve_money(wallets: Walle
 def test_more_leases_and_wallets_than_one_statement_takes_are_settled(
     wallets: WalletOperations, store: WalletStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("store", "lease_store"):
+    for module in ("store", "leases.store"):
         monkeypatch.setattr(f"om_server.wallet.{module}._CHUNK", 2)
     owners = [Owner(OwnerKind.USER, f"user-{number}") for number in range(5)]
     made = [grant(wallets, 100, owner=owner) for owner in owners]

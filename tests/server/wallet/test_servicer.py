@@ -13,7 +13,7 @@ from om_server.rpc.caller import Scope
 from om_server.rpc.convert import timestamp_to_proto
 from om_server.storage.database import Database
 from om_server.wallet.charging import Charge
-from om_server.wallet.lease import EdgeIdentity, LeaseRequest
+from om_server.wallet.leases.lease import EdgeIdentity, LeaseRequest
 from om_server.wallet.operations import WalletOperations
 from om_server.wallet.record import WalletRow
 from om_server.wallet.servicer import WalletServicer

@@ -6,14 +6,14 @@ import pytest
 
 from om_server.wallet.change import WalletChange
 from om_server.wallet.charging import Charge
-from om_server.wallet.escrow import EscrowKind
 from om_server.wallet.funding import Deposit
-from om_server.wallet.lease import LeaseReport, LeaseRequest
+from om_server.wallet.holds.escrow import EscrowKind
+from om_server.wallet.leases.lease import LeaseReport, LeaseRequest
 from om_server.wallet.ledger import InsufficientFunds, WalletBlocked, WalletBook
 from om_server.wallet.operations import WalletOperations
 from om_server.wallet.span import capture, chain_of
 from om_server.wallet.wallet import Wallet
-from tests.server.wallet.lease_scene import (
+from tests.server.wallet.leases.lease_scene import (
     ADA,
     EDGE,
     ORG,

@@ -17,7 +17,7 @@ from om_server.wallet.correction import (
 )
 from om_server.wallet.entry import ADJUSTMENT_UP, GRANT, Account, Cause, Entry, EntryKind
 from om_server.wallet.grant import PRIORITY_DEFAULT, Grant, Slice
-from om_server.wallet.hold import Hold, HoldConflict, HoldState
+from om_server.wallet.holds.hold import Hold, HoldConflict, HoldState
 from om_server.wallet.ledger import InsufficientFunds, Paid
 from om_server.wallet.replay import Replay
 from om_server.wallet.wallet import WalletMode

@@ -1,0 +1,1 @@
+"""Holds of callers, and money whose end is not known yet."""

@@ -1,0 +1,1 @@
+"""Leases: money that an edge spends from locally."""
