@@ -60,6 +60,10 @@ class RedisServer:
             self._process.wait(_START_TIMEOUT_S)
             self._process = None
 
+    def forget(self) -> None:
+        """Drop what it was told to save, so that its next start finds nothing."""
+        (self._folder / "dump.rdb").unlink(missing_ok=True)
+
     def reset(self) -> None:
         """Start it if a test has ended it, and empty it."""
         if self._process is None:

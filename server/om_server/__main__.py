@@ -119,9 +119,14 @@ def simulator(port: Annotated[int, typer.Option(help="The port to listen on.")] 
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    *,
+    restored: Annotated[
+        bool, typer.Option("--restored", help="The database is a restored copy: proxies send again.")
+    ] = False,
+) -> None:
     """Bring the database up to date."""
-    applied = command.migrate_database(load_settings())
+    applied = command.migrate_database(load_settings(), restored=restored)
     _console.print("\n".join(applied) if applied else "nothing to do")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from om_server.account import store as account
 from om_server.analytics import store as analytics
 from om_server.ingestion import store as ingestion
+from om_server.rating import rerate_store
 from om_server.rating import store as rating
 from om_server.storage import change_log, inbox
 from om_server.wallet import store as wallet
@@ -17,6 +18,7 @@ MODELS = (
     *ingestion.MODELS,
     *analytics.MODELS,
     *rating.MODELS,
+    *rerate_store.MODELS,
     *inbox.MODELS,
     *change_log.MODELS,
 )

@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     database_url: str = Field("", alias="OM_DATABASE_URL", repr=False)
     #: Empty means that events wait for settlement in the database.
     redis_url: str = Field("", alias="OM_REDIS_URL", repr=False)
+    #: Longer than a settling transaction takes: after it, another worker takes what one had.
+    queue_abandoned_after_s: int = Field(60, alias="OM_QUEUE_ABANDONED_AFTER_S", ge=1)
     #: Burn tables that apply from the start of the gRPC server on; none means those that are stored.
     burn_table_file: Path | None = Field(None, alias="OM_BURN_TABLE_FILE")
     service_token: SecretStr | None = Field(None, alias="OM_SERVICE_TOKEN")

@@ -15,7 +15,7 @@ from om_server.analytics.operations import AnalyticsOperations
 from om_server.analytics.servicer import AnalyticsServicer
 from om_server.analytics.store import AnalyticsStore
 from om_server.analytics.window_sum import WindowSums
-from om_server.core.clock import system_clock
+from om_server.core.clock import MICROS_PER_SECOND, system_clock
 from om_server.core.ids import IdSource
 from om_server.ingestion.operations import IngestionOperations
 from om_server.ingestion.servicer import IngestionServicer
@@ -26,8 +26,10 @@ from om_server.pipeline.charge_history import ChargeHistory
 from om_server.pipeline.edge_servicer import EdgeServicer
 from om_server.pipeline.entitlement import EntitlementCheck
 from om_server.pipeline.entitlement_servicer import EntitlementServicer
+from om_server.pipeline.job_deadlines import JobDeadlines
 from om_server.pipeline.letter_replay import LetterReplay
 from om_server.pipeline.limit_check import LimitCheck
+from om_server.pipeline.past_events import PastEventRater
 from om_server.pipeline.poller import Poller
 from om_server.pipeline.rerating import UnratedRater
 from om_server.pipeline.settle import Settler, Slices
@@ -40,6 +42,7 @@ from om_server.rating.explanation import Explanations
 from om_server.rating.onset import CARD_LIFE
 from om_server.rating.operations import RatingOperations
 from om_server.rating.price_operations import PriceOperations
+from om_server.rating.proposal import Proposals
 from om_server.rating.servicer import RatingServicer
 from om_server.rating.store import TariffStore
 from om_server.rating.tariff_source import StoredTariffs
@@ -103,7 +106,9 @@ def open_queue(settings: Settings, database: Database) -> Iterator[Queue]:
         yield inbox
         return
     with connect(settings.redis_url) as client:
-        yield Handover(inbox, RedisStream(client, database, system_clock))
+        abandoned_after_us = settings.queue_abandoned_after_s * MICROS_PER_SECOND
+        stream = RedisStream(client, database, system_clock, abandoned_after_us=abandoned_after_us)
+        yield Handover(inbox, stream)
 
 
 def build(
@@ -118,7 +123,7 @@ def build(
     queue = queue or SqlInbox(database, clock)
     ingestion_store = IngestionStore(database)
     account = AccountOperations(
-        database, AccountStore(), ids=ids, clock=clock, random_bytes=secrets.token_bytes
+        database, AccountStore(database), ids=ids, clock=clock, random_bytes=secrets.token_bytes
     )
     wallet = WalletOperations(database, WalletStore(database), ids=ids, clock=clock)
     catalogue, tariff_store = load_catalogue(), TariffStore(database)
@@ -149,6 +154,7 @@ def build(
     )
     settler = Settler(database, slices, clock)
     rater = UnratedRater(database, slices, limits=entitlements, versions=tariff_store.versions, clock=clock)
+    job_deadlines = JobDeadlines(database, slices, clock)
     worker = Worker(
         database,
         queue,
@@ -157,10 +163,13 @@ def build(
         ids=ids,
         clock=clock,
         limits=limits or WorkerLimits(),
-        chores=(rater.advance,),
+        chores=(rater.advance, job_deadlines.advance),
     )
     feed_limits = FeedLimits()
-    poller = Poller(ChangeFeed(ChangeLog(database), clock=clock, limits=feed_limits), feed_limits)
+    feed = ChangeFeed(
+        ChangeLog(database), clock=clock, limits=feed_limits, queue_incarnation=queue.incarnation
+    )
+    poller = Poller(feed, feed_limits)
     database.on_write(poller.wake)
     servicers = (
         AccountServicer(account),
@@ -171,7 +180,7 @@ def build(
             ingestion,
             key_owners=account.keys_by_id,
             count_unrated=analytics.count_unrated,
-            settled=SettledStanding(analytics),
+            settled=SettledStanding(analytics, ingestion.find_job),
             letters=LetterReplay(database, ingestion_store, settler, wallet=wallet, limits=entitlements),
             clock=clock,
         ),
@@ -180,6 +189,13 @@ def build(
             burn_tables=burn_tables,
             prices=PriceOperations(database, tariff_store, tariffs=tariffs, ids=ids, clock=clock),
             explanations=Explanations(tariffs, burn_tables, charges=ChargeHistory(analytics)),
+            past=PastEventRater(
+                database,
+                slices,
+                proposals=Proposals(rating, tariffs, burn_tables=burn_tables),
+                ids=ids,
+                clock=clock,
+            ),
         ),
         WalletServicer(wallet),
     )

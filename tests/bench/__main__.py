@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tests.bench import ingestion, latency, settlement, throughput
+from tests.bench import admission, ingestion, latency, settlement, throughput
 from tests.bench.figure import Figure, table
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ _MEASUREMENTS: Mapping[str, tuple[str, Measurement]] = {
     "latency": ("Latency of one call at a time", latency.plain),
     "first-byte": ("Time to the first byte of a stream", latency.first_byte),
     "ingest": ("Intake: gRPC to the durable queue", ingestion.ingest),
+    "lease": ("Admission: a lease is opened and closed, over gRPC", admission.lease),
+    "entitlement": ("CheckEntitlement over gRPC", admission.entitlement),
     "settle": ("Settlement, one hot wallet", settlement.settle),
 }
 

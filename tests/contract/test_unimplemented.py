@@ -62,10 +62,7 @@ MISSING: dict[str, set[str]] = {
         "ListVersions",
         "UpdatePrompt",
     },
-    "om.rating.v1.RatingService": {
-        "RerateEvents",
-        "SimulateBurnTable",
-    },
+    "om.rating.v1.RatingService": set(),
     "om.wallet.v1.EntitlementService": set(),
     "om.wallet.v1.WalletService": set(),
 }

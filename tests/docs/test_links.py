@@ -58,7 +58,7 @@ def test_every_link_leads_somewhere(path: Path) -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
 def test_every_path_that_is_named_is_there(path: Path) -> None:
     named = {
-        word.split("*")[0].split("{")[0].split("#")[0]
+        word.split("*")[0].split("{")[0].split("#")[0].split("::")[0]
         for code in _CODE.findall(_prose(path))
         for word in code.split()
         if word.startswith(_TOP)

@@ -1,16 +1,16 @@
-"""What edges and applications do of their own accord: call, finish, ship, close, ask again, report."""
+"""What edges do of their own accord: call, finish, ship, close, ask again."""
 
 from __future__ import annotations
 
 import itertools
 from typing import TYPE_CHECKING
 
-from om_server.core.event import SOURCE_API, Attribution, Event, EventType, Outcome, UsageLine
+from om_server.core.event import Attribution, Event, Outcome, UsageLine
 from om_server.core.usage import Usage
 from om_server.pipeline.admission import AdmissionRequest
-from tests.simulation.edge import Asked, CallShape, Edge
+from tests.simulation.edge import Asked, CallShape, Card, Edge
 from tests.simulation.journal import Finished, Intended, Subject
-from tests.simulation.oracle import RATES, UNPRICED, price
+from tests.simulation.tariff import LISTED, UNPRICED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.server.pipeline.harness import Tenant
     from tests.simulation.scenario import Scenario
 
-USERS = ("", "", "ann", "bob")
+USERS = ("", "", "", "ann", "bob")
 
 _LIVE = {"charged": 60, "zero": 10, "estimated": 10, "over": 4, "unpriced": 4, "deferred": 4, "unknown": 8}
 _RECOVERED = {"zero": 30, "estimated": 40, "unknown": 30}
@@ -38,7 +38,6 @@ class Calls:
         self._chance = scenario.chance
         self._tenants = tenants
         self._numbers = itertools.count(1)
-        self._reports: list[Event] = []
         for edge in scenario.edges:
             self.resync(edge)
 
@@ -48,7 +47,7 @@ class Calls:
 
     def _tenant(self) -> Tenant:
         """Mostly the first, so that its wallet is a busy one."""
-        [tenant] = self._chance.choices(self._tenants, (6, 2, 1))
+        [tenant] = self._chance.choices(self._tenants, (8, 2, 1))
         return tenant
 
     def _edge(self, has: Callable[[Edge], object] = bool) -> Edge:
@@ -57,29 +56,51 @@ class Calls:
         return self._chance.choice([edge for edge in edges if has(edge)] or edges)
 
     def call(self) -> str:
-        """Forward a call if a lease covers it, or if nobody pays; else ask for a lease."""
+        """Forward some calls if a lease covers them, or if nobody pays; else ask for a lease."""
         edge = self._edge()
-        subject = Subject(self._tenant(), self._chance.choice(USERS))
-        shape = self._shape()
+        tenant = self._tenant()
+        key_id = self._chance.choice(self._scenario.keys[tenant.organization_id])
+        subject = Subject(tenant, self._chance.choice(USERS), key_id)
         if not edge.resynced:
             return f"{edge.name} has not resynced"
+        return ", ".join(self._call(edge, subject) for _ in range(self._chance.randint(1, 3)))
+
+    def _call(self, edge: Edge, subject: Subject) -> str:
         if any(asked.subject == subject for asked in edge.asked.values()):
             return f"{edge.name} has asked already"
-        return self._forward(edge, subject, shape) or self._ask(edge, subject, shape)
+        card = self._scenario.front.card(edge, subject)
+        if card is None:
+            return "the key is dead"
+        shape = self._shape()
+        return self._forward(edge, subject, shape) or self._ask(edge, subject, shape, card=card)
 
-    def _forward(self, edge: Edge, subject: Subject, shape: CallShape) -> str:
-        """Make the call; empty if no lease covers it."""
+    def _forward(self, edge: Edge, subject: Subject, shape: CallShape, lease_id: str = "") -> str:
+        """Make the call, where one is named on that lease; empty if no lease covers it."""
+        card = self._scenario.front.card(edge, subject)
         payer = edge.payer(subject, self._now)
-        bound = price(shape.model, shape.tokens_in, shape.tokens_out)
-        parts = edge.cover(payer, bound, self._now) if payer else ()
-        if payer is None or (payer and not parts):
+        if card is None or payer is None or (card.limits(subject) and not lease_id):
             return ""
+        bound = card.bound(shape.model, shape.tokens_in, shape.tokens_out)
+        parts: tuple[tuple[str, int], ...] = ()
+        if lease_id:
+            # One that carries no money is named all the same: a limit waits for its call.
+            granted = edge.journal.leases[lease_id]
+            payer = granted.wallet_id
+            if self._now >= edge.spendable.get(lease_id, 0) or (payer and granted.amount < bound):
+                return ""
+            parts = ((lease_id, bound if payer else 0),)
+        elif payer:
+            parts = edge.cover(payer, bound, self._now)
+            if not parts:
+                return ""
         self._scenario.meetings["event on two leases"] += len(parts) == 2
-        edge.intend(subject, payer, parts, call=shape, now=self._now + edge.skew)
+        edge.intend(
+            subject, payer, parts, call=shape, now=self._now + edge.skew, rates=card.rates[shape.model]
+        )
         return f"{edge.name} {shape.event_id} bound {bound} on {len(parts)} leases"
 
-    def _ask(self, edge: Edge, subject: Subject, shape: CallShape) -> str:
-        request = self._request(edge, subject, shape)
+    def _ask(self, edge: Edge, subject: Subject, shape: CallShape, *, card: Card) -> str:
+        request = self._request(edge, subject, shape, card=card)
         asked = edge.asked[request.admit_key] = Asked(subject, shape, request)
         self._send_admit(edge, asked)
         return f"{edge.name} asks {request.admit_key} for {request.bound_nanos}"
@@ -88,18 +109,18 @@ class Calls:
         chance = self._chance
         return CallShape(
             f"evt_{next(self._numbers)}",
-            chance.choice(list(RATES)),
+            chance.choice(list(LISTED)),
             chance.randint(1, 600),
             chance.randint(1, 300),
         )
 
-    def _request(self, edge: Edge, subject: Subject, shape: CallShape) -> AdmissionRequest:
-        bound = price(shape.model, shape.tokens_in, shape.tokens_out)
-        wanted = self._chance.choice((1, 3, 6))
+    def _request(self, edge: Edge, subject: Subject, shape: CallShape, *, card: Card) -> AdmissionRequest:
+        bound = card.bound(shape.model, shape.tokens_in, shape.tokens_out)
+        wanted = 1 if card.limits(subject) else self._chance.choice((1, 6, 12))
         return AdmissionRequest(
             edge=edge.identity,
             admit_key=f"adm_{next(self._numbers)}",
-            key_id=subject.tenant.key_id,
+            key_id=subject.key_id,
             attribution=Attribution(user_id=subject.user_id),
             provider="openai",
             model=shape.model,
@@ -114,8 +135,8 @@ class Calls:
     def _send_admit(self, edge: Edge, asked: Asked) -> None:
         front = self._scenario.front
 
-        def proceed() -> None:
-            self._forward(edge, asked.subject, asked.shape)
+        def proceed(lease_id: str) -> None:
+            self._forward(edge, asked.subject, asked.shape, lease_id)
 
         self._scenario.network.send(
             f"{edge.name} {asked.request.admit_key}", lambda: front.admit(edge, asked, proceed)
@@ -139,11 +160,13 @@ class Calls:
         if kind == "over":
             used = (intent.tokens_in, intent.tokens_out + self._chance.randint(1, 300))
             self._scenario.meetings["more consumed than its bound"] += 1
+        if kind in {"over", "unpriced"}:
+            self._scenario.oracle.excessive.add(intent.event_id)
         model = UNPRICED if kind == "unpriced" else intent.model
         line = UsageLine("openai", model, Usage.measured(input_tokens=used[0], output_tokens=used[1]))
         lines = () if kind in {"zero", "deferred"} else (line,)
         whole = kind in {"unpriced", "deferred", "unknown", "over"}
-        cost = 0 if kind == "zero" else price(intent.model, *used)
+        cost = 0 if kind == "zero" else intent.cost(*used)
         retained = bounds if whole else _spread(cost, bounds)
         edge.journal.write(Finished(intent.event_id, outcome, lines, retained))
         self._scenario.meetings[f"outcome: {kind}"] += 1
@@ -176,10 +199,10 @@ class Calls:
         if not edge.closable:
             return "nothing"
         lease_id = self._chance.choice(edge.closable)
-        self._send_close(edge, lease_id)
+        self.send_close(edge, lease_id)
         return f"{edge.name} a lease of {len(edge.journal.of_lease[lease_id])} events"
 
-    def _send_close(self, edge: Edge, lease_id: str) -> None:
+    def send_close(self, edge: Edge, lease_id: str) -> None:
         front, report = self._scenario.front, edge.close(lease_id)
         self._scenario.network.send(f"{edge.name} closes a lease", lambda: front.close(edge, report))
 
@@ -190,48 +213,18 @@ class Calls:
 
     def ask_again(self) -> str:
         """Send what has no answer yet under the same keys, and a close again with less to keep."""
-        edge = self._edge(lambda edge: edge.asked or edge.closing or not edge.resynced)
+        return self.ask(self._edge(lambda edge: edge.asked or edge.closing or not edge.resynced))
+
+    def ask(self, edge: Edge) -> str:
+        """Send what an edge has no answer for."""
         if not edge.resynced:
             self.resync(edge)
             return f"{edge.name} resync"
         for asked in edge.asked.values():
             self._send_admit(edge, asked)
         for lease_id in sorted(edge.closing):
-            self._send_close(edge, lease_id)
+            self.send_close(edge, lease_id)
         return f"{edge.name} {len(edge.asked)} admits, {len(edge.closing)} closes"
-
-    def report(self) -> str:
-        """An application reports usage, sometimes again, sometimes again with other numbers."""
-        tenant, user = self._tenant(), self._chance.choice(USERS)
-        event_id = f"sdk_{next(self._numbers)}"
-        if self._reports and self._chance.random() < 0.4:
-            event = self._chance.choice(self._reports)
-            if self._chance.random() < 0.5:
-                return self._send_report(event, "again")
-            tenant = next(one for one in self._tenants if one.organization_id == event.organization_id)
-            event_id = event.event_id
-        event = self._sdk_event(tenant, user, event_id)
-        self._reports.append(event)
-        return self._send_report(event, "anew")
-
-    def _send_report(self, event: Event, how: str) -> str:
-        front = self._scenario.front
-        self._scenario.network.send(f"report of {event.event_id}", lambda: front.report(event))
-        return f"{event.event_id} {how}"
-
-    def _sdk_event(self, tenant: Tenant, user: str, event_id: str) -> Event:
-        usage = Usage.measured(input_tokens=self._chance.randint(1, 300), output_tokens=50)
-        return Event(
-            organization_id=tenant.organization_id,
-            source=SOURCE_API,
-            event_id=event_id,
-            event_type=EventType.TOKEN_USAGE,
-            event_time=self._now,
-            receive_time=self._now,
-            attribution=Attribution(user_id=user, team_id=tenant.team_id),
-            lines=(UsageLine("openai", "gpt-4o", usage),),
-            key_id=tenant.key_id,
-        )
 
 
 def _spread(cost: int, bounds: tuple[int, ...]) -> tuple[int, ...]:

@@ -18,6 +18,12 @@ class Subject:
 
     tenant: Tenant
     user_id: str
+    key_id: str
+
+    @property
+    def person(self) -> tuple[str, str]:
+        """Who decides which wallet pays."""
+        return self.tenant.organization_id, self.user_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,8 @@ class Granted:
     wallet_id: str
     amount: int
     one: bool
+    #: It was given for one call alone, because of a limit.
+    limited: bool
     epoch: int
 
 
@@ -45,6 +53,12 @@ class Intended:
     time: int
     tokens_in: int
     tokens_out: int
+    #: Of the card that bounded it, in nano-credits for a million tokens in and out.
+    rates: tuple[int, int]
+
+    def cost(self, tokens_in: int, tokens_out: int) -> int:
+        """What so many tokens cost at most, as its edge knows it."""
+        return -(-(self.rates[0] * tokens_in + self.rates[1] * tokens_out) // 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +96,11 @@ class Journal:
     intents: dict[str, Intended] = field(default_factory=dict)
     endings: dict[str, Finished] = field(default_factory=dict)
     of_lease: dict[str, list[str]] = field(default_factory=dict)
+    #: Which life of the store was heard of last. A process that forgets it over a restart takes for
+    #: settled what only the life before knew.
+    incarnation: str = ""
+    #: Events that the store has named as settled, and that are sent no more.
+    forgotten: set[str] = field(default_factory=set)
 
     def write(self, record: Record) -> None:
         self.records.append(record)
@@ -111,6 +130,7 @@ class Journal:
         for view in (self.leases, self.closed, self.intents, self.endings, self.of_lease):
             view.clear()
         self.records = []
+        self.forgotten.clear()
         for record in kept:
             self.write(record)
         self.sync()

@@ -7,16 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from om_server.core.event import SOURCE_API, Event, Outcome
+from tests.simulation.facts import Facts, Identity, Report, report_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections import Counter
 
     from tests.server.pipeline.harness import World
 
-#: Nano-credits for a token in and out: dollars per million tokens, times 1,000 credits a dollar.
-RATES: Mapping[str, tuple[int, int]] = {"gpt-4o": (2_500_000, 10_000_000), "gpt-4o-mini": (150_000, 600_000)}
-UNPRICED = "nobody-knows-1"
-
+#: Flags that only a restored store explains.
 _IMPOSSIBLE = ("lease_unknown", "lease_ended", "wallet_unknown")
 
 
@@ -30,35 +28,6 @@ def require(holds: object, what: str) -> None:
         raise Violation(what)
 
 
-def price(model: str, tokens_in: int, tokens_out: int) -> int:
-    rate_in, rate_out = RATES[model]
-    return rate_in * tokens_in + rate_out * tokens_out
-
-
-class Version(NamedTuple):
-    """What one report of an event must come to: "UNRATED" has no charge."""
-
-    state: str
-    charge: int | None
-    #: More was consumed than its leases were to keep, by a fault of the provider.
-    over: bool
-    #: Who pays, where that was decided before the call; None where settlement decides.
-    wallet_id: str | None = None
-
-
-def version_of(event: Event) -> Version:
-    if event.outcome is Outcome.ZERO:
-        return Version("ZERO", 0, over=False)
-    payer = None if event.edge is None else event.wallet_id
-    if event.outcome is Outcome.DEFERRED or any(line.model == UNPRICED for line in event.lines):
-        return Version("UNRATED", None, over=False, wallet_id=payer)
-    total = 0
-    for line in event.lines:
-        amount = line.usage.amount
-        total += price(line.model, amount("input_tokens") or 0, amount("output_tokens") or 0)
-    return Version("RATED", total, over=total > sum(part.retained for part in event.funding), wallet_id=payer)
-
-
 class Settled(NamedTuple):
     """A row of the server's."""
 
@@ -69,29 +38,45 @@ class Settled(NamedTuple):
     receivable: int
     wallet_id: str
     edge_id: str
+    user_id: str
+    settle_time: int
     flags: str
+    funding: str
+
+
+_SETTLED = f"SELECT {', '.join(Settled._fields)} FROM usage_events WHERE organization_id = ?"  # noqa: S608 - our own text
 
 
 @dataclass
 class Oracle:
-    """Remembers every report that reached the server, and every credit that was given."""
+    """Remembers every report that reached the server, and holds the server's rows against them."""
 
     world: World
-    versions: dict[tuple[str, str, str], set[Version]] = field(default_factory=lambda: defaultdict(set))
-    funded: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    #: What the owner charged out of suspense for leases.
-    decided: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    meetings: Counter[str]
+    facts: Facts = field(default_factory=Facts)
+    reports: dict[Identity, list[Report]] = field(default_factory=lambda: defaultdict(list))
     #: Edges that lost a part of their journal: what they say twice may differ.
     doubted: set[str] = field(default_factory=set)
+    #: Edges whose clock is wrong: a price of another time may rate their events.
+    skewed: set[str] = field(default_factory=set)
+    #: Events that consumed more than their bound, or what no card had a price for.
+    excessive: set[str] = field(default_factory=set)
     #: Events that could not be settled for a while.
     poisoned: set[str] = field(default_factory=set)
+    #: Events that an older copy of the store does not know, and that perhaps nobody sends again.
+    gap: set[Identity] = field(default_factory=set)
+    restored: bool = False
 
     def reported(self, event: Event) -> None:
-        self.versions[event.identity].add(version_of(event))
+        report, known = report_of(event, self.world.clock.now), self.reports[event.identity]
+        if report not in known:
+            known.append(report)
 
     def rows(self, sql: str, *values: object) -> list[tuple[object, ...]]:
         """Read by plain SQL."""
         database = self.world.database
+        if database.supports_row_locks:
+            sql = sql.replace("?", "%s")
         return database.read(lambda: list(database.engine.execute_sql(sql, values).fetchall()))
 
     def number(self, sql: str, *values: object) -> int:
@@ -100,11 +85,7 @@ class Oracle:
         return int(str(total or 0))
 
     def settled(self, organization_id: str) -> list[Settled]:
-        rows = self.rows(
-            "SELECT source, event_id, state, charge, receivable, wallet_id, edge_id, flags "
-            "FROM usage_events WHERE organization_id = ?",
-            organization_id,
-        )
+        rows = self.rows(_SETTLED, organization_id)
         return [Settled(*row) for row in rows]  # type: ignore[arg-type] # A row of known columns.
 
     def check(self) -> None:
@@ -114,12 +95,13 @@ class Oracle:
         self._held_is_explained()
         letters = {str(name) for (name,) in self.rows("SELECT event_id FROM dead_letters")}
         require(letters <= self.poisoned, f"events were set aside for nothing: {letters - self.poisoned}")
-        for organization_id in list(self.funded):
+        for organization_id in list(self.facts.funded):
             settled = self.settled(organization_id)
             for row in settled:
                 self._event(organization_id, row)
             self._charged_once(organization_id, settled)
             self._nothing_made_or_lost(organization_id)
+            self._rolled_up(organization_id, settled)
 
     def _held_is_explained(self) -> None:
         parts = (
@@ -135,32 +117,41 @@ class Oracle:
         require(not wrong, f"held or available of wallets is not explained: {wrong}")
 
     def _event(self, organization_id: str, row: Settled) -> None:
-        versions = self.versions.get((organization_id, row.source, row.event_id))
-        require(versions, f"{row.event_id} was settled and never reported")
-        assert versions is not None
-        found = [item for item in versions if (item.state, item.charge) == (row.state, row.charge)]
-        require(found, f"{row.event_id} is {row.state} {row.charge}, and was reported as {versions}")
-        payers = {item.wallet_id for item in found}
+        identity = (organization_id, row.source, row.event_id)
+        reports = self.reports.get(identity)
+        require(reports, f"{row.event_id} was settled and never reported")
+        assert reports is not None
+        found = [report for report in reports if self._fits(organization_id, row, report)]
+        require(found, f"{row.event_id} is {row.state} {row.charge}, and was reported as {reports}")
+        payers = {report.wallet_id for report in found}
         require(
             payers & {None, row.wallet_id},
             f"{row.event_id} was paid by {row.wallet_id!r}, and its call was admitted on {payers}",
         )
         flag = next((name for name in _IMPOSSIBLE if name in row.flags), "")
-        require(not flag, f"{row.event_id} is flagged {flag}")
-        doubted = row.edge_id in self.doubted
-        over = any(item.over for item in found)
-        require(
-            "over_bound" not in row.flags or over or doubted,
-            f"{row.event_id} was over its bound, which its edge had kept",
-        )
-        overspent = (
-            row.receivable
-            and row.source != SOURCE_API
-            and not over
-            and not doubted
-            and "lease_resolved" not in row.flags
-        )
+        require(not flag or self.restored, f"{row.event_id} is flagged {flag}")
+        self.meetings["lease of a lost time settled"] += flag == "lease_unknown"
+        if row.source == SOURCE_API or not row.wallet_id:
+            return
+        over = all((row.charge or 0) > report.retained for report in found)
+        excused = self._excused(row) or identity in self.facts.discarded
+        require(excused or not over, f"{row.event_id} cost {row.charge}, and its card was for less: {found}")
+        require(excused or "over_bound" not in row.flags, f"{row.event_id} was over what its edge had kept")
+        overspent = row.receivable and not excused and "lease_resolved" not in row.flags and not flag
         require(not overspent, f"{row.event_id} overspent its wallet by {row.receivable}")
+
+    def _excused(self, row: Settled) -> bool:
+        """Whether somebody else is to blame for an excess: a provider, a power cut, a wrong clock."""
+        return row.event_id in self.excessive or row.edge_id in self.doubted or row.edge_id in self.skewed
+
+    def _fits(self, organization_id: str, row: Settled, report: Report) -> bool:
+        if report.outcome is Outcome.ZERO:
+            return (row.state, row.charge) == ("ZERO", 0)
+        if report.outcome is Outcome.DEFERRED:
+            return (row.state, row.charge) == ("UNRATED", None)
+        tariff = self.facts.tariffs[organization_id]
+        due = tariff.charges(report.lines, at=report.time, known_by=row.settle_time)
+        return row.state == ("UNRATED" if row.charge is None else "RATED") and row.charge in due
 
     def _charged_once(self, organization_id: str, settled: list[Settled]) -> None:
         """What the ledger earned by each event is the event's charge."""
@@ -171,8 +162,10 @@ class Oracle:
         )
         earned = {(source, event_id): amount for source, event_id, amount in rows}
         due = {
-            (row.source, row.event_id): row.charge for row in settled if row.charge and row.wallet_id
-        }  # fmt: skip
+            (row.source, row.event_id): row.charge
+            for row in settled
+            if row.charge and row.wallet_id and "wallet_unknown" not in row.flags
+        }
         require(earned == due, f"earned and charged differ: {dict(earned.items() ^ due.items())}")
 
     def _nothing_made_or_lost(self, organization_id: str) -> None:
@@ -186,17 +179,30 @@ class Oracle:
             "AND credit_account IN ('revenue', 'breakage')",
             organization_id,
         )
-        funded = self.funded[organization_id]
+        facts = self.facts
+        funded = facts.funded[organization_id]
+        back = sum(amount for identity, amount in facts.refunded.items() if identity[0] == organization_id)
         require(
-            funded == posted + suspense + earned,
-            f"of {funded} there are {posted} in wallets, {suspense} in suspense, {earned} earned or expired",
+            funded + back == posted + suspense + earned,
+            f"of {funded} and {back} given back there are {posted} in wallets, {suspense} in suspense, "
+            f"{earned} earned or expired",
         )
         by_hand = self.number(
             "SELECT SUM(amount) FROM entries WHERE organization_id = ? "
             "AND credit_account = 'revenue' AND event_id = ''",
             organization_id,
         )
-        require(by_hand == self.decided[organization_id], f"{by_hand} was earned by no event")
+        require(by_hand == facts.decided[organization_id], f"{by_hand} was earned by no event")
+
+    def _rolled_up(self, organization_id: str, settled: list[Settled]) -> None:
+        """Sums are those of the events, at any moment."""
+        due = sum(row.charge or 0 for row in settled), len(settled)
+        found = self.rows(
+            "SELECT COALESCE(SUM(charge), 0), COALESCE(SUM(event_count), 0) FROM rollups "
+            "WHERE organization_id = ?",
+            organization_id,
+        )
+        require([tuple(map(int, map(str, row))) for row in found] == [due], f"rolled up {found} of {due}")
 
     def suspense(self, organization_id: str) -> int:
         return self.number(

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from typing import TYPE_CHECKING
 
+from om_server.core.errors import InvalidArgument
 from om_server.core.page import PageRequest
-from om_server.ingestion import envelope
+from om_server.wallet.change import WalletChange
 from om_server.wallet.funding import Deposit
 from om_server.wallet.holds.suspense import Decision
 from om_server.wallet.wallet import Owner, OwnerKind
 from tests.server.pipeline.harness import CREDIT
+from tests.simulation.oracle import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from om_server.core.event import Event
     from tests.server.pipeline.harness import Tenant
-    from tests.simulation.front import FragileSettler
     from tests.simulation.scenario import Scenario
 
 WHY = Decision("mem_1", "lost")
@@ -27,11 +26,10 @@ WHY = Decision("mem_1", "lost")
 class OwnerActs:
     """Decisions, each of which names itself in the ledger."""
 
-    def __init__(self, scenario: Scenario, tenants: Sequence[Tenant], settler: FragileSettler) -> None:
+    def __init__(self, scenario: Scenario, tenants: Sequence[Tenant]) -> None:
         self._scenario = scenario
         self._chance = scenario.chance
         self._tenants = tenants
-        self._settler = settler
         self._numbers = itertools.count(1)
 
     def fund(self) -> str:
@@ -61,7 +59,7 @@ class OwnerActs:
         deposit = Deposit(owner, amount, f"fund-{next(self._numbers)}", expire_time=expire_time)
         for _ in range(self._chance.randint(1, 2)):
             self._scenario.world.wallet.grant_credits(tenant.organization_id, deposit)
-        self._scenario.oracle.funded[tenant.organization_id] += amount
+        self._scenario.oracle.facts.funded[tenant.organization_id] += amount
         return f"{amount} to {kind} {user}"
 
     def resolve(self) -> str:
@@ -88,50 +86,86 @@ class OwnerActs:
         for suspense in page.suspense:
             charge = suspense.remaining * quarters // 4
             wallet.release_suspense(organization_id, suspense.escrow_id, charge=charge, decision=WHY)
-            self._scenario.oracle.decided[organization_id] += charge
+            self._scenario.oracle.facts.decided[organization_id] += charge
             self._scenario.meetings["suspense released"] += 1
         return len(page.suspense)
 
-    def poison(self) -> str:
-        """An event that will not settle until it is repaired."""
-        edge = self._chance.choice(self._scenario.edges)
-        unshipped = [event.event_id for event in edge.unshipped]
-        if not unshipped:
+    def block(self) -> str:
+        """Block a wallet in the middle of its calls, or let it go on."""
+        facts, found = self._scenario.oracle.facts, self._wallets()
+        if not found:
             return "nothing"
-        event_id = self._chance.choice(unshipped)
-        self._settler.poisoned |= {event_id}
-        self._scenario.oracle.poisoned.add(event_id)
-        return event_id
+        organization_id, wallet_id, owner = self._chance.choice(found)
+        blocked = wallet_id not in facts.blocked
+        self._scenario.world.wallet.update_wallet(
+            organization_id, owner, change=WalletChange(blocked=blocked)
+        )
+        facts.blocked ^= {wallet_id}
+        flying = any(
+            intent.wallet_id == wallet_id
+            for edge in self._scenario.edges
+            for intent in edge.journal.unfinished
+        )
+        self._scenario.meetings["wallet blocked with calls in flight"] += blocked and flying
+        return f"{blocked}"
 
-    def repair(self) -> str:
-        """Settle a dead letter after all."""
-        if not self._settler.poisoned:
+    def set_credit(self) -> str:
+        """Move the credit limit of the soft wallet, never below what is overdrawn."""
+        tenant = self._tenants[1]
+        owner = Owner.of(tenant.organization_id, OwnerKind.ORGANIZATION)
+        credit_limit = self._chance.randint(0, 12) * CREDIT
+        wallet = self._scenario.world.wallet
+        before = wallet.get_wallet(tenant.organization_id, owner=owner)
+        try:
+            wallet.update_wallet(
+                tenant.organization_id, owner, change=WalletChange(credit_limit=credit_limit)
+            )
+        except InvalidArgument:
+            overdrawn = self._scenario.oracle.number(
+                "SELECT -SUM(available) FROM grants WHERE wallet_id = ? AND available < 0", before.wallet_id
+            )
+            require(credit_limit < overdrawn, f"a credit of {credit_limit} was refused at {overdrawn}")
+            self._scenario.meetings["credit lowered below what is overdrawn"] += 1
+            return "refused"
+        return f"{credit_limit}"
+
+    def chain(self) -> str:
+        """Let a user's wallet overflow into the organization's."""
+        users = [found for found in self._wallets() if found[2].kind is OwnerKind.USER]
+        if not users:
             return "nothing"
-        event_id = self._chance.choice(sorted(self._settler.poisoned))
-        self._settler.poisoned -= {event_id}
-        for event in self._queued(event_id)[:1]:
-            states = {
-                state
-                for part in event.funding
-                for (state,) in self._scenario.oracle.rows(
-                    "SELECT state FROM leases WHERE lease_id = ?", part.lease_id
-                )
-            }
-            letters = self._scenario.oracle.rows("SELECT 1 FROM dead_letters WHERE event_id = ?", event_id)
-            late = bool(letters) and "closed" in states
-            self._scenario.meetings["dead letter replayed after its lease closed"] += late
-            world = self._scenario.world
-            world.inbox.append([world.batch(envelope.pack([event]), event.organization_id)])
-        return event_id
+        organization_id, _, owner = self._chance.choice(users)
+        wallet = self._scenario.world.wallet
+        target = wallet.get_wallet(organization_id)
+        if not target.exists:
+            return "nothing to flow into"
+        into = self._chance.choice((target.wallet_id, target.wallet_id, ""))
+        wallet.update_wallet(organization_id, owner, change=WalletChange(overflow_wallet_id=into))
+        return f"to {into}"
 
-    def repair_all(self) -> None:
-        while self._settler.poisoned:
-            self.repair()
+    def revoke(self) -> str:
+        """End a key; each organization keeps one."""
+        tenant = self._chance.choice(self._tenants)
+        keys = self._scenario.keys[tenant.organization_id]
+        living = [key for key in keys if key not in self._scenario.oracle.facts.revoked]
+        if len(living) == 1:
+            return "the last one"
+        key_id = self._chance.choice(living)
+        self._scenario.world.account.revoke_key(tenant.organization_id, key_id)
+        self._scenario.oracle.facts.revoked.add(key_id)
+        flying = any(
+            intent.subject.key_id == key_id
+            for edge in self._scenario.edges
+            for intent in edge.journal.unfinished
+        )
+        self._scenario.meetings["key revoked with calls in flight"] += flying
+        return key_id
 
-    def _queued(self, event_id: str) -> list[Event]:
-        return [
-            dataclasses.replace(event)
-            for batch in self._scenario.inbox.past
-            for event in envelope.unpack(batch.envelope)
-            if event.event_id == event_id
-        ]
+    def _wallets(self) -> list[tuple[str, str, Owner]]:
+        found = []
+        for tenant in self._tenants:
+            page = self._scenario.world.wallet.list_wallets(
+                tenant.organization_id, page=PageRequest.of(size=50)
+            )
+            found += [(tenant.organization_id, one.wallet_id, one.owner) for one in page.wallets]
+        return found

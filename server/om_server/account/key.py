@@ -56,6 +56,21 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyOwner:
+    """Whose a key is, ended or not: an event that comes late still settles."""
+
+    organization_id: str
+    team_id: str
+    life: KeyLife
+    #: Whether the organization lets only users with a wallet of their own start something.
+    user_wallet_required: bool = False
+
+    def ended(self, now: int) -> bool:
+        """Tell whether the key may start nothing new."""
+        return self.life.ended(now)
+
+
+@dataclass(frozen=True, slots=True)
 class KeyWish:
     """What a new key shall be. No scopes means the usual three; no prefix means om_live_."""
 

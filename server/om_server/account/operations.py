@@ -2,7 +2,6 @@
 
 import enum
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from om_server.account import development
 from om_server.account.authenticator import KeyAuthenticator
@@ -10,6 +9,7 @@ from om_server.account.key import (
     SCOPES_DEFAULT,
     Key,
     KeyLife,
+    KeyOwner,
     KeyRevoked,
     KeyWish,
     NewKey,
@@ -28,19 +28,6 @@ from om_server.core.page import PageRequest
 from om_server.storage.database import Database
 
 _KEY_RANDOM_BYTES = 32
-
-
-@dataclass(frozen=True, slots=True)
-class KeyOwner:
-    """Whose a key is, ended or not: an event that comes late still settles."""
-
-    organization_id: str
-    team_id: str
-    life: KeyLife
-
-    def ended(self, now: int) -> bool:
-        """Tell whether the key may start nothing new."""
-        return self.life.ended(now)
 
 
 class AccountOperations:
@@ -76,8 +63,7 @@ class AccountOperations:
 
     def keys_by_id(self, key_ids: Iterable[str]) -> dict[str, KeyOwner]:
         """Return the owners of keys of any organization, ended keys too; an unknown key is absent."""
-        keys = self._database.read(lambda: self._store.keys_by_id(key_ids))
-        return {key.key_id: KeyOwner(key.organization_id, key.team_id, key.life) for key in keys}
+        return self._database.read(lambda: self._store.key_owners(key_ids))
 
     def seed_development(self, secret: str) -> str:
         """Make the development organization with a key that is public, and return its id. Safe to repeat."""

@@ -1,99 +1,39 @@
-"""Tables of accounts. Every query names its organization but the look-ups of keys, which find it."""
+"""Accounts as they are kept. Every query names its organization but the look-ups of keys, which find it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import peewee
 
-from om_server.account.key import Key, KeyLife
+from om_server.account.key import Key, KeyLife, KeyOwner
 from om_server.account.listing import Position
 from om_server.account.organization import Customer, Organization, Team, User
-from om_server.rpc.caller import Scope
-from om_server.storage.database import Record
+from om_server.account.reads import KEY_COLUMNS, ORGANIZATION_COLUMNS, AccountReads, key_from_row
+from om_server.account.record import (
+    MODELS,
+    CustomerRow,
+    KeyLookupRow,
+    KeyRow,
+    OrganizationRow,
+    TeamRow,
+    UserRow,
+)
+from om_server.storage.batch import BatchWriter
+from om_server.storage.database import Database, Record
+
+__all__ = ["MODELS", "AccountStore"]
 
 RowT = TypeVar("RowT", bound=Record)
 
-
-class OrganizationRow(Record):
-    organization_id = peewee.TextField(primary_key=True)
-    display_name = peewee.TextField()
-    user_wallet_required = peewee.BooleanField()
-    unknown_outcome_policy = peewee.TextField()
-    create_time = peewee.BigIntegerField()
-
-    class Meta:
-        table_name = "organizations"
-
-
-class TeamRow(Record):
-    organization_id = peewee.TextField()
-    team_id = peewee.TextField()
-    display_name = peewee.TextField()
-    create_time = peewee.BigIntegerField()
-
-    class Meta:
-        table_name = "teams"
-        primary_key = peewee.CompositeKey("organization_id", "team_id")
-
-
-class KeyRow(Record):
-    organization_id = peewee.TextField()
-    key_id = peewee.TextField()
-    team_id = peewee.TextField()
-    masked_secret = peewee.TextField()
-    description = peewee.TextField()
-    # Names of scopes, sorted, with a blank between.
-    scopes = peewee.TextField()
-    test_mode = peewee.BooleanField()
-    expire_time = peewee.BigIntegerField(null=True)
-    revoke_time = peewee.BigIntegerField(null=True)
-    create_time = peewee.BigIntegerField()
-
-    class Meta:
-        table_name = "api_keys"
-        primary_key = peewee.CompositeKey("organization_id", "key_id")
-
-
-class KeyLookupRow(Record):
-    """Whose key has this hash. No tenant content, so that it can be read before the tenant is known."""
-
-    key_hash = peewee.TextField(primary_key=True)
-    key_id = peewee.TextField()
-    organization_id = peewee.TextField()
-
-    class Meta:
-        table_name = "key_lookups"
-
-
-class CustomerRow(Record):
-    organization_id = peewee.TextField()
-    customer_id = peewee.TextField()
-    display_name = peewee.TextField()
-    create_time = peewee.BigIntegerField()
-
-    class Meta:
-        table_name = "customers"
-        primary_key = peewee.CompositeKey("organization_id", "customer_id")
-
-
-class UserRow(Record):
-    organization_id = peewee.TextField()
-    user_id = peewee.TextField()
-    email = peewee.TextField()
-    metadata = peewee.TextField()
-    create_time = peewee.BigIntegerField()
-    update_time = peewee.BigIntegerField()
-
-    class Meta:
-        table_name = "end_users"
-        primary_key = peewee.CompositeKey("organization_id", "user_id")
-
-
-MODELS: tuple[type[Record], ...] = (OrganizationRow, TeamRow, KeyRow, KeyLookupRow, CustomerRow, UserRow)
+_KEEP = "ON CONFLICT DO NOTHING"
 
 
 class AccountStore:
     """Queries of accounts; the caller opens the transaction. Adding what is there already changes nothing."""
+
+    def __init__(self, database: Database) -> None:
+        self._reads = AccountReads(database)
+        self._batch = BatchWriter(database)
 
     def add_organization(self, organization: Organization) -> None:
         OrganizationRow.insert(
@@ -105,14 +45,14 @@ class AccountStore:
         ).on_conflict_ignore().execute()
 
     def find_organization(self, organization_id: str) -> Organization | None:
-        row = OrganizationRow.get_or_none(OrganizationRow.organization_id == organization_id)
-        return None if row is None else organization_from_row(row)
+        return self._reads.organization(organization_id)
 
     def oldest_organization(self) -> Organization | None:
         """Return the first organization of this installation, which the command line works for."""
         oldest = (OrganizationRow.create_time, OrganizationRow.organization_id)
-        row = OrganizationRow.select().order_by(*oldest).first()
-        return None if row is None else organization_from_row(row)
+        query: peewee.ModelSelect[Any] = OrganizationRow.select(*ORGANIZATION_COLUMNS).order_by(*oldest)
+        row = query.limit(1).tuples().first()
+        return None if row is None else Organization(*row)
 
     def add_team(self, team: Team) -> bool:
         """Add a team; False if its id or its name is taken."""
@@ -167,13 +107,11 @@ class AccountStore:
         ).on_conflict_ignore().execute()
 
     def find_key(self, organization_id: str, *, key_id: str) -> Key | None:
-        row = KeyRow.get_or_none((KeyRow.organization_id == organization_id) & (KeyRow.key_id == key_id))
-        return None if row is None else key_from_row(row)
+        return self._reads.key(organization_id, key_id)
 
     def find_key_by_hash(self, key_hash: str) -> Key | None:
         """Find the organization first, then the key within it: the look-up holds no tenant content."""
-        found = KeyLookupRow.get_or_none(KeyLookupRow.key_hash == key_hash)
-        return None if found is None else self.find_key(found.organization_id, key_id=found.key_id)
+        return self._reads.key_by_hash(key_hash)
 
     def keys(
         self,
@@ -184,25 +122,17 @@ class AccountStore:
         limit: int,
     ) -> list[Key]:
         """Return keys, oldest first, ended ones too."""
-        query = KeyRow.select().where(KeyRow.organization_id == organization_id)
+        query: peewee.ModelSelect[Any] = KeyRow.select(*KEY_COLUMNS).where(
+            KeyRow.organization_id == organization_id
+        )
         if team_id:
             query = query.where(KeyRow.team_id == team_id)
         rows = _oldest_first(query, KeyRow.create_time, KeyRow.key_id, after=after).limit(limit)
-        return [key_from_row(row) for row in rows]
+        return [key_from_row(row) for row in rows.tuples()]
 
-    def keys_by_id(self, key_ids: Iterable[str]) -> list[Key]:
-        """Return the keys with these ids, whoever has them: an edge names keys of many organizations."""
-        found = KeyLookupRow.select().where(KeyLookupRow.key_id.in_(sorted(set(key_ids))))
-        by_organization: dict[str, list[str]] = {}
-        for row in found:
-            by_organization.setdefault(row.organization_id, []).append(row.key_id)
-        return [
-            key_from_row(row)
-            for organization_id, ids in by_organization.items()
-            for row in KeyRow.select().where(
-                (KeyRow.organization_id == organization_id) & KeyRow.key_id.in_(ids)
-            )
-        ]
+    def key_owners(self, key_ids: Iterable[str]) -> dict[str, KeyOwner]:
+        """Return whose keys these are, whoever has them: an edge names keys of many organizations."""
+        return self._reads.key_owners(key_ids)
 
     def revoke_key(self, organization_id: str, *, key_id: str, now: int) -> None:
         """End a key now, unless it was revoked before."""
@@ -229,16 +159,10 @@ class AccountStore:
 
     def add_customers(self, organization_id: str, customers: Sequence[Customer]) -> None:
         rows = [
-            {
-                CustomerRow.organization_id: organization_id,
-                CustomerRow.customer_id: customer.customer_id,
-                CustomerRow.display_name: customer.display_name,
-                CustomerRow.create_time: customer.create_time,
-            }
+            (organization_id, customer.customer_id, customer.display_name, customer.create_time)
             for customer in customers
         ]
-        if rows:
-            CustomerRow.insert_many(rows).on_conflict_ignore().execute()
+        self._batch.insert(CustomerRow, rows, on_conflict=_KEEP)
 
     def customers(
         self, organization_id: str, *, after: Position | None, skip: int, limit: int
@@ -252,18 +176,17 @@ class AccountStore:
 
     def add_users(self, organization_id: str, users: Sequence[User]) -> None:
         rows = [
-            {
-                UserRow.organization_id: organization_id,
-                UserRow.user_id: user.user_id,
-                UserRow.email: user.email,
-                UserRow.metadata: user.metadata_json,
-                UserRow.create_time: user.create_time,
-                UserRow.update_time: user.update_time,
-            }
+            (
+                organization_id,
+                user.user_id,
+                user.email,
+                user.metadata_json,
+                user.create_time,
+                user.update_time,
+            )
             for user in users
         ]
-        if rows:
-            UserRow.insert_many(rows).on_conflict_ignore().execute()
+        self._batch.insert(UserRow, rows, on_conflict=_KEEP)
 
     def find_user(self, organization_id: str, *, user_id: str) -> User | None:
         row = UserRow.get_or_none((UserRow.organization_id == organization_id) & (UserRow.user_id == user_id))
@@ -304,34 +227,10 @@ class AccountStore:
         return query
 
 
-def organization_from_row(row: OrganizationRow) -> Organization:
-    return Organization(
-        organization_id=row.organization_id,
-        display_name=row.display_name,
-        create_time=row.create_time,
-        user_wallet_required=row.user_wallet_required,
-        unknown_outcome_policy=row.unknown_outcome_policy,
-    )
-
-
 def team_from_row(row: TeamRow, key_counts: Mapping[str, int]) -> Team:
     """Return the team; one without active keys is not in the counts."""
     key_count = key_counts.get(row.team_id, 0)
     return Team(row.organization_id, row.team_id, row.display_name, row.create_time, key_count)
-
-
-def key_from_row(row: KeyRow) -> Key:
-    return Key(
-        organization_id=row.organization_id,
-        key_id=row.key_id,
-        team_id=row.team_id,
-        description=row.description,
-        masked_secret=row.masked_secret,
-        scopes=frozenset(Scope(name) for name in row.scopes.split()),
-        test_mode=row.test_mode,
-        life=KeyLife(row.expire_time, row.revoke_time),
-        create_time=row.create_time,
-    )
 
 
 def customer_from_row(row: CustomerRow) -> Customer:

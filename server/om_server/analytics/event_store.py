@@ -44,10 +44,7 @@ class EventStore:
     def add(self, batch: Sequence[SettledEvent]) -> None:
         """Insert events and their lines. An identity that is there is a bug of the caller's."""
         self._batch.insert(EventRow, [event_to_row(settled) for settled in batch])
-        self._batch.insert(
-            LineRow,
-            [line_to_row(settled, position) for settled in batch for position in range(len(settled.lines))],
-        )
+        self._add_lines(batch)
 
     def revise(self, before: Sequence[SettledEvent], after: Sequence[SettledEvent]) -> None:
         """Write another rating of stored events. RowsContended if one is not in the state before."""
@@ -69,6 +66,25 @@ class EventStore:
                 for position in range(len(new.lines))
             ],
         )
+
+    def replace(self, before: Sequence[SettledEvent], after: Sequence[SettledEvent]) -> None:
+        """Write another end of stored events, with its lines. RowsContended as in `revise`."""
+        self._batch.update(
+            EventRow,
+            ("outcome", *EVENT_RATING),
+            rows=[
+                (new.event.outcome.value, *event_rating(new), *new.event.identity, old.state.value)
+                for old, new in zip(before, after, strict=True)
+            ],
+            guard="state",
+        )
+        for organization_id, source, event_id in (old.event.identity for old in before):
+            LineRow.delete().where(
+                (LineRow.organization_id == organization_id)
+                & (LineRow.source == source)
+                & (LineRow.event_id == event_id)
+            ).execute()
+        self._add_lines(after)
 
     def find(self, organization_id: str, *, source: str, event_id: str) -> SettledEvent | None:
         """Return the event with this identity."""
@@ -103,16 +119,42 @@ class EventStore:
         self, organization_id: str, identities: Collection[tuple[str, str]]
     ) -> list[SettledEvent]:
         """Lock those of these events, by (source, id), that still wait for a price; before any wallet."""
+        return self._locked(organization_id, identities, _UNRATED)
+
+    def lock(self, organization_id: str, identities: Collection[tuple[str, str]]) -> list[SettledEvent]:
+        """Lock these events, by (source, id), whatever their state; before any wallet."""
+        return self._locked(organization_id, identities)
+
+    def _locked(
+        self, organization_id: str, identities: Collection[tuple[str, str]], *conditions: peewee.Expression
+    ) -> list[SettledEvent]:
         query = EventRow.select().where(
             (EventRow.organization_id == organization_id)
-            & _UNRATED
             & EventRow.source.in_({source for source, _ in identities})
-            & EventRow.event_id.in_({event_id for _, event_id in identities})
+            & EventRow.event_id.in_({event_id for _, event_id in identities}),
+            *conditions,
         )
         # The stubs say models, not which.
         locked: Any = self._database.locked(query.order_by(EventRow.source, EventRow.event_id))  # type: ignore[arg-type]
         found = self._with_lines(organization_id, locked)
         return [each for each in found if (each.event.source, each.event.event_id) in identities]
+
+    def page_rated(
+        self, organization_id: str, wanted: EventFilter, *, after: Cursor | None, limit: int, lock: bool
+    ) -> list[SettledEvent]:
+        """Return events that have a charge behind a cursor of `cursor_of`, oldest first; locked if asked.
+
+        Not those of the sandbox, or of which nothing was to be rated.
+        """
+        query = EventRow.select().where(
+            *_conditions(organization_id, wanted), EventRow.state == SettledState.RATED.value
+        )
+        if after is not None:
+            query = query.where(peewee.Tuple(*after) < _POSITION)
+        query = query.order_by(*_ORDER).limit(limit)
+        # The stubs say models, not which.
+        rows: Any = self._database.locked(query) if lock else query  # type: ignore[arg-type]
+        return self._with_lines(organization_id, rows)
 
     def page(
         self, organization_id: str, wanted: EventFilter, *, after: Cursor | None, skip: int, limit: int
@@ -130,6 +172,12 @@ class EventStore:
         while batch := self.page(organization_id, wanted, after=after, skip=0, limit=_SCAN_SIZE):
             yield from batch
             after = cursor_of(batch[-1])
+
+    def _add_lines(self, batch: Sequence[SettledEvent]) -> None:
+        self._batch.insert(
+            LineRow,
+            [line_to_row(settled, position) for settled in batch for position in range(len(settled.lines))],
+        )
 
     def _with_lines(self, organization_id: str, query: peewee.ModelSelect[EventRow]) -> list[SettledEvent]:
         rows = list(query)

@@ -20,6 +20,7 @@ from om_server.analytics.query import (
     ordered,
     usage_rows,
 )
+from om_server.analytics.revision_store import Revised
 from om_server.analytics.rollup import correction, roll_up
 from om_server.analytics.rollup_store import Question
 from om_server.analytics.settled import SettledEvent
@@ -72,6 +73,7 @@ class AnalyticsOperations:
         self._scan_max = scan_max
         self._events = store.events
         self._rollups = store.rollups
+        self._revisions = store.revisions
 
     def record(self, settled: Sequence[SettledEvent]) -> None:
         """Write new events and add them to the rollups, within the settling transaction.
@@ -99,6 +101,19 @@ class AnalyticsOperations:
 
         self._database.write(write)
 
+    def replace(self, before: Sequence[SettledEvent], after: Sequence[SettledEvent]) -> None:
+        """Give stored events, which are locked, another end: outcome, lines and rating.
+
+        Who they belong to and when they happened stays. Both are the same events in the same order.
+        """
+        delta = correction(before, after)
+
+        def write() -> None:
+            self._events.replace(before, after)
+            self._rollups.add(delta)
+
+        self._database.write(write)
+
     def unrated_organizations(self) -> list[str]:
         """Return who has events that wait for a price."""
         return self._database.read(self._events.unrated_organizations)
@@ -117,6 +132,37 @@ class AnalyticsOperations:
     ) -> list[SettledEvent]:
         """Return those of these (source, id) that still wait; until the end nobody else rates them."""
         return self._database.write(lambda: self._events.lock_unrated(organization_id, identities))
+
+    def lock_events(
+        self, organization_id: str, identities: Collection[tuple[str, str]]
+    ) -> list[SettledEvent]:
+        """Return those of these (source, id) that are stored; until the end nobody else changes them."""
+        return self._database.write(lambda: self._events.lock(organization_id, identities))
+
+    def page_rated(
+        self, organization_id: str, wanted: EventFilter, *, after: Cursor | None, limit: int
+    ) -> tuple[list[SettledEvent], Cursor | None]:
+        """Return events that have a charge, oldest first, and where to go on; None at the end.
+
+        Within a transaction they are locked until its end: nobody else gives them another rating.
+        """
+        found = self._database.read(
+            lambda: self._events.page_rated(
+                organization_id, wanted, after=after, limit=limit, lock=self._database.engine.in_transaction()
+            )
+        )
+        return found, cursor_of(found[-1]) if len(found) == limit else None
+
+    def revision_numbers(
+        self, organization_id: str, identities: Collection[tuple[str, str]]
+    ) -> Mapping[tuple[str, str], int]:
+        """Return how often these events, by (source, id), were rated again; never is not in it."""
+        return self._database.read(lambda: self._revisions.numbers(organization_id, identities))
+
+    def note_revisions(self, revised: Sequence[Revised], *, rerate_id: str) -> None:
+        """Keep what events were before, within the transaction that revises them."""
+        now = self._clock()
+        self._database.write(lambda: self._revisions.add(revised, rerate_id=rerate_id, now=now))
 
     def find_event(self, organization_id: str, *, source: str, event_id: str) -> SettledEvent | None:
         """Return a settled event by its identity."""

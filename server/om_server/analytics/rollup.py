@@ -7,11 +7,11 @@ events at any moment (invariant I16).
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import orjson
 
-from om_server.analytics.settled import SettledEvent, SettledLine, SettledState
+from om_server.analytics.settled import SettledEvent, SettledLine
 from om_server.core.event import Event, Outcome
 from om_server.core.hours import hour_of
 from om_server.core.usage import Certainty
@@ -20,6 +20,13 @@ from om_server.core.usage import Certainty
 TAG_ALL = ""
 
 _SERIES_ID_BYTES = 16
+_NO_TAGS = (TAG_ALL,)
+_ESTIMATED = Certainty.ESTIMATED
+
+#: The values of a series in the order of its fields.
+_Dimensions: TypeAlias = tuple[str, str, str, str, str, str, int | None, str, str, str, bool]
+#: The values of counters in the order of their fields.
+_Numbers: TypeAlias = tuple[int, int, int, int, int, int]
 
 
 # Tuples, because thousands of them are hashed and sorted in the settling transaction.
@@ -154,26 +161,35 @@ def roll_up(batch: Iterable[SettledEvent]) -> RollupDelta:
     An event counts once, in the series of its first line; each line's share of cost and charge and
     its quantities go to the line's own series. Each tag is given the whole event.
     """
+    found: dict[_Dimensions, tuple[str, Series]] = {}
     series: dict[tuple[str, str], Series] = {}
-    counters: dict[RollupKey, Counters] = {}
-    quantities: dict[QuantityKey, QuantitySum] = {}
-    ids: dict[Series, str] = {}
+    sums: dict[RollupKey, _Sums] = {}
     for settled in batch:
         event = settled.event
+        organization_id, tags = event.organization_id, event.attribution.tags
         hour = hour_of(event.event_time)
-        # An empty tag, or one that is named twice, would count the event twice.
-        tags = (TAG_ALL, *dict.fromkeys(tag for tag in event.attribution.tags if tag))
         for line, counted in _shares(settled):
-            where = series_of(event, line)
-            series_id = ids.get(where) or ids.setdefault(where, where.series_id)
-            series[event.organization_id, series_id] = where
-            amounts = _amounts(line)
-            for tag in tags:
-                key = RollupKey(event.organization_id, hour, tag, series_id)
-                _add(counters, key, addend=counted)
-                for unit, amount in amounts:
-                    _add(quantities, QuantityKey(*key, unit), addend=amount)
-    return RollupDelta(series, counters, quantities)
+            dimensions = _dimensions(event, line)
+            if dimensions not in found:
+                where = Series(*dimensions)
+                found[dimensions] = where.series_id, where
+            series_id, where = found[dimensions]
+            series[organization_id, series_id] = where
+            # An empty tag, or one that is named twice, would count the event twice.
+            for tag in (TAG_ALL, *dict.fromkeys(filter(None, tags))) if tags else _NO_TAGS:
+                key = RollupKey(organization_id, hour, tag, series_id)
+                if key not in sums:
+                    sums[key] = _Sums()
+                sums[key].add(line, counted)
+    return RollupDelta(
+        series,
+        {key: row.counters for key, row in sums.items()},
+        {
+            QuantityKey(*key, unit): QuantitySum(*amounts)
+            for key, row in sums.items()
+            for unit, amounts in row.quantities.items()
+        },
+    )
 
 
 def correction(before: Iterable[SettledEvent], after: Iterable[SettledEvent]) -> RollupDelta:
@@ -193,41 +209,73 @@ def correction(before: Iterable[SettledEvent], after: Iterable[SettledEvent]) ->
 
 def series_of(event: Event, line: SettledLine | None) -> Series:
     """Return where a line of an event belongs; without a line, provider and model stay empty."""
+    return Series(*_dimensions(event, line))
+
+
+def _dimensions(event: Event, line: SettledLine | None) -> _Dimensions:
     attribution = event.attribution
-    return Series(
-        team_id=attribution.team_id,
-        key_id=event.key_id,
-        customer_id=attribution.customer_id,
-        user_id=attribution.user_id,
-        feature_id=attribution.feature_id,
-        prompt_key=attribution.prompt_key,
-        prompt_version=attribution.prompt_version,
-        event_type=event.event_type.value,
-        provider=line.line.provider.lower() if line is not None else "",
-        model=line.line.model if line is not None else "",
-        sandbox=event.sandbox,
+    return (
+        attribution.team_id,
+        event.key_id,
+        attribution.customer_id,
+        attribution.user_id,
+        attribution.feature_id,
+        attribution.prompt_key,
+        attribution.prompt_version,
+        event.event_type.value,
+        line.line.provider.lower() if line is not None else "",
+        line.line.model if line is not None else "",
+        event.sandbox,
     )
 
 
-def _shares(settled: SettledEvent) -> Iterator[tuple[SettledLine | None, Counters]]:
+class _Sums:
+    """What the lines of a batch add to one row of counters and to its quantities.
+
+    Plain numbers that grow: a value made for each addition would take most of the time of a rollup.
+    """
+
+    __slots__ = ("_numbers", "quantities")
+
+    def __init__(self) -> None:
+        self._numbers = [0, 0, 0, 0, 0, 0]
+        #: Amount and estimated amount by unit.
+        self.quantities: dict[str, list[int]] = {}
+
+    @property
+    def counters(self) -> Counters:
+        return Counters(*self._numbers)
+
+    def add(self, line: SettledLine | None, numbers: _Numbers) -> None:
+        """Add what a line counts, in the order of the counters, and what is known of its units."""
+        for index, number in enumerate(numbers):
+            self._numbers[index] += number
+        if line is None:
+            return
+        for quantity in line.line.usage.quantities:
+            if quantity.amount is None:
+                # Not zero: it is left out.
+                continue
+            amounts = self.quantities.setdefault(quantity.unit, [0, 0])
+            amounts[0] += quantity.amount
+            if quantity.certainty is _ESTIMATED:
+                amounts[1] += quantity.amount
+
+
+def _shares(settled: SettledEvent) -> Iterator[tuple[SettledLine | None, _Numbers]]:
     """Yield each line with what it adds; an event without lines yields itself."""
-    counted = Counters(
-        event_count=1,
-        unrated_count=int(settled.state is SettledState.UNRATED),
-        estimated_count=int(any(line.line.usage.estimated for line in settled.lines)),
-        unknown_count=int(_unknown(settled)),
+    counts = (
+        1,
+        int(not settled.rated),
+        int(any(line.line.usage.estimated for line in settled.lines)),
+        int(_unknown(settled)),
     )
-    if not settled.lines:
-        yield None, counted + _money(settled) if settled.rated else counted
-        return
-    for position, line in enumerate(settled.lines):
-        money = _money(line) if settled.rated else Counters()
-        yield line, money if position else counted + money
-
-
-def _money(item: SettledEvent | SettledLine) -> Counters:
-    # Of a rated event neither is None: it would not exist.
-    return Counters(cost=item.cost or 0, charge=item.charge or 0)
+    for line in settled.lines or (None,):
+        share = settled if line is None else line
+        # Of a rated event neither is None: it would not exist.
+        money = (share.cost or 0, share.charge or 0) if settled.rated else (0, 0)
+        yield line, (*counts, *money)
+        counts = (0, 0, 0, 0)
 
 
 def _unknown(settled: SettledEvent) -> bool:
@@ -238,20 +286,6 @@ def _unknown(settled: SettledEvent) -> bool:
     if not settled.lines:
         return outcome is Outcome.UNKNOWN
     return any(line.line.usage.unknown or not line.line.usage.quantities for line in settled.lines)
-
-
-def _amounts(line: SettledLine | None) -> list[tuple[str, QuantitySum]]:
-    """List what is known of each unit. An unknown amount is left out: it is not zero."""
-    if line is None:
-        return []
-    return [
-        (
-            quantity.unit,
-            QuantitySum(quantity.amount, quantity.amount if quantity.certainty is Certainty.ESTIMATED else 0),
-        )
-        for quantity in line.line.usage.quantities
-        if quantity.amount is not None
-    ]
 
 
 def _add(sums: dict[_Key, _Addable], key: _Key, *, addend: _Addable) -> None:

@@ -14,6 +14,10 @@ class SettledState(StrEnum):
     ZERO = "ZERO"
 
 
+# Asked several times for each event, and a member looked up in its class takes as long as the answer.
+_UNRATED = SettledState.UNRATED
+
+
 @dataclass(frozen=True, slots=True)
 class SettledLine:
     """A line with its shares of the event's cost (nano-dollars) and charge (nano-credits).
@@ -55,14 +59,17 @@ class SettledEvent:
             return
         if self.cost is None or self.charge is None:
             raise ValueError("only an unrated event lacks cost or charge")
-        if not self.lines:
-            return
-        # A None among the shares breaks the sum, which is as wrong as a false total.
-        costs, charges = zip(*((line.cost, line.charge) for line in self.lines), strict=True)
-        if None in (*costs, *charges) or sum(costs) != self.cost or sum(charges) != self.charge:
+        cost, charge = self.cost, self.charge
+        for line in self.lines:
+            if line.cost is None or line.charge is None:
+                # It breaks the sum, which is as wrong as a false total.
+                raise ValueError("a share is missing, so they do not add up to the event")
+            cost -= line.cost
+            charge -= line.charge
+        if self.lines and (cost or charge):
             raise ValueError("the shares of the lines do not add up to the event")
 
     @property
     def rated(self) -> bool:
         """Whether cost and charge are known."""
-        return self.state is not SettledState.UNRATED
+        return self.state is not _UNRATED

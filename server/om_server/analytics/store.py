@@ -1,6 +1,7 @@
 """Everything that analytics keeps, in one place for whoever composes it."""
 
 from om_server.analytics.event_store import EventStore
+from om_server.analytics.revision_store import RevisionStore
 from om_server.analytics.rollup_store import RollupStore
 from om_server.analytics.table import MODELS
 from om_server.storage.database import Database
@@ -14,3 +15,4 @@ class AnalyticsStore:
     def __init__(self, database: Database) -> None:
         self.events = EventStore(database)
         self.rollups = RollupStore(database)
+        self.revisions = RevisionStore(database)

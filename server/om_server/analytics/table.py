@@ -131,4 +131,28 @@ class RollupQuantityRow(Record):
         primary_key = peewee.CompositeKey("organization_id", "hour", "tag", "series_id", "unit")
 
 
-MODELS: tuple[type[Record], ...] = (EventRow, LineRow, SeriesRow, RollupRow, RollupQuantityRow)
+class RevisionRow(Record):
+    """One more rating of a settled event: what it was before and after, and what its wallets paid more."""
+
+    organization_id = peewee.TextField()
+    source = peewee.TextField()
+    event_id = peewee.TextField()
+    revision = peewee.IntegerField()
+    rerate_id = peewee.TextField()
+    cost_before = peewee.BigIntegerField()
+    cost_after = peewee.BigIntegerField()
+    charge_before = peewee.BigIntegerField()
+    charge_after = peewee.BigIntegerField()
+    wallet_difference = peewee.BigIntegerField()
+    burn_table_before = peewee.TextField()
+    burn_table_after = peewee.TextField()
+    prices_before = peewee.TextField()
+    prices_after = peewee.TextField()
+    create_time = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "event_revisions"
+        primary_key = peewee.CompositeKey("organization_id", "source", "event_id", "revision")
+
+
+MODELS: tuple[type[Record], ...] = (EventRow, LineRow, SeriesRow, RollupRow, RollupQuantityRow, RevisionRow)

@@ -14,6 +14,7 @@ import structlog
 from om_server import wiring
 from om_server.cli.demo import DEVELOPMENT_KEY
 from om_server.core.clock import system_clock
+from om_server.core.collector import spare_what_stays
 from om_server.core.money import CREDITS, Money
 from om_server.failure import CommandFailed
 from om_server.rating.flaw import RulesInvalid
@@ -21,7 +22,7 @@ from om_server.rest.app import RestSettings
 from om_server.rest.app import serve as serve_http
 from om_server.rpc.server import RpcServer, RpcSettings
 from om_server.settings import Environment, Settings, SettingsInvalid
-from om_server.storage.migrate import migrate, pending
+from om_server.storage.migrate import migrate, pending, renew_incarnation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,10 +45,13 @@ def prepare(settings: Settings) -> None:
             seed_development(wiring.build(database))
 
 
-def migrate_database(settings: Settings) -> list[str]:
-    """Apply what is missing and return its names."""
+def migrate_database(settings: Settings, *, restored: bool = False) -> list[str]:
+    """Apply what is missing and return its names; a `restored` copy begins another life."""
     with opened(settings) as database:
-        return bring_up_to_date(database)
+        applied = bring_up_to_date(database)
+        if restored:
+            renew_incarnation(database, incarnation=wiring.id_source().new("inc"), now_us=system_clock())
+        return applied
 
 
 def bring_up_to_date(database: Database) -> list[str]:
@@ -89,6 +93,7 @@ async def serve_rpc(settings: Settings) -> None:
         if settings.burn_table_file is not None:
             apply_burn_tables(settings.burn_table_file, platform)
         server = _rpc_server(settings, platform, token)
+        spare_what_stays()
         port = await _start(server, settings)
         try:
             if settings.on_sqlite:
@@ -153,6 +158,7 @@ async def serve_worker(settings: Settings, ready_file: Path | None = None) -> No
     with opened(settings) as database, wiring.open_queue(settings, database) as queue:
         require_migrated(database)
         platform = wiring.build(database, queue=queue)
+        spare_what_stays()
         platform.worker.start()
         try:
             with _announced(ready_file):

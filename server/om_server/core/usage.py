@@ -6,7 +6,7 @@ everything that has a unit of its own, so that the sum of the classes is the pro
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from types import MappingProxyType
@@ -144,6 +144,10 @@ class Certainty(Enum):
     UNKNOWN = "unknown"
 
 
+# Every quantity of every event is checked, and a member looked up in its class takes as long as a check.
+_ESTIMATED, _UNKNOWN = Certainty.ESTIMATED, Certainty.UNKNOWN
+
+
 @dataclass(frozen=True, slots=True)
 class Quantity:
     """How much of one unit. The amount is None if and only if it is unknown; zero is a fact."""
@@ -155,13 +159,14 @@ class Quantity:
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             _custom_unit(self.unit)
-        if (self.amount is None) is not (self.certainty is Certainty.UNKNOWN):
+        amount = self.amount
+        if (amount is None) is not (self.certainty is _UNKNOWN):
             raise CertaintyMismatch(self.unit)
-        if self.amount is not None:
-            if self.amount < 0:
-                raise QuantityNegative(self.unit, self.amount)
-            if self.amount > QUANTITY_MAX:
-                raise QuantityOutOfRange(self.unit, self.amount)
+        if amount is not None:
+            if amount < 0:
+                raise QuantityNegative(self.unit, amount)
+            if amount > QUANTITY_MAX:
+                raise QuantityOutOfRange(self.unit, amount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +174,21 @@ class Usage:
     """What one model consumed: at most one quantity for each unit."""
 
     quantities: tuple[Quantity, ...]
+    # Whether any quantity is unknown, or an estimate: told once, because settling asks again and again.
+    unknown: bool = field(init=False, repr=False, compare=False)
+    estimated: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
+        unknown = estimated = False
         for quantity in self.quantities:
             if quantity.unit in seen:
                 raise UnitDuplicated(quantity.unit)
             seen.add(quantity.unit)
+            unknown = unknown or quantity.certainty is _UNKNOWN
+            estimated = estimated or quantity.certainty is _ESTIMATED
+        object.__setattr__(self, "unknown", unknown)
+        object.__setattr__(self, "estimated", estimated)
 
     @classmethod
     def measured(cls, **amounts: int) -> "Usage":
@@ -188,16 +201,6 @@ class Usage:
             if quantity.unit == unit:
                 return quantity.amount
         return None
-
-    @property
-    def unknown(self) -> bool:
-        """Whether any quantity is unknown."""
-        return any(quantity.amount is None for quantity in self.quantities)
-
-    @property
-    def estimated(self) -> bool:
-        """Whether any quantity is an estimate."""
-        return any(quantity.certainty is Certainty.ESTIMATED for quantity in self.quantities)
 
     @property
     def prompt_size(self) -> int | None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from om_server.core.clock import Clock
     from om_server.core.event import Event
     from om_server.core.ids import IdSource
+    from om_server.ingestion.job import Job, JobKey
     from om_server.ingestion.standing import SettledStandings
     from om_server.storage.database import Database
 
@@ -226,6 +227,10 @@ class IngestionOperations:
     def _is_queued(self, organization_id: str, source: str, event_id: str) -> bool:
         texts = self._queue.search(organization_id, envelope.marker(event_id))
         return any((source, event_id) in envelope.names(text) for text in texts)
+
+    def find_job(self, key: JobKey) -> Job | None:
+        """Return what was seen of deferred work."""
+        return self._database.read(lambda: self._store.jobs.find(key))
 
     def list_dead_letters(self, organization_id: str, page: PageRequest) -> tuple[list[DeadLetter], str]:
         """A page of dead letters, oldest first, and the token of the next."""

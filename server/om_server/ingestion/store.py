@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import peewee
 
 from om_server.core.page import Cursor
+from om_server.ingestion.job_store import JobRow, JobStore
 from om_server.storage.batch import BatchWriter
 from om_server.storage.database import Database, Record
 
@@ -76,7 +77,7 @@ class DeadLetter(Record):
         primary_key = peewee.CompositeKey("organization_id", "dead_letter_id")
 
 
-MODELS: tuple[type[Record], ...] = (EventIdentity, EventKey, DeadLetter)
+MODELS: tuple[type[Record], ...] = (EventIdentity, EventKey, DeadLetter, JobRow)
 
 
 class IngestionStore:
@@ -85,6 +86,7 @@ class IngestionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._batch = BatchWriter(database)
+        self.jobs = JobStore(database)
 
     def payload_hashes(
         self, organization_id: str, identities: Iterable[tuple[str, str]]

@@ -33,7 +33,8 @@ from om_server.wallet.wallet import OwnerKind, WalletMode
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from om_server.account.operations import AccountOperations, KeyOwner
+    from om_server.account.key import KeyOwner
+    from om_server.account.operations import AccountOperations
     from om_server.core.clock import Clock
     from om_server.core.event import Attribution
     from om_server.pipeline.limit_check import LimitCheck
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from om_server.rating.rate_card import RateCard
     from om_server.storage.database import Database
     from om_server.wallet.leases.lease import EdgeIdentity
+    from om_server.wallet.leases.leasing import Opened
     from om_server.wallet.limits.limit import Standing
     from om_server.wallet.operations import WalletOperations
     from om_server.wallet.wallet import Wallet
@@ -114,8 +116,8 @@ class Decision:
     refusal: Refusal | None = None
     available: int | None = None
     resolution_version: int = 0
-    #: A soft limit that the call passes.
-    warning: Standing | None = None
+    #: The soft limits that the call passes, those that will be passed longest first.
+    warnings: tuple[Standing, ...] = ()
 
 
 class Admission:
@@ -146,7 +148,13 @@ class Admission:
 
     def check(self, asker: Asker, request: AdmissionRequest, estimate: Estimate) -> Decision:
         """Decide what would be decided now, for a caller who is known, without taking or storing anything."""
-        return self._database.read(lambda: self._decide(asker, request, estimate))
+
+        def read() -> Decision:
+            organization = self._account.get_organization(asker.organization_id)
+            required = organization.user_wallet_required
+            return self._decide(asker, request, estimate, user_wallet_required=required)
+
+        return self._database.read(read)
 
     def rate_card(self, key_id: str, customer_id: str, *, provider: str, models: list[str]) -> RateCard:
         """The dearest rates under the burn table of the key's organization. NOT_FOUND for the key."""
@@ -161,9 +169,12 @@ class Admission:
     def _admit(self, request: AdmissionRequest) -> Decision:
         self._wallet.require_current(request.edge)
         owner = self._owner(request.key_id)
-        return self._decide(Asker(owner.organization_id, owner.team_id), request, request.estimate)
+        asker, required = Asker(owner.organization_id, owner.team_id), owner.user_wallet_required
+        return self._decide(asker, request, request.estimate, user_wallet_required=required)
 
-    def _decide(self, asker: Asker, request: AdmissionRequest, estimate: Estimate) -> Decision:
+    def _decide(
+        self, asker: Asker, request: AdmissionRequest, estimate: Estimate, *, user_wallet_required: bool
+    ) -> Decision:
         organization_id, team_id = asker.organization_id, asker.team_id
         # Read first: a wallet that is made in between must end a decision cached under this version.
         version = self._wallet.resolution_version(organization_id)
@@ -174,14 +185,15 @@ class Admission:
             team_id=team_id,
         )
         refusal: Refusal | None = None
-        lease: Lease | None = None
+        opened: Opened | None = None
         passage = Passage()
         try:
-            self._require_user_wallet(organization_id, wallet)
+            if user_wallet_required:
+                _require_user_wallet(wallet)
             subject = subject_of(request.attribution, team_id=team_id, key_id=request.key_id)
             passage = self._limits.passage(organization_id, subject, estimate, asking=not request.want_nanos)
             if wallet is not None or passage.reserves:
-                lease = self._take(organization_id, wallet, passage, request)
+                opened = self._take(organization_id, wallet, passage, request)
         except (WalletBlocked, PriceUnknown, BoundUnknown, UserWalletRequired) as error:
             refusal = Refusal(error)
         except LimitReached as error:
@@ -191,26 +203,18 @@ class Admission:
             if request.want_nanos and wallet is not None:
                 # The edge asks again when neighbours have had the time to give back what is idle.
                 self._wallet.recall_leases(organization_id, wallet.wallet_id)
-        if lease is not None:
-            # A replayed lease took its money before, and perhaps from what is no longer the first choice.
-            paid = lease.wallet_id
-            wallet = self._wallet.get_wallet(organization_id, wallet_id=paid) if paid else None
+        if opened is not None:
+            wallet = opened.wallet
         return Decision(
             organization_id=organization_id,
             funding_mode=FundingMode(wallet.mode) if wallet else FundingMode.NO_WALLET,
             wallet_id=wallet.wallet_id if wallet else "",
-            lease=lease,
+            lease=opened.lease if opened else None,
             refusal=refusal,
             available=None if refusal or wallet is None else wallet.available,
             resolution_version=version,
-            warning=passage.warning,
+            warnings=() if refusal else passage.warnings,
         )
-
-    def _require_user_wallet(self, organization_id: str, wallet: Wallet | None) -> None:
-        if wallet is not None and wallet.owner.kind is OwnerKind.USER:
-            return
-        if self._account.get_organization(organization_id).user_wallet_required:
-            raise UserWalletRequired
 
     def _owner(self, key_id: str) -> KeyOwner:
         owner = self._account.keys_by_id([key_id]).get(key_id)
@@ -222,7 +226,7 @@ class Admission:
 
     def _take(
         self, organization_id: str, wallet: Wallet | None, passage: Passage, request: AdmissionRequest
-    ) -> Lease | None:
+    ) -> Opened:
         """Lease what is wanted, or only look whether the least is there."""
         if wallet is not None and wallet.mode is WalletMode.STRICT and not request.priced:
             raise PriceUnknown(request.provider, request.model)
@@ -230,7 +234,7 @@ class Admission:
         if passage.reserves:
             # What is reserved of a limit is for one call, and a longer stream asks again.
             want = max(1, min(want, max(request.bound_nanos, request.min_nanos)))
-        return self._wallet.open_lease(
+        return self._wallet.fund(
             organization_id,
             LeaseRequest(
                 wallet_id=wallet.wallet_id if wallet else "",
@@ -240,6 +244,7 @@ class Admission:
                 min_nanos=request.min_nanos,
                 want_nanos=want,
                 max_intents=1 if passage.reserves else request.max_intents,
+                alone=wallet is None or not wallet.overflow_wallet_id,
             ),
             gate=passage.gate,
         )
@@ -270,6 +275,11 @@ class Admission:
             return None
         rest = request.bound_nanos + -output * rate // PER_MILLION
         return largest_output(available, rest, rate=rate, output=output)
+
+
+def _require_user_wallet(wallet: Wallet | None) -> None:
+    if wallet is None or wallet.owner.kind is not OwnerKind.USER:
+        raise UserWalletRequired
 
 
 def _passes_limit(error: LimitReached, estimate: Estimate) -> Refusal:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from om_server.core.clock import MICROS_PER_SECOND
+from om_server.core.errors import DependencyUnavailable
 from om_server.pipeline.delivery import Cursor, Delivery, Dispatch
 from om_server.storage.change import ChangeKind
 
@@ -36,6 +37,9 @@ class FeedLimits:
     #: The least time between two looks, however much is written: it keeps SQLite's wake-ups cheap.
     poll_gap_s: float = 0.01
     heartbeat_interval_s: float = 5.0
+    #: How often the queue is asked which life it is in, and how soon again if it did not answer.
+    queue_interval_s: float = 1.0
+    queue_retry_s: float = 5.0
     prune_interval_s: float = 60.0
     #: Changes in memory, from which an edge resumes, and at most so many are read in one look.
     history_max: int = 10_000
@@ -65,6 +69,7 @@ class ChangeFeed:
         *,
         clock: Clock,
         limits: FeedLimits,
+        queue_incarnation: Callable[[], str] = str,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
@@ -81,6 +86,9 @@ class ChangeFeed:
         self._closed = False
         self._read_time = self._heartbeat_time = monotonic()
         self._prune_time: float | None = None
+        self._queue_incarnation = queue_incarnation
+        self._queue = self._queue_told = ""
+        self._queue_time: float | None = None
 
     def join(self, watcher: Audience) -> None:
         """Tell a watcher, from the next look on, what happens from its cursor on."""
@@ -107,6 +115,7 @@ class ChangeFeed:
     def look(self) -> None:
         """Read what is new and deliver it; then take in who has joined. Raises if the database is away."""
         self._prune()
+        self._look_at_queue()
         last = self._reading
         reading = self._read(last)
         if reading is None:
@@ -123,6 +132,19 @@ class ChangeFeed:
         if newcomers:
             self._take_in(newcomers, cursor)
         self._reading, self._read_time = reading, self._monotonic()
+        self._queue_told = self._queue
+
+    def _look_at_queue(self) -> None:
+        """Ask at an interval which life the queue is in; while it is away the last answer stands."""
+        started = self._monotonic()
+        if self._queue_time is not None and started - self._queue_time < self._limits.queue_interval_s:
+            return
+        self._queue_time = started
+        try:
+            self._queue = self._queue_incarnation()
+        except DependencyUnavailable:
+            # It may take its time to say so, and what the database has to tell must not wait each time.
+            self._queue_time = self._monotonic() + self._limits.queue_retry_s - self._limits.queue_interval_s
 
     def _read(self, last: Reading | None) -> Reading | None:
         """Return what is new; None if that cannot be told, and the history is worth nothing."""
@@ -154,7 +176,8 @@ class ChangeFeed:
 
     def _deliver(self, watchers: tuple[Audience, ...], reading: Reading, *, before: Cursor) -> None:
         after = Cursor(reading.incarnation, reading.position.floor)
-        beat = self._monotonic() - self._heartbeat_time >= self._limits.heartbeat_interval_s
+        due = self._monotonic() - self._heartbeat_time >= self._limits.heartbeat_interval_s
+        beat = due or self._queue != self._queue_told
         if not beat and not reading.changes:
             return
         dispatch = Dispatch(reading.changes, before=before, after=after)
@@ -162,7 +185,7 @@ class ChangeFeed:
         for watcher in watchers:
             delivery = dispatch.delivery(watcher.edge_id) or life
             if delivery is not None:
-                watcher.deliver(delivery)
+                self._tell(watcher, delivery)
         if beat:
             self._heartbeat_time = self._monotonic()
 
@@ -177,9 +200,12 @@ class ChangeFeed:
             self._watchers |= fresh
         for watcher in known:
             own = settled.get(watcher.edge_id, {})
-            watcher.deliver(Delivery(cursor, cursor, settled=own, first=True, lost=True))
+            self._tell(watcher, Delivery(cursor, cursor, settled=own, first=True, lost=True))
         for watcher in fresh:
-            watcher.deliver(self._first(watcher, cursor, settled.get(watcher.edge_id, {})))
+            self._tell(watcher, self._first(watcher, cursor, settled.get(watcher.edge_id, {})))
+
+    def _tell(self, watcher: Audience, delivery: Delivery) -> None:
+        watcher.deliver(replace(delivery, queue=self._queue))
 
     def _first(self, watcher: Audience, now: Cursor, settled: Settled) -> Delivery:
         then = Cursor.parse(watcher.cursor)

@@ -49,6 +49,8 @@ class Delivery:
     first: bool = False
     #: Something before it is not known any more.
     lost: bool = False
+    #: Which life the queue is in; empty if it has none of its own, and while that is not known.
+    queue: str = ""
 
     @property
     def size(self) -> int:

@@ -16,6 +16,7 @@ from om_server.pipeline.watcher import Feed, watch
 from om_server.rpc import convert
 from om_server.wallet.leases.closing import Past
 from om_server.wallet.leases.lease import EdgeIdentity, Lease, LeaseReport
+from om_server.wallet.limits.wire import warning_to_proto
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -132,6 +133,7 @@ class EdgeServicer(edge_service_pb2_grpc.EdgeServiceServicer):
             incarnation=self._incarnation,
             organization_id=decision.organization_id,
             available_nanos=decision.available,
+            warnings=map(warning_to_proto, decision.warnings),
         )
 
     def _lease_to_proto(self, lease: Lease) -> pb.Lease:

@@ -19,7 +19,7 @@ from om_server.rpc.convert import (
     usage_line_from_proto,
 )
 from om_server.wallet.limits.limit import LimitReached
-from om_server.wallet.limits.wire import limit_to_proto, wish_from_proto
+from om_server.wallet.limits.wire import limit_to_proto, warning_to_proto, wish_from_proto
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,8 +99,8 @@ class EntitlementServicer(entitlement_service_pb2_grpc.EntitlementServiceService
 
 def answer_to_proto(answer: Answer) -> pb.CheckEntitlementResponse:
     """Write whether something may be done, and what refuses it or is warned of."""
-    refusal, warned = answer.decision.refusal, answer.decision.warning
-    error = refusal.error if refusal else LimitReached(warned) if warned else None
+    refusal, warned = answer.decision.refusal, answer.decision.warnings
+    error = refusal.error if refusal else LimitReached(warned[0]) if warned else None
     reason = f"ERROR_REASON_{error.reason if error else 'UNSPECIFIED'}"
     estimate = answer.estimate
     return pb.CheckEntitlementResponse(
@@ -111,6 +111,7 @@ def answer_to_proto(answer: Answer) -> pb.CheckEntitlementResponse:
         estimated_charge=money_to_proto(estimate.charge) if estimate.charge is not None else None,
         estimated_cost=money_to_proto(estimate.cost) if estimate.cost is not None else None,
         available=None if answer.available is None else credits_to_proto(answer.available),
+        warnings=map(warning_to_proto, warned),
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from om_server.core.errors import DomainError
+from om_server.core.errors import Code, DomainError
 from om_server.core.event import SOURCE_PROXY
 from om_server.ingestion import envelope
 from om_server.ingestion.operations import checked
@@ -32,6 +32,21 @@ _log = structlog.get_logger(__name__)
 #: Letters in one call, and in one transaction of it.
 LETTERS_MAX = 1000
 _BATCH = 100
+
+
+class LetterUnreadable(DomainError):
+    """There is no event in the letter, so nothing could be settled; that can only be discarded."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "LETTER_UNREADABLE"
+
+    def __init__(self, letter: DeadLetter) -> None:
+        cause = (
+            f"it could never be read ({letter.reason}: {letter.message})"
+            if envelope.is_unread(letter.envelope)
+            else "it was written by a newer version of the server, or is damaged"
+        )
+        super().__init__(f"{letter.event_id} is no event: {cause}", dead_letter_id=letter.dead_letter_id)
 
 
 class LetterReplay:
@@ -161,13 +176,14 @@ class LetterReplay:
         self._limits.release_events(organization_id, [event])
 
     def _failed(self, letter: DeadLetter, error: Exception) -> LetterResult:
+        if isinstance(error, envelope.EnvelopeUnreadable):
+            error = LetterUnreadable(letter)
         # The text of an unexpected error may hold anything, so only its kind is kept.
         known = error if isinstance(error, DomainError) else None
         reason, message = (known.reason, known.message) if known else ("INTERNAL", type(error).__name__)
-        if isinstance(error, envelope.EnvelopeUnreadable):
-            # What made it a letter says more.
-            reason, message = letter.reason, letter.message
-        self._database.write(lambda: self._ingestion.note_attempt(letter, reason=reason, message=message))
+        # What made it a letter stays with one that will never be read.
+        kept = (letter.reason, letter.message) if isinstance(error, LetterUnreadable) else (reason, message)
+        self._database.write(lambda: self._ingestion.note_attempt(letter, reason=kept[0], message=kept[1]))
         _log.warning("dead_letter_failed_again", event_id=letter.event_id, cause=type(error).__name__)
         return _result(letter, LetterState.FAILED, reason=reason, message=message)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from om_server.pipeline.estimate import Estimate, counts_cost, demands_of
 from om_server.wallet.limits.gate import Unlimited
-from om_server.wallet.limits.limit import LimitReached, refusing, warning
+from om_server.wallet.limits.limit import LimitReached, refusing, warnings
 
 if TYPE_CHECKING:
     from om_server.core.clock import Clock
@@ -24,8 +24,8 @@ class Passage:
     gate: LimitGate = field(default_factory=Unlimited)
     #: Whether the call reserves, so that its lease is for it alone, with or without money.
     reserves: bool = False
-    #: The soft limit that the call passes.
-    warning: Standing | None = None
+    #: The soft limits that the call passes, those that will be passed longest first.
+    warnings: tuple[Standing, ...] = ()
 
 
 class LimitCheck:
@@ -56,13 +56,13 @@ class LimitCheck:
             refused = refusing(standings)
             if refused is not None:
                 raise LimitReached(refused)
-            return Passage(warning=warning(standings))
+            return Passage(warnings=warnings(standings))
         binding = [demand for demand in demands if demand.limit.reserves(now)]
         others = [demand for demand in demands if not demand.limit.reserves(now)]
         return Passage(
             gate=self._limits.gate(organization_id, binding),
             reserves=bool(binding),
-            warning=warning(self._limits.standings(organization_id, others)),
+            warnings=warnings(self._limits.standings(organization_id, others)),
         )
 
     def scopes(self, organization_id: str, customer_id: str) -> tuple[tuple[str, str], ...]:

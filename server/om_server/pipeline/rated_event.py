@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from om_server.analytics.settled import SettledEvent, SettledLine, SettledState
 from om_server.core.event import Outcome
@@ -18,12 +18,21 @@ from om_server.wallet.holds.escrow import EscrowKind
 if TYPE_CHECKING:
     from om_server.core.event import Event, UsageLine
     from om_server.core.money import Money
-    from om_server.rating.operations import RatingOperations
     from om_server.wallet.charging import ChargeResult
+
+#: Something of what was consumed is not the provider's own count.
+ESTIMATED = "estimated"
 
 _NO_RATING = Rating(None, None, (), "", ())
 
 _KEPT = {Outcome.DEFERRED: EscrowKind.DEFERRED, Outcome.UNKNOWN: EscrowKind.UNKNOWN}
+
+
+class Rates(Protocol):
+    """What gives an event its cost and charge."""
+
+    def rate_event(self, event: Event) -> Rating:
+        """Rate an event at its own time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,7 @@ class RatedEvent:
         return self.rating.charge.nanos
 
 
-def rate_event(event: Event, rates: RatingOperations, *, suspends: bool) -> RatedEvent:
+def rate_event(event: Event, rates: Rates, *, suspends: bool) -> RatedEvent:
     """Rate an event at its own time. `suspends`: its owner is to decide about an end that nobody saw."""
     if not event.chargeable:
         return RatedEvent(event, None)
@@ -89,6 +98,18 @@ def charge_of(item: RatedEvent, *, wallet_id: str) -> Charge:
     )
 
 
+def count_of(event: Event) -> Charge:
+    """Return an event that costs nothing, for leases that wait for it."""
+    return Charge(
+        source=event.source,
+        event_id=event.event_id,
+        amount=0,
+        wallet_id=event.wallet_id,
+        funding=event.funding,
+        edge_id=event.edge.edge_id if event.edge else "",
+    )
+
+
 def _without_cost(rating: Rating, reason: UnratedReason) -> Rating:
     lines = tuple(dataclasses.replace(line, cost=None) for line in rating.lines)
     return dataclasses.replace(rating, cost=None, lines=lines, unrated=(*rating.unrated, Unrated(reason, 0)))
@@ -99,7 +120,7 @@ def settled_event(item: RatedEvent, result: ChargeResult, now: int) -> SettledEv
     event, rating = item.event, item.rating
     flags = dict.fromkeys((*event.flags, *result.flags))
     if any(line.usage.estimated for line in event.lines):
-        flags["estimated"] = None
+        flags[ESTIMATED] = None
     if event.unfunded:
         flags["unfunded"] = None
     zero = rating is None

@@ -24,6 +24,7 @@ def responses(delivery: Delivery) -> Iterator[pb.WatchResponse]:
     for message in messages:
         cursor = delivery.after if message is messages[-1] else delivery.before
         message.cursor, message.incarnation = str(cursor), delivery.after.incarnation
+        message.queue_incarnation = delivery.queue
         yield message
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from itertools import pairwise
+from typing import NamedTuple
 
 from om_server.core.event import UsageLine
 from om_server.core.money import AMOUNT_MAX, Money, round_half_even
@@ -36,8 +37,8 @@ class Obstacle:
     unit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+# This and the sum are tuples, because settling makes several for each event, in half the time.
+class Component(NamedTuple):
     """One product of a sum. The rate's unit differs where the unit has no rate of its own.
 
     `free` was consumed beside the amount and is not charged.
@@ -55,8 +56,7 @@ class Component:
         return Fraction(self.amount * self.rate.numerator, self.rate.denominator)
 
 
-@dataclass(frozen=True, slots=True)
-class ExactSum:
+class ExactSum(NamedTuple):
     """An exact amount in nano-units. With an obstacle it is no amount, whatever its components are."""
 
     numerator: int = 0
@@ -67,6 +67,20 @@ class ExactSum:
     def over(self, denominator: int) -> int:
         """Return the numerator over a multiple of the denominator."""
         return self.numerator * (denominator // self.denominator)
+
+
+class Meter:
+    """What the lines of one event have had of each unit under one rule: the first steps may be free."""
+
+    def __init__(self, free: Sequence[tuple[str, int]]) -> None:
+        self._free = dict(free)
+        self._counted: dict[str, int] = {}
+
+    def count(self, unit: str, amount: int) -> tuple[int, int]:
+        """Add steps; return how many came before them, and how many of them, the first, are free."""
+        before = self._counted.get(unit, 0)
+        self._counted[unit] = before + amount
+        return before, max(0, min(self._free.get(unit, 0) - before, amount))
 
 
 def table_of(tables: tuple[RateTable, ...], line: UsageLine) -> RateTable:
@@ -83,11 +97,11 @@ def add_up(
     *,
     currency: str,
     complete: bool = True,
-    free: dict[str, int] | None = None,
+    meter: Meter | None = None,
 ) -> ExactSum:
     """Sum usage x rate. Where the sum need not be complete, units without a rate are left out.
 
-    `free` is how much of each unit is not charged; what this line used of it is taken off.
+    The meter says what of each unit is free or was counted before; it is moved on by this line.
     """
     numerator = 0
     chargeable = False
@@ -104,15 +118,20 @@ def add_up(
         if amount == 0:
             continue
         found = table.find(unit, line.attributes) if table is not None else None
-        if found is not None:
-            used = _take(free, unit, amount=amount) if free else 0
-            amount -= used
+        if table is None or found is None:
+            if complete:
+                obstacles.append(_no_rate(table, unit))
+        elif meter is None:
             numerator += amount * found[0]
-            components.append(Component(unit, amount, found[1], currency, used))
-        elif complete and table is None:
-            obstacles.append(Obstacle(UnratedReason.PRICE_UNKNOWN))
-        elif complete:
-            obstacles.append(Obstacle(UnratedReason.UNIT_UNPRICED, unit))
+            components.append(Component(unit, amount, found[1], currency))
+        else:
+            before, free = meter.count(unit, amount)
+            parts = table.tiered(unit, found, start=before + free, amount=amount - free)
+            # What is free and nothing else is shown too, at the first rate.
+            for part, top, rate in tuple(parts) or ((0, *found),):
+                numerator += part * top
+                components.append(Component(unit, part, rate, currency, free))
+                free = 0
     if not chargeable:
         obstacles.append(Obstacle(UnratedReason.USAGE_MISSING))
     return ExactSum(
@@ -120,11 +139,10 @@ def add_up(
     )
 
 
-def _take(free: dict[str, int], unit: str, *, amount: int) -> int:
-    used = min(free.get(unit, 0), amount)
-    if used:
-        free[unit] -= used
-    return used
+def _no_rate(table: RateTable | None, unit: str) -> Obstacle:
+    if table is None:
+        return Obstacle(UnratedReason.PRICE_UNKNOWN)
+    return Obstacle(UnratedReason.UNIT_UNPRICED, unit)
 
 
 def shares(sums: Sequence[ExactSum], currency: str) -> tuple[Money, ...] | None:

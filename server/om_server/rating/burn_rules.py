@@ -25,6 +25,7 @@ class RateDraft:
     attributes: tuple[tuple[str, str], ...] = ()
     context_threshold: int = 0
     place: str = ""
+    quantity_threshold: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,30 +64,38 @@ def find_flaws(drafts: Sequence[RuleDraft], *, place: str = "rules") -> Iterator
             )
 
 
-def find_rate_flaws(rates: Sequence[RateDraft], *, place: str) -> Iterator[Flaw]:
-    """Yield what is wrong with rates, those of a price as well; `place` leads to what has them."""
+def find_price_flaws(rates: Sequence[RateDraft], *, place: str) -> Iterator[Flaw]:
+    """Yield what is wrong with the rates of a price; `place` leads to it."""
     yield from _rate_flaws(rates, place)
+    for index, rate in enumerate(rates):
+        if rate.quantity_threshold:
+            where = f"{place}.{rate.place or f'rates[{index}]'}"
+            yield Flaw(FlawKind.TIERS, where, "only rates of a burn table depend on the quantity")
 
 
 def _rate_flaws(rates: Sequence[RateDraft], place: str) -> Iterator[Flaw]:
-    seen: set[tuple[str, tuple[tuple[str, str], ...], int]] = set()
+    seen: set[tuple[str, tuple[tuple[str, str], ...], int, int]] = set()
+    tiered = {rate.unit for rate in rates if rate.quantity_threshold}
     names: dict[str, tuple[str, ...]] = {}
     for index, rate in enumerate(rates):
         where = f"{place}.{rate.place or f'rates[{index}]'}"
         yield from _unit_flaws(rate.unit, where)
         yield from _decimal_flaws(rate.price, where)
-        if rate.per < 1 or rate.context_threshold < 0:
-            yield Flaw(FlawKind.OUT_OF_RANGE, where, "the steps are below 1, or the threshold below 0")
-        key = (rate.unit, _folded(rate.attributes), rate.context_threshold)
+        if rate.per < 1 or rate.context_threshold < 0 or rate.quantity_threshold < 0:
+            yield Flaw(FlawKind.OUT_OF_RANGE, where, "the steps are below 1, or a threshold below 0")
+        key = (rate.unit, _folded(rate.attributes), rate.context_threshold, rate.quantity_threshold)
         if key in seen:
-            yield Flaw(FlawKind.OVERLAP, where, f"{rate.unit} has two rates for one size of the prompt")
+            yield Flaw(FlawKind.OVERLAP, where, f"{rate.unit} has two rates for one size or quantity")
+        if rate.unit in tiered and (rate.attributes or rate.context_threshold):
+            yield Flaw(FlawKind.TIERS, where, f"rates of {rate.unit} by quantity depend on nothing else")
         seen.add(key)
         attributes = tuple(name for name, _ in key[1])
         if names.setdefault(rate.unit, attributes) != attributes or len(set(attributes)) < len(attributes):
             yield Flaw(FlawKind.ATTRIBUTES, where, f"rates of {rate.unit} depend on different attributes")
-    for unit, values, threshold in sorted(seen):
-        if threshold > 0 and (unit, values, 0) not in seen:
-            yield Flaw(FlawKind.GAP, f"{place}.rates", f"{unit} has a rate above {threshold} and none below")
+    for unit, values, threshold, quantity in sorted(seen):
+        if max(threshold, quantity) > 0 and (unit, values, 0, 0) not in seen:
+            above = threshold or quantity
+            yield Flaw(FlawKind.GAP, f"{place}.rates", f"{unit} has a rate above {above} and none below")
 
 
 def _folded(attributes: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
@@ -168,7 +177,15 @@ def _compiled(draft: RuleDraft) -> BurnRule:
 
 
 def compile_rates(rates: Sequence[RateDraft]) -> tuple[Rate, ...]:
-    """Return rates that `find_rate_flaws` found sound."""
+    """Return rates that `find_flaws` or `find_price_flaws` found sound."""
     return tuple(
-        Rate(rate.unit, rate.price, rate.per, rate.attributes, rate.context_threshold) for rate in rates
+        Rate(
+            rate.unit,
+            rate.price,
+            rate.per,
+            rate.attributes,
+            rate.context_threshold,
+            rate.quantity_threshold,
+        )
+        for rate in rates
     )

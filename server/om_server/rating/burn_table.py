@@ -33,8 +33,9 @@ class BurnRule:
     Empty selectors match anything. In the model pattern, * stands for any run of characters. With rates
     and no markup, every unit that was consumed needs a rate; with a markup, rates are extra.
 
-    Of each unit in `free_units`, so many steps of each event are not charged at the rule's rates. Where
-    only cached answers met the rule, `cached_answer_nanos` takes the place of fee and minimum.
+    Of each unit in `free_units`, so many steps of each event are not charged at the rule's rates; they are
+    its first, and count where a rate begins above a quantity. Where only cached answers met the rule,
+    `cached_answer_nanos` takes the place of fee and minimum.
     """
 
     feature_id: str = ""
@@ -54,6 +55,8 @@ class BurnRule:
     tables: tuple[RateTable, ...] = field(init=False, repr=False, compare=False)
     pattern: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
     has_fees: bool = field(init=False, repr=False, compare=False)
+    # Whether what other lines of the event had of a unit matters.
+    metered: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not (self.credits_per_cost or self.rates or self.flat_nanos):
@@ -69,6 +72,8 @@ class BurnRule:
         _require_free(self.free_units, tables)
         object.__setattr__(self, "tables", tables)
         object.__setattr__(self, "pattern", _pattern(self.model_pattern) if self.model_pattern else None)
+        metered = bool(self.free_units) or any(table.tiers for table in tables)
+        object.__setattr__(self, "metered", metered)
         object.__setattr__(self, "has_fees", any(fees) or self.cached_answer_nanos is not None)
 
     @property
@@ -94,11 +99,11 @@ class BurnTable:
 
     def rule_for(self, *, feature_id: str, provider: str, models: tuple[str, ...]) -> BurnRule:
         """Return the rule that decides a line of a canonical provider; there always is one."""
-        for rule in self.rules:
-            if rule.matches(feature_id=feature_id, provider=provider, models=models):
-                return rule
-        msg = f"the burn table {self.version} has no default rule"
-        raise AssertionError(msg)
+        return next(
+            rule
+            for rule in self.rules
+            if rule.matches(feature_id=feature_id, provider=provider, models=models)
+        )
 
 
 def burn_table(version: str, rules: tuple[BurnRule, ...] = ()) -> BurnTable:

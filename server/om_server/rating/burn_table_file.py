@@ -9,11 +9,14 @@
          "rates": {"images": [{"price": "40", "per": 1, "when": {"quality": "standard"}},
                               {"price": "80", "per": 1, "when": {"quality": "hd"}}]}},
         {"provider": "google", "rates": {"output_tokens": "12",
-                                         "input_tokens": {"price": "2", "above": {"200000": "4"}}}}]}]}
+                                         "input_tokens": {"price": "2", "above": {"200000": "4"}}}},
+        {"feature": "batch", "rates": {"requests": {"price": "5", "per": 1, "beyond": {"100": "4"}}}}]}]}
 
 A file needs `format`, `currency` and `tables`, a table `name` and `rules`. A table without `customer` is the
 organization's; without `from` it applies as soon as it may. Amounts are decimal text in credits; a rate is
-for a million steps of its unit where `per` says nothing else. The first rule that matches decides.
+for a million steps of its unit where `per` says nothing else. `above` reprices a line by the tokens of its
+prompt; `beyond` prices the steps of the unit behind so many of them in one event. The first rule that
+matches decides.
 """
 
 from collections.abc import Iterator
@@ -21,6 +24,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from om_server.core.money import CREDITS
+from om_server.core.usage import QUANTITY_MAX
 from om_server.rating.burn_rules import RateDraft, RuleDraft, compile_rules, find_flaws
 from om_server.rating.flaw import FlawKind, RulesInvalid
 from om_server.rating.json_reader import JsonReader, parse_json
@@ -35,7 +39,7 @@ _RULE_FIELDS = frozenset(
     {"feature", "provider", "model", "credits_per_dollar", "rates"}
     | {"flat", "minimum", "free", "cached_answer"}
 )
-_RATE_FIELDS = frozenset({"price", "per", "when", "above"})
+_RATE_FIELDS = frozenset({"price", "per", "when", "above", "beyond"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +122,20 @@ def _read_rates(reader: JsonReader, raw: object, place: str) -> Iterator[RateDra
             when = reader.fields(fields.get("when", {}), f"{where}.when")
             attributes = tuple((name, reader.text(when, name, f"{where}.when")) for name in sorted(when))
             yield RateDraft(unit, reader.text(fields, "price", where), per, attributes, place=inner)
-            above = reader.fields(fields.get("above", {}), f"{where}.above")
-            for threshold in above:
-                if not (threshold.isascii() and threshold.isdecimal() and 0 < int(threshold) < 2**53):
-                    reader.refuse(f"{where}.above.{threshold}", "not a positive whole number of tokens")
-                    continue
-                price = reader.text(above, threshold, f"{where}.above")
+            for threshold, price in _read_thresholds(reader, fields, where, name="above"):
                 at = f"{inner}.above.{threshold}"
-                yield RateDraft(unit, price, per, attributes, int(threshold), at)
+                yield RateDraft(unit, price, per, attributes, threshold, at)
+            for threshold, price in _read_thresholds(reader, fields, where, name="beyond"):
+                at = f"{inner}.beyond.{threshold}"
+                yield RateDraft(unit, price, per, attributes, place=at, quantity_threshold=threshold)
+
+
+def _read_thresholds(
+    reader: JsonReader, fields: dict[str, object], place: str, *, name: str
+) -> Iterator[tuple[int, str]]:
+    prices = reader.fields(fields.get(name, {}), f"{place}.{name}")
+    for threshold in prices:
+        if not (threshold.isascii() and threshold.isdecimal() and 0 < int(threshold) <= QUANTITY_MAX):
+            reader.refuse(f"{place}.{name}.{threshold}", "not a positive whole number")
+            continue
+        yield int(threshold), reader.text(prices, threshold, f"{place}.{name}")

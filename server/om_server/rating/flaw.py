@@ -23,10 +23,12 @@ class FlawKind(StrEnum):
     #: No plain decimal of at most 12 and 18 digits.
     NOT_DECIMAL = "NOT_DECIMAL"
     OUT_OF_RANGE = "OUT_OF_RANGE"
-    #: One unit, with the same attributes, has two rates above the same prompt size.
+    #: One unit, with the same attributes, has two rates above the same prompt size or quantity.
     OVERLAP = "OVERLAP"
-    #: A rate above a prompt size and none below it.
+    #: A rate above a prompt size or a quantity and none below it.
     GAP = "GAP"
+    #: Rates by quantity that depend on something else too, or that are not of a burn table.
+    TIERS = "TIERS"
     #: Rates of one unit depend on different attributes, so that a line could match two.
     ATTRIBUTES = "ATTRIBUTES"
     #: The rule charges neither by cost nor by unit nor by event.

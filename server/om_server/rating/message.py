@@ -14,7 +14,7 @@ from om_server.rating.burn_rules import (
     RuleDraft,
     compile_rates,
     compile_rules,
-    find_rate_flaws,
+    find_price_flaws,
 )
 from om_server.rating.flaw import Flaw, FlawKind, RulesInvalid
 from om_server.rating.price import PER_MILLION, STANDARD, Price
@@ -89,6 +89,7 @@ def _component_to_proto(component: Component) -> pb.RatedComponent:
         rate_unit=rate.unit if rate.unit != component.unit else "",
         attributes=dict(rate.attributes),
         free_amount=component.free,
+        quantity_threshold=rate.quantity_threshold,
     )
 
 
@@ -115,7 +116,7 @@ def price_from_proto(message: pb.Price) -> Price:
     begins, ends = message.HasField("effective_time"), message.HasField("expire_time")
     begin = convert.timestamp_from_proto(message.effective_time, "price.effective_time") if begins else None
     end = convert.timestamp_from_proto(message.expire_time, "price.expire_time") if ends else None
-    flaws = list(find_rate_flaws(drafts, place="price"))
+    flaws = list(find_price_flaws(drafts, place="price"))
     if not drafts:
         flaws.append(Flaw(FlawKind.EMPTY, "price.rates", "a price has at least one rate"))
     if begin is not None and end is not None and end <= begin:
@@ -210,6 +211,7 @@ def _rates_from_proto(messages: Iterable[pb.PriceRate]) -> tuple[RateDraft, ...]
             price=message.amount_per_million,
             attributes=tuple(sorted(message.attributes.items())),
             context_threshold=message.context_threshold,
+            quantity_threshold=message.quantity_threshold,
         )
         for message in messages
     )
@@ -221,4 +223,5 @@ def _rate_to_proto(rate: Rate) -> pb.PriceRate:
         amount_per_million=_decimal(rate.exact * PER_MILLION / NANO),
         attributes=dict(rate.attributes),
         context_threshold=rate.context_threshold,
+        quantity_threshold=rate.quantity_threshold,
     )

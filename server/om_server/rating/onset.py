@@ -71,12 +71,9 @@ def never_dearer(new: BurnTable, old: BurnTable) -> bool:
 
 
 def _reachable(rules: Sequence[BurnRule]) -> list[BurnRule]:
-    found: list[BurnRule] = []
-    for rule in rules:
-        found.append(rule)
-        if not any(rule.selectors):
-            break
-    return found
+    # The default rule decides everything, and is the last of every table.
+    last = next(index for index, rule in enumerate(rules) if not any(rule.selectors))
+    return list(rules[: last + 1])
 
 
 def _markup_never_dearer(new: BurnRule, old: BurnRule) -> bool:
@@ -148,13 +145,15 @@ def _units(tables: Sequence[RateTable]) -> set[str]:
     return {unit for table in tables for unit, _ in table.all_rates()}
 
 
-def _variants(table: RateTable, unit: str) -> _Variants:
-    """Return every rate of a unit by the values of its attributes."""
+def _variants(table: RateTable, unit: str, *, step: int = 0) -> _Variants:
+    """Return every rate of a unit by the values of its attributes, for what follows `step` others."""
     if unit in table.rates:
-        return {(): table.rates[unit].exact}
-    keyed = table.keyed.get(unit)
-    if keyed is None:
-        return {}
+        rate = table.rates[unit]
+        for tier in table.tiers.get(unit, ()):
+            rate = tier.rate if tier.threshold <= step else rate
+        return {(): rate.exact}
+    # Callers ask for units that both have, and whoever has a unit has it for every size of the prompt.
+    keyed = table.keyed[unit]
     # The names belong to the key: two lists that depend on different attributes have no key in common.
     return {(*keyed.names, *values): rate.exact for values, rate in keyed.by_values.items()}
 
@@ -166,10 +165,14 @@ def _most(tables: Sequence[RateTable], unit: str) -> Fraction:
 def _pairs(
     unit: str, new: tuple[RateTable, ...], old: tuple[RateTable, ...]
 ) -> Iterable[tuple[_Variants, _Variants]]:
-    """Yield the rates of a unit in both, for every size of the prompt where one of them changes."""
-    for threshold in sorted({table.threshold for table in (*new, *old)}):
+    """Yield the rates of a unit in both, for every size of the prompt and quantity where one changes."""
+    tables = (*new, *old)
+    steps = sorted({0, *(tier.threshold for table in tables for tier in table.tiers.get(unit, ()))})
+    for threshold in sorted({table.threshold for table in tables}):
         size = threshold + 1 if threshold else 0
-        yield _variants(pick_table(new, size), unit), _variants(pick_table(old, size), unit)
+        ours, theirs = pick_table(new, size), pick_table(old, size)
+        for step in steps:
+            yield _variants(ours, unit, step=step), _variants(theirs, unit, step=step)
 
 
 def _differs(unit: str, new: tuple[RateTable, ...], old: tuple[RateTable, ...]) -> bool:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from om_server.core.clock import Clock
     from om_server.core.event import Event, UsageLine
+    from om_server.rating.burn_table import BurnTable
     from om_server.rating.catalogue import Catalogue
+    from om_server.rating.tariff import Tariff
     from om_server.rating.tariff_source import TariffSource
 
 _NOBODY = Attribution()
@@ -39,15 +41,8 @@ class RatingOperations:
 
     def rate_event(self, event: Event) -> Rating:
         """Rate an event at its own time. In a transaction, all events see one state of the tariff."""
-        attribution, at = event.attribution, event.event_time
         tariff = self._tariffs.tariff(event.organization_id)
-        return rate(
-            event.lines,
-            tariff.book,
-            at=at,
-            burn_table=tariff.burn_table(attribution.customer_id, at),
-            feature_id=attribution.feature_id,
-        )
+        return rate_with(tariff, event, tariff.burn_table(event.attribution.customer_id, event.event_time))
 
     def rate_lines(
         self,
@@ -89,3 +84,14 @@ class RatingOperations:
         version = "/".join(name for name in names if name)
         span = CardSpan(now, now + CARD_LIFE, tables)
         return rate_card(tariff.book, span, version=version, provider=provider, models=models)
+
+
+def rate_with(tariff: Tariff, event: Event, burn_table: BurnTable) -> Rating:
+    """Rate an event with the prices of its own time and a burn table: what settles, previews and corrects."""
+    return rate(
+        event.lines,
+        tariff.book,
+        at=event.event_time,
+        burn_table=burn_table,
+        feature_id=event.attribution.feature_id,
+    )

@@ -7,13 +7,17 @@ which is never zero; a rate of zero is a price.
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TypeAlias
 
 from om_server.core.errors import Code, DomainError
 from om_server.core.money import NANO, USD
 from om_server.core.usage import INFORMATIONAL_UNITS, find_unit
+
+#: How many steps, and the numerator and the rate that they have.
+Tiered: TypeAlias = "tuple[int, int, Rate]"
 
 STANDARD = "standard"
 PER_MILLION = 1_000_000
@@ -65,13 +69,17 @@ def require_currency(code: str, field_name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """The price of one unit: `price` for `per` steps, above a prompt size, for lines with the attributes."""
+    """The price of one unit: `price` for `per` steps, above a prompt size, for lines with the attributes.
+
+    With a quantity threshold it is for the unit's steps above so many in one event, in burn tables only.
+    """
 
     unit: str
     price: str
     per: int = PER_MILLION
     attributes: tuple[tuple[str, str], ...] = ()
     context_threshold: int = 0
+    quantity_threshold: int = 0
     # Nano-units of the currency for one step, exactly.
     numerator: int = field(init=False, repr=False, compare=False)
     denominator: int = field(init=False, repr=False, compare=False)
@@ -80,8 +88,8 @@ class Rate:
         find_unit(self.unit)
         if self.unit in INFORMATIONAL_UNITS:
             raise PriceInvalid("unit", f"{self.unit} is counted in another unit and has no price")
-        if self.per < 1 or self.context_threshold < 0:
-            raise PriceInvalid("rates", f"{self.unit}: per is below 1, or the threshold below 0")
+        if self.per < 1 or self.context_threshold < 0 or self.quantity_threshold < 0:
+            raise PriceInvalid("rates", f"{self.unit}: per is below 1, or a threshold below 0")
         if len(dict(self.attributes)) != len(self.attributes):
             raise PriceInvalid("attributes", f"{self.unit}: an attribute is named twice")
         top, bottom = exact_decimal(self.price, "price")
@@ -111,6 +119,15 @@ class KeyedRates:
 
 
 @dataclass(frozen=True, slots=True)
+class Tier:
+    """A rate for the steps of a unit above a number of them in one event; the numerator is its table's."""
+
+    threshold: int
+    numerator: int
+    rate: Rate
+
+
+@dataclass(frozen=True, slots=True)
 class RateTable:
     """The rates that apply above one prompt size, over one denominator so that they add as integers."""
 
@@ -119,6 +136,8 @@ class RateTable:
     numerators: Mapping[str, int]
     rates: Mapping[str, Rate]
     keyed: Mapping[str, KeyedRates]
+    # The tiers of a unit whose rate depends on how much of it an event has, ascending, behind the first.
+    tiers: Mapping[str, tuple[Tier, ...]] = field(default_factory=dict)
 
     def find(self, unit: str, attributes: Mapping[str, str]) -> tuple[int, Rate] | None:
         """Return numerator (over the table's denominator) and rate of a unit; None if it has no price."""
@@ -131,12 +150,26 @@ class RateTable:
             return None
         return rate.numerator * (self.denominator // rate.denominator), rate
 
+    def tiered(self, unit: str, first: tuple[int, Rate], *, start: int, amount: int) -> Iterator[Tiered]:
+        """Share steps of a unit that follow `start` others over its tiers; `first` is what `find` gave."""
+        end, floor, (numerator, rate) = start + amount, 0, first
+        for tier in self.tiers.get(unit, ()):
+            part = min(end, tier.threshold) - max(start, floor)
+            if part > 0:
+                yield part, numerator, rate
+            floor, numerator, rate = tier.threshold, tier.numerator, tier.rate
+        if end > floor:
+            yield end - max(start, floor), numerator, rate
+
     def all_rates(self) -> Iterable[tuple[str, Rate]]:
         """Yield every unit with every rate that it may have here, fallbacks included."""
         yield from self.rates.items()
         for unit, keyed in self.keyed.items():
             for rate in keyed.by_values.values():
                 yield unit, rate
+        for unit, tiers in self.tiers.items():
+            for tier in tiers:
+                yield unit, tier.rate
 
 
 def compile_tables(
@@ -189,6 +222,8 @@ class Price:
         require_currency(self.currency, "currency")
         if None not in (self.effective_from, self.effective_to) and not self.covers(self.effective_from or 0):
             raise PriceInvalid("effective_to", f"{self.version} ends before it starts")
+        if any(rate.quantity_threshold for rate in self.rates):
+            raise PriceInvalid("quantity_threshold", "only rates of a burn table depend on the quantity")
         tables = compile_tables(self.rates, same_as=dict(self.same_as), defaults=self.attribute_defaults)
         object.__setattr__(self, "tables", tables)
 
@@ -206,17 +241,20 @@ class Price:
 
 
 def _require_sound(rates: tuple[Rate, ...], same_as: Mapping[str, str]) -> None:
-    seen: set[tuple[str, tuple[tuple[str, str], ...], int]] = set()
+    seen: set[tuple[str, tuple[tuple[str, str], ...], int, int]] = set()
     names: dict[str, set[tuple[str, ...]]] = {}
     for rate in rates:
-        key = (rate.unit, rate.attributes, rate.context_threshold)
+        key = (rate.unit, rate.attributes, rate.context_threshold, rate.quantity_threshold)
         if key in seen:
             raise PriceInvalid("rates", f"{rate.unit} has two rates for one threshold")
         seen.add(key)
         names.setdefault(rate.unit, set()).add(tuple(name for name, _ in sorted(rate.attributes)))
-    for unit, attributes, threshold in seen:
-        if threshold and (unit, attributes, 0) not in seen:
-            raise PriceInvalid("rates", f"{unit} has a rate above {threshold} and none below")
+    for unit, attributes, threshold, quantity in seen:
+        if (threshold or quantity) and (unit, attributes, 0, 0) not in seen:
+            raise PriceInvalid("rates", f"{unit} has a rate above {threshold or quantity} and none below")
+    tiered = {rate.unit for rate in rates if rate.quantity_threshold}
+    if any(rate.unit in tiered and (rate.attributes or rate.context_threshold) for rate in rates):
+        raise PriceInvalid("rates", "a rate by quantity depends on nothing else")
     for unit, variants in names.items():
         # Otherwise a line could match two rates.
         if len(variants) > 1:
@@ -236,10 +274,13 @@ def _compile(
 ) -> RateTable:
     own: dict[str, Rate] = {}
     keyed: dict[str, dict[tuple[tuple[str, str], ...], Rate]] = {}
-    for rate in sorted(rates, key=lambda rate: rate.context_threshold):
+    tiers: dict[str, list[Rate]] = {}
+    for rate in sorted(rates, key=lambda rate: (rate.context_threshold, rate.quantity_threshold)):
         if rate.context_threshold > threshold:
             continue
-        if rate.attributes:
+        if rate.quantity_threshold:
+            tiers.setdefault(rate.unit, []).append(rate)
+        elif rate.attributes:
             keyed.setdefault(rate.unit, {})[tuple(sorted(rate.attributes))] = rate
         else:
             own[rate.unit] = rate
@@ -247,6 +288,7 @@ def _compile(
     denominator = math.lcm(
         *(rate.denominator for rate in own.values()),
         *(rate.denominator for variants in keyed.values() for rate in variants.values()),
+        *(rate.denominator for higher in tiers.values() for rate in higher),
     )
     return RateTable(
         threshold=threshold,
@@ -256,6 +298,19 @@ def _compile(
         },
         rates=resolved,
         keyed={unit: _keyed(variants, defaults) for unit, variants in keyed.items()},
+        # A unit that is charged at another's rate has its tiers too.
+        tiers={
+            unit: _tiers(tiers[rate.unit], denominator)
+            for unit, rate in resolved.items()
+            if rate.unit in tiers
+        },
+    )
+
+
+def _tiers(rates: Iterable[Rate], denominator: int) -> tuple[Tier, ...]:
+    return tuple(
+        Tier(rate.quantity_threshold, rate.numerator * (denominator // rate.denominator), rate)
+        for rate in rates
     )
 
 

@@ -5,15 +5,17 @@ are never added up, and a rule for one currency never reads a cost in another.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from om_server.core.event import UsageLine
 from om_server.core.money import CREDITS, USD, Money
 from om_server.rating.arithmetic import (
     Component,
     ExactSum,
+    Meter,
     Obstacle,
     UnratedReason,
     add_up,
@@ -82,20 +84,19 @@ class Rating:
         return tuple(dict.fromkeys(line.price_version for line in self.lines if line.price_version))
 
 
-@dataclass(frozen=True, slots=True)
-class _Rules:
+# This and the next are tuples, because one is made for each event and one for each line.
+class _Rules(NamedTuple):
     """What decides about every line of the event."""
 
     book: PriceBook
     burn_table: BurnTable
     feature_id: str
     at: int
-    # What is left of the free units of a rule, by the rule's identity.
-    free: dict[int, dict[str, int]]
+    # What was counted under a rule with free units or tiers, by the rule's identity.
+    meters: dict[int, Meter]
 
 
-@dataclass(frozen=True, slots=True)
-class _Weighed:
+class _Weighed(NamedTuple):
     """One line with its price, its rule and its exact sums."""
 
     line: UsageLine
@@ -118,18 +119,19 @@ def rate(
     weighed = [_weigh(line, rules) for line in lines]
     unrated = _in_the_way(weighed)
     currencies = {item.price.currency for item in weighed if item.price is not None} or {USD}
+    currency = min(currencies)
     if len(currencies) > 1:
         unrated.append(Unrated(UnratedReason.CURRENCY_MISMATCH, None, charge=False))
     has_cost = len(currencies) == 1 and not any(item.cost.obstacles for item in weighed)
     has_charge = not any(item.charge.obstacles for item in weighed)
-    costs = shares([item.cost for item in weighed], min(currencies)) if has_cost else None
+    costs = shares([item.cost for item in weighed], currency) if has_cost else None
     charged, fees = _with_fees(weighed) if has_charge else ([], {})
     charges = shares(charged, CREDITS) if has_charge else None
     beyond = (has_cost and costs is None, has_charge and charges is None)
     if any(beyond):
         unrated.append(Unrated(UnratedReason.AMOUNT_OUT_OF_RANGE, None, cost=beyond[0], charge=beyond[1]))
     return Rating(
-        cost=_total(costs, min(currencies)),
+        cost=_total(costs, currency),
         charge=_total(charges, CREDITS),
         lines=tuple(_rated_lines(weighed, costs=costs, charges=charges, fees=fees)),
         burn_table_version=burn_table.version,
@@ -163,18 +165,18 @@ def _weigh(line: UsageLine, rules: _Rules) -> _Weighed:
             rule,
             cost=cost,
             currency=currency,
-            free=rules.free.setdefault(id(rule), dict(rule.free_units)) if rule.free_units else None,
+            meter=rules.meters.setdefault(id(rule), Meter(rule.free_units)) if rule.metered else None,
         ),
     )
 
 
 def _charge(
-    line: UsageLine, rule: BurnRule, *, cost: ExactSum, currency: str, free: dict[str, int] | None
+    line: UsageLine, rule: BurnRule, *, cost: ExactSum, currency: str, meter: Meter | None
 ) -> ExactSum:
     if rule.markup is None:
         # A flat fee alone asks no rate of any unit, but unknown or missing usage stays unrated.
         table = table_of(rule.tables, line) if rule.tables else None
-        return add_up(line, table, currency=CREDITS, complete=table is not None, free=free)
+        return add_up(line, table, currency=CREDITS, complete=table is not None, meter=meter)
     if cost.obstacles:
         return ExactSum(obstacles=cost.obstacles)
     if cost.numerator and currency != rule.cost_currency:
@@ -183,7 +185,7 @@ def _charge(
     by_cost = ExactSum(cost.numerator * top, cost.denominator * bottom)
     if not rule.tables:
         return by_cost
-    by_unit = add_up(line, table_of(rule.tables, line), currency=CREDITS, complete=False, free=free)
+    by_unit = add_up(line, table_of(rule.tables, line), currency=CREDITS, complete=False, meter=meter)
     denominator = by_cost.denominator * by_unit.denominator
     return ExactSum(by_cost.over(denominator) + by_unit.over(denominator), denominator, by_unit.components)
 
@@ -233,9 +235,11 @@ def _cached(item: _Weighed) -> bool:
     return item.rule.cached_answer_nanos is not None and item.line.attributes.get(ANSWER) == CACHED
 
 
-def _total(parts: Iterable[Money] | None, currency: str) -> Money | None:
+def _total(parts: tuple[Money, ...] | None, currency: str) -> Money | None:
     if parts is None:
         return None
+    if len(parts) == 1:
+        return parts[0]
     return Money(currency, sum(part.nanos for part in parts))
 
 

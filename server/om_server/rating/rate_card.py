@@ -1,7 +1,7 @@
 """The rate card: the most that a unit can be charged, for an edge that multiplies and never rates."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -103,12 +103,15 @@ def _asked(book: PriceBook, provider: str, *, models: Sequence[str]) -> Iterable
     return ((known.provider, known.name) for known in book.models() if canonical in ("", known.provider))
 
 
-def _candidates(table: BurnTable, *, provider: str, models: tuple[str, ...]) -> Iterator[BurnRule]:
-    for rule in table.rules:
-        if rule.matches(feature_id=rule.feature_id, provider=provider, models=models):
-            yield rule
-            if not rule.feature_id:
-                return
+def _candidates(table: BurnTable, *, provider: str, models: tuple[str, ...]) -> list[BurnRule]:
+    matching = [
+        rule
+        for rule in table.rules
+        if rule.matches(feature_id=rule.feature_id, provider=provider, models=models)
+    ]
+    # Behind the first for every feature none applies; the default, which is last, is for every feature.
+    last = next(index for index, rule in enumerate(matching) if not rule.feature_id)
+    return matching[: last + 1]
 
 
 def _charges(rule: BurnRule, dearest: Dearest | None) -> dict[str, Fraction]:

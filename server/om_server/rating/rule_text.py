@@ -56,13 +56,17 @@ def read_rules(text: str) -> tuple[BurnRule, ...]:
 
 
 def _rate_fields(rate: Rate) -> list[object]:
-    return [rate.unit, rate.price, rate.per, list(rate.attributes), rate.context_threshold]
+    fields: list[object] = [rate.unit, rate.price, rate.per, list(rate.attributes), rate.context_threshold]
+    # Only where there is one: the text of rules without tiers never changes.
+    return [*fields, rate.quantity_threshold] if rate.quantity_threshold else fields
 
 
-def _rates(rows: list[tuple[str, str, int, list[tuple[str, str]], int]]) -> tuple[Rate, ...]:
+def _rates(
+    rows: list[tuple[str, str, int, list[tuple[str, str]], *tuple[int, ...]]],
+) -> tuple[Rate, ...]:
     return tuple(
-        Rate(unit, price, per, tuple((name, value) for name, value in attributes), threshold)
-        for unit, price, per, attributes, threshold in rows
+        Rate(unit, price, per, tuple((name, value) for name, value in attributes), *thresholds)
+        for unit, price, per, attributes, *thresholds in rows
     )
 
 

@@ -16,17 +16,28 @@ from om_server.rating.message import (
     price_to_proto,
     rating_to_proto,
 )
+from om_server.rating.past_message import (
+    rerate_from_proto,
+    rerated_to_proto,
+    simulated_to_proto,
+    simulation_from_proto,
+)
 from om_server.rating.price_operations import PriceFilter
 from om_server.rpc import convert
+from om_server.rpc.blocking import blocking
 from om_server.rpc.caller import caller
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
     import grpc
 
     from om_server.rating.burn_table_operations import BurnTableOperations
     from om_server.rating.explanation import Explanations
     from om_server.rating.operations import RatingOperations
+    from om_server.rating.past import PastEvents
     from om_server.rating.price_operations import PriceOperations
+    from om_server.rpc.interceptors import StreamContext
 
 __all__ = ["RatingServicer", "rating_to_proto"]
 
@@ -41,11 +52,13 @@ class RatingServicer(rating_service_pb2_grpc.RatingServiceServicer):
         burn_tables: BurnTableOperations,
         prices: PriceOperations,
         explanations: Explanations,
+        past: PastEvents,
     ) -> None:
         self._operations = operations
         self._burn_tables = burn_tables
         self._prices = prices
         self._explanations = explanations
+        self._past = past
 
     def RateUsage(self, request: pb.RateUsageRequest, context: grpc.ServicerContext) -> pb.RateUsageResponse:
         """Say what a usage would cost and be charged."""
@@ -142,3 +155,33 @@ class RatingServicer(rating_service_pb2_grpc.RatingServiceServicer):
             effective_time=None if wish is None else convert.timestamp_from_proto(wish, "effective_time"),
         )
         return pb.ActivateBurnTableResponse(burn_table=burn_table_to_proto(state))
+
+    async def SimulateBurnTable(
+        self, request: pb.SimulateBurnTableRequest, context: StreamContext
+    ) -> AsyncGenerator[pb.SimulateBurnTableResponse, None]:
+        """Stream what a proposed table would have charged; each page of events is read on a thread."""
+        asked, organization_id = simulation_from_proto(request), caller().organization_id
+        simulation = self._past.simulate(organization_id, asked)
+        while (compared := await blocking(simulation.step)) is not None:
+            yield simulated_to_proto(compared)
+
+    def RerateEvents(
+        self, request: pb.RerateEventsRequest, context: grpc.ServicerContext
+    ) -> pb.RerateEventsResponse:
+        """Rate events again."""
+        asked, who = rerate_from_proto(request), caller()
+        if request.dry_run:
+            found = self._past.preview(who.organization_id, asked)
+        else:
+            found = self._past.rerate(
+                who.organization_id,
+                asked,
+                actor=who.key_id or who.member_id,
+                in_time=_in_time(context.time_remaining),
+            )
+        return rerated_to_proto(found, dry_run=request.dry_run)
+
+
+def _in_time(remaining: Callable[[], float | None]) -> Callable[[], bool]:
+    """Ask whether the deadline of a call is still to come, if it has one; the published type forgets None."""
+    return lambda: (left := remaining()) is None or left > 0

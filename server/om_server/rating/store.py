@@ -10,6 +10,7 @@ from om_server.rating.price import Price
 from om_server.rating.rule_text import read_rates, read_rules, write_rates, write_rules
 from om_server.rating.stored import Request, StoredActivation, StoredBurnTable, StoredPrice
 from om_server.storage.database import Database, Record
+from om_server.storage.statement import Statement, given
 
 
 class TariffRow(Record):
@@ -74,11 +75,15 @@ class TariffStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        query: peewee.ModelSelect[Any] = TariffRow.select(TariffRow.tariff_version).where(
+            TariffRow.organization_id == given("organization_id")
+        )
+        self._version = Statement(database, query)
 
     def version(self, organization_id: str) -> str:
         """Return the version of what is stored; empty where there is nothing."""
-        query = TariffRow.select(TariffRow.tariff_version).where(TariffRow.organization_id == organization_id)
-        return str(query.scalar() or "")
+        row = self._version.row(organization_id=organization_id)
+        return str(row[0]) if row else ""
 
     def versions(self) -> dict[str, str]:
         """Return the version of every organization that has stored something."""

@@ -34,17 +34,6 @@ class Timeline:
         index = bisect_right(self.times, time)
         return self.activations[index - 1] if index else None
 
-    def between(self, since: int, until: int) -> tuple[Activation | None, ...]:
-        """Return what applies at some time from since (inclusive) to until (exclusive)."""
-        first = bisect_right(self.times, since)
-        later = (found for found in self.activations[first:] if found.effective_time < until)
-        return (self.at(since), *later)
-
-    def after(self, time: int) -> Activation | None:
-        """Return the first that has not begun at a time."""
-        index = bisect_right(self.times, time)
-        return self.activations[index] if index < len(self.activations) else None
-
 
 _NOTHING = Timeline()
 

@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError, Message
 
 from om_server.core.errors import Code, DomainError, InvalidArgument, Unimplemented
 from om_server.rpc.access import Gate, permit
+from om_server.rpc.blocking import blocking_on
 from om_server.rpc.caller import Caller, Principal, acting_as
 from om_server.rpc.contract import Rpc
 from om_server.rpc.status import DETAILS_KEY, REQUEST_ID_KEY, Failure, Internal, failure_from_error
@@ -83,7 +84,7 @@ class CallWrapper:
                 await asyncio.get_running_loop().run_in_executor(self._pool, self._admit, call, metadata)
                 handle = _implemented(rpc, method)
                 request = _read(rpc, raw)
-                with acting_as(call.caller):
+                with acting_as(call.caller), blocking_on(self._pool):
                     async with contextlib.aclosing(handle(request, context)) as replies:
                         async for reply in replies:
                             await context.write(_written(rpc, reply))

@@ -49,6 +49,10 @@ class Handover:
         """Both together."""
         return [*self._inbox.search(organization_id, text), *self._stream.search(organization_id, text)]
 
+    def incarnation(self) -> str:
+        """Name the stream's: the other shares the life of the database."""
+        return self._stream.incarnation()
+
     def wait(self, timeout_s: float) -> None:
         self._stream.wait(timeout_s)
 

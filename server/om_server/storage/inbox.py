@@ -119,6 +119,10 @@ class SqlInbox:
         )
         return self._database.read(lambda: [row.envelope for row in oldest if text in row.envelope])
 
+    def incarnation(self) -> str:
+        """Name none: the rows share the life of the database."""
+        return ""
+
     def wait(self, timeout_s: float) -> None:
         """Sleep until something is appended in this process."""
         if self.arrived.wait(timeout_s):

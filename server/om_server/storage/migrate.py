@@ -60,6 +60,13 @@ def _insert(table: str, columns: str, mark: str) -> str:
     return f"INSERT INTO {table} ({columns}) VALUES ({mark}, {mark})"  # noqa: S608 - fixed names
 
 
+def renew_incarnation(database: Database, *, incarnation: str, now_us: int) -> None:
+    """Begin another life of a store that was restored: edges send again what it does not have."""
+    mark = "%s" if database.supports_row_locks else "?"
+    statement = f"UPDATE incarnations SET incarnation = {mark}, create_time = {mark}"  # noqa: S608 - fixed names
+    database.write(lambda: database.engine.execute_sql(statement, (incarnation, now_us)))
+
+
 def read_incarnation(database: Database) -> str:
     """Which life of the store this is."""
     query = "SELECT incarnation FROM incarnations"

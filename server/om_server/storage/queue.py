@@ -56,6 +56,9 @@ class Queue(Protocol):
     def search(self, organization_id: str, text: str) -> Sequence[str]:
         """Return some envelopes of an organization that wait and contain a text, as far as that is cheap."""
 
+    def incarnation(self) -> str:
+        """Name this life of the queue: where it is another, what was in it may be lost. Empty is none."""
+
     def wait(self, timeout_s: float) -> None:
         """Return when batches have arrived, or `wake` was called, or after this time at the latest."""
 

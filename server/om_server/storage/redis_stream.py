@@ -99,6 +99,10 @@ class RedisStream:
         del organization_id, text
         return ()
 
+    def incarnation(self) -> str:
+        """Read what is kept beside the stream."""
+        return self._group.incarnation()
+
     def wait(self, timeout_s: float) -> None:
         """Block on the stream, which an append by any process ends."""
         # What is taken already has just failed, and must not be joined by more.

@@ -9,6 +9,7 @@ when it has been idle long enough, whatever its time is, for Redis sets no idle 
 from __future__ import annotations
 
 import contextlib
+import secrets
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import redis
@@ -35,6 +36,7 @@ _log = structlog.get_logger(__name__)
 STREAM = "om:{events}:stream"
 POSTPONED = "om:{events}:postponed"
 WAITING = "om:{events}:waiting:"
+INCARNATION = "om:{events}:incarnation"
 GROUP = "settlement"
 _CONSUMER = "worker"
 
@@ -140,6 +142,22 @@ class StreamGroup:
             count, oldest = pipeline.execute(raise_on_error=True)
         return count, int(oldest[0][1]) if oldest else None
 
+    def incarnation(self) -> str:
+        """Name this life of what Redis holds: another one after a loss, a restart or a change of servers.
+
+        A restart may bring back an older state, with the value that is kept in it; the server's own
+        run id tells.
+        """
+        with _unavailable_as_domain_error():
+            kept = cast("str | None", self._client.get(INCARNATION))
+            if kept is None:
+                self._client.set(INCARNATION, secrets.token_hex(8), nx=True)
+                # Another process may have been quicker.
+                kept = cast("str | None", self._client.get(INCARNATION))
+            server = cast("Mapping[str, str]", self._client.info("server"))
+        # A service that stands in for Redis may have no run id.
+        return f"{kept}.{server.get('run_id', '')}"
+
     def _claim_postponed(self, receipt: str, attempt_count: int) -> list[Batch]:
         # FORCE makes the entry pending again. Whom another worker was quicker than gets nothing.
         entries = self._in_group(
@@ -174,6 +192,8 @@ class StreamGroup:
         with contextlib.suppress(redis.ResponseError):  # Another worker was quicker.
             # From 0: entries that were appended before are for the group too.
             self._client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+            # Without its group the stream was new or gone, perhaps alone: what was in it is sent again.
+            self._client.delete(INCARNATION)
         return command()
 
 

@@ -160,16 +160,32 @@ class Settlement:
 
     def _from_escrow(self, charge: Charge, escrow: Escrow) -> ChargeResult:
         """Settle an event that its leases counted before, from what was set aside for it then."""
-        if charge.keep is not None or not escrow.pending:
-            # Still nobody can tell; or it was decided, so that only a wallet can pay.
-            due = 0 if charge.keep is not None else charge.amount
-            return self._direct(charge, due, payer=charge.wallet_id, excused=due, flags={})
+        payer = charge.wallet_id or escrow.wallet_id
+        if charge.keep is not None:
+            # Still nobody can tell.
+            return self._direct(charge, 0, payer=payer, excused=0, flags={})
+        if not escrow.pending:
+            # What an owner decided is paid, and nobody pays it twice; only a wallet can pay the rest.
+            due = max(0, charge.amount - (escrow.decided or 0))
+            return self._direct(charge, due, payer=payer, excused=due, flags={})
         part = min(charge.amount, escrow.remaining)
         after = escrow.take(self._books, part, cause=_cause(charge, hold_id=escrow.escrow_id))
         after = after.resolve(self._books, cause=_cause(charge, hold_id=escrow.escrow_id))
         self._escrows[charge.identity] = after
-        payer = charge.wallet_id or escrow.wallet_id
-        return self._direct(charge, charge.amount - part, payer=payer, excused=0, flags={})
+        # What its leases had no more when it came, because an owner had decided about them.
+        missing = max(0, sum(retained_of(charge.funding).values()) - escrow.amount)
+        late = self._from_suspense(charge, min(charge.amount - part, missing))
+        due = charge.amount - part - late
+        return self._direct(charge, due, payer=payer, excused=missing - late, flags={})
+
+    def _from_suspense(self, charge: Charge, amount: int) -> int:
+        """Charge the suspense of resolved leases that counted the event before; return how much that was."""
+        left = amount
+        for lease_id, retained in retained_of(charge.funding).items():
+            lease = self._leases.get(lease_id)
+            if lease is not None and lease.state is LeaseState.RESOLVED and lease.edge_id == charge.edge_id:
+                left -= self._capture_suspense(lease_id, min(left, retained), charge=charge)
+        return amount - left
 
     def _keep(self, charge: Charge, kind: EscrowKind) -> ChargeResult:
         """Count the event, and move what it keeps on its leases to an escrow in its own name."""

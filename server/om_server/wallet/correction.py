@@ -39,19 +39,21 @@ class Payment:
 def payments_left(entries: Iterable[Entry]) -> list[Payment]:
     """Return what of an event's payments was not given back yet, the last payment first.
 
-    Only sums are compared: refunds take back the last payment first, so what earlier ones gave back
-    is the end of the list.
+    A refund took back the last payment before it first. Its own entries do not tell which: what was
+    receivable, or came from a grant that has expired, comes back as another grant.
     """
-    ordered = sorted(entries, key=lambda entry: (entry.create_time, entry.entry_id), reverse=True)
-    refunded = sum(entry.amount for entry in ordered if entry.kind is EntryKind.REFUND)
-    left = []
-    for entry in ordered:
+    left: list[Payment] = []
+    for entry in sorted(entries, key=lambda entry: (entry.create_time, entry.entry_id)):
         if entry.kind in _PAYING:
-            back = min(refunded, entry.amount)
-            refunded -= back
-            if entry.amount > back:
-                left.append(Payment(entry.wallet_id, entry.grant_id, entry.amount - back))
-    return left
+            left.append(Payment(entry.wallet_id, entry.grant_id, entry.amount))
+        elif entry.kind is EntryKind.REFUND:
+            back = entry.amount
+            while back and left:
+                last = left.pop()
+                if last.amount > back:
+                    left.append(Payment(last.wallet_id, last.grant_id, last.amount - back))
+                back -= min(back, last.amount)
+    return left[::-1]
 
 
 def refunds(payments: Sequence[Payment], amount: int | None) -> list[Payment]:

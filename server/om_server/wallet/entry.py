@@ -94,6 +94,8 @@ class Cause:
     event_source: str = ""
     event_id: str = ""
     description: str = ""
+    #: Names the group of the entries where it must be the same at every attempt; else the first of them does.
+    group_id: str = ""
 
 
 class Entry(NamedTuple):

@@ -1,6 +1,6 @@
 """Where entries are kept. They are appended and read; nothing changes or removes one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from om_server.storage.batch import BatchWriter
 from om_server.storage.database import Database
@@ -48,6 +48,22 @@ class JournalStore:
             & (EntryRow.event_id != "")
         )
         return [_entry_from_row(row) for row in query]
+
+    def of_events(
+        self, organization_id: str, identities: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], list[Entry]]:
+        """Return what events, by (source, id), moved; those that moved nothing are not in it."""
+        found: dict[tuple[str, str], list[Entry]] = {}
+        query = EntryRow.select().where(
+            (EntryRow.organization_id == organization_id)
+            & EntryRow.event_id.in_({event_id for _, event_id in identities})
+            # As above.
+            & (EntryRow.event_id != "")
+        )
+        for row in query if identities else ():
+            if (row.event_source, row.event_id) in identities:
+                found.setdefault((row.event_source, row.event_id), []).append(_entry_from_row(row))
+        return found
 
     def all(self, organization_id: str, wallet_id: str) -> Iterator[Entry]:
         """Yield every entry of a wallet, oldest first, without keeping them in memory."""

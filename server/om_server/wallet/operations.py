@@ -20,9 +20,11 @@ from om_server.wallet.holds.holding import Holding
 from om_server.wallet.holds.suspense import Decision, Suspending
 from om_server.wallet.leases.closing import Closed, LeaseClosing, Past, Resynced
 from om_server.wallet.leases.lease import EdgeIdentity, Lease, LeaseReport, LeaseRequest
-from om_server.wallet.leases.leasing import Leasing
+from om_server.wallet.leases.leasing import Leasing, Opened
 from om_server.wallet.limits.gate import LimitGate, Unlimited
 from om_server.wallet.listing import EntryPage, LeasePage, Listing, SuspensePage, WalletPage
+from om_server.wallet.revising import Revising
+from om_server.wallet.revision import Revised, Revision
 from om_server.wallet.settling import Settling
 from om_server.wallet.store import WalletStore
 from om_server.wallet.wallet import Owner, OwnerKind, Wallet, payers
@@ -42,6 +44,7 @@ class WalletOperations:
         self._leasing = Leasing(database, store, ids=ids, clock=clock)
         self._closing = LeaseClosing(database, store, ids=ids, clock=clock)
         self._settling = Settling(database, store, ids=ids, clock=clock)
+        self._revising = Revising(database, store, ids=ids, clock=clock)
         self._suspending = Suspending(database, store, ids=ids, clock=clock)
         self._holding = Holding(database, store, ids=ids, clock=clock)
         self._listing = Listing(database, store, clock=clock)
@@ -154,29 +157,27 @@ class WalletOperations:
         return self._audit.verify_all()
 
     def resolve(self, organization_id: str, *, user_id: str, customer_id: str, team_id: str) -> Wallet | None:
-        """Return the wallet that pays for these, as the clock leaves it; None if nobody does."""
+        """Return the wallet that pays for these, as it is stored; None if nobody does."""
         owners = payers(organization_id, user_id=user_id, customer_id=customer_id, team_id=team_id)
 
-        def run() -> Wallet | None:
-            found = self._store.of_owners(organization_id, owners)
-            wallet = next((found[owner] for owner in owners if owner in found), None)
-            if wallet is None:
-                return None
-            return self._store.as_of(organization_id, [wallet], now=self._clock())[0]
-
-        return self._database.read(run)
+        found = self._database.read(lambda: self._store.of_owners(organization_id, owners))
+        return next((found[owner] for owner in owners if owner in found), None)
 
     def resolve_many(self, organization_id: str, attributions: Sequence[Attribution]) -> list[str]:
         """Return, for each attribution, the id of the wallet that pays; empty if nobody does."""
-        choices = [
-            payers(organization_id, user_id=who.user_id, customer_id=who.customer_id, team_id=who.team_id)
-            for who in attributions
-        ]
-        owners = {owner for choice in choices for owner in choice}
+        asked = [(who.user_id, who.customer_id, who.team_id) for who in attributions]
+        # Many events of a batch are of the same few, and each choice makes and hashes up to four values.
+        choices = {
+            one: payers(organization_id, user_id=one[0], customer_id=one[1], team_id=one[2])
+            for one in dict.fromkeys(asked)
+        }
+        owners = {owner for choice in choices.values() for owner in choice}
         found = self._database.read(lambda: self._store.of_owners(organization_id, owners))
-        return [
-            next((found[owner].wallet_id for owner in choice if owner in found), "") for choice in choices
-        ]
+        paying = {
+            one: next((found[owner].wallet_id for owner in choice if owner in found), "")
+            for one, choice in choices.items()
+        }
+        return [paying[one] for one in asked]
 
     def resolution_version(self, organization_id: str) -> int:
         """Return the version of the decision who pays. Read it before the decision that is kept under it."""
@@ -185,7 +186,11 @@ class WalletOperations:
     def open_lease(
         self, organization_id: str, request: LeaseRequest, *, gate: LimitGate | None = None
     ) -> Lease | None:
-        """Take a lease for an edge within limits, once for each admit key; None where `want_nanos` is 0.
+        """Take a lease as `fund` does, and return it alone."""
+        return self.fund(organization_id, request, gate=gate).lease
+
+    def fund(self, organization_id: str, request: LeaseRequest, *, gate: LimitGate | None = None) -> Opened:
+        """Take a lease for an edge within limits, once for each admit key; none where `want_nanos` is 0.
 
         Refusals are raised before anything is written: INSUFFICIENT_FUNDS, WALLET_BLOCKED, LIMIT_REACHED.
         """
@@ -197,6 +202,10 @@ class WalletOperations:
         An event that something was set aside for before, unrated or as a dead letter, settles from that.
         """
         return self._settling.settle(organization_id, charges)
+
+    def revise_charges(self, organization_id: str, revisions: Sequence[Revision]) -> list[Revised]:
+        """Move the differences of events that were rated again; the caller has locked the events."""
+        return self._revising.revise(organization_id, revisions)
 
     def resync(self, edge: EdgeIdentity, past: Past) -> Resynced:
         """Register an edge's epoch, and end its leases of lower epochs as far as its journal tells how."""
@@ -227,6 +236,10 @@ class WalletOperations:
     ) -> Wallet:
         """Charge a part of what is in suspense, and return the rest to its wallet."""
         return self._suspending.release(organization_id, suspense_id, charge=charge, decision=decision)
+
+    def suspend_event(self, organization_id: str, event: tuple[str, str]) -> int:
+        """Move what is held for an event (source, id) to suspense; return how much. Again moves nothing."""
+        return self._suspending.suspend_event(organization_id, event)
 
     def discard_event(self, organization_id: str, event: tuple[str, str], *, decision: Decision) -> int:
         """Free what is held for an event (source, id) that nobody will settle; return how much."""

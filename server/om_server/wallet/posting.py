@@ -89,7 +89,7 @@ class Postings:
     def begin(self, cause: Cause, *, group_id: str = "") -> None:
         """Start a group of entries that share a cause, or go on with one that another wallet began."""
         self._cause = cause
-        self.group_id = group_id
+        self.group_id = group_id or cause.group_id
 
     def post(self, movement: Movement, amount: int, *, line: Line | None = None) -> None:
         """Append one entry of `amount` > 0 and move the columns that its two accounts name."""

@@ -1,27 +1,63 @@
 """Wallets and grants as rows, and back."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from om_server.core.money import Money
+from om_server.storage.statement import Row
 from om_server.wallet.grant import Grant
 from om_server.wallet.record import GrantRow, WalletRow
 from om_server.wallet.wallet import Owner, OwnerKind, Wallet, WalletMode
 
+WALLET_COLUMNS = (
+    WalletRow.owner_kind,
+    WalletRow.owner_id,
+    WalletRow.mode,
+    WalletRow.blocked,
+    WalletRow.overflow_wallet_id,
+    WalletRow.wallet_id,
+    WalletRow.available,
+    WalletRow.held,
+    WalletRow.receivable,
+    WalletRow.credit_limit,
+    WalletRow.entry_sequence,
+    WalletRow.create_time,
+    WalletRow.chain_hash,
+)
 
-def wallet_from_row(row: WalletRow) -> Wallet:
+#: In the order of the fields of `Grant`, whose last is made of two columns.
+GRANT_COLUMNS = (
+    GrantRow.grant_id,
+    GrantRow.wallet_id,
+    GrantRow.amount,
+    GrantRow.create_time,
+    GrantRow.available,
+    GrantRow.held,
+    GrantRow.priority,
+    GrantRow.expire_time,
+    GrantRow.credit_line,
+    GrantRow.price_currency,
+    GrantRow.price_amount,
+)
+
+
+def wallet_from_row(row: Row) -> Wallet:
+    """Make a wallet of the columns of WALLET_COLUMNS."""
+    kind, owner_id, mode, blocked, overflow, *rest = row
+    wallet_id, available, held, receivable, credit_limit, entry_sequence, create_time, chain_hash = rest
     return Wallet(
-        wallet_id=row.wallet_id,
-        owner=Owner(OwnerKind(row.owner_kind), row.owner_id),
-        mode=WalletMode(row.mode),
-        blocked=row.blocked,
-        available=row.available,
-        held=row.held,
-        receivable=row.receivable,
-        credit_limit=row.credit_limit,
-        overflow_wallet_id=row.overflow_wallet_id or "",
-        entry_sequence=row.entry_sequence,
-        create_time=row.create_time,
-        chain_hash=row.chain_hash,
+        wallet_id=wallet_id,
+        owner=Owner(OwnerKind(kind), owner_id),
+        mode=WalletMode(mode),
+        blocked=bool(blocked),
+        available=available,
+        held=held,
+        receivable=receivable,
+        credit_limit=credit_limit,
+        overflow_wallet_id=overflow or "",
+        entry_sequence=entry_sequence,
+        create_time=create_time,
+        chain_hash=chain_hash,
     )
 
 
@@ -43,22 +79,11 @@ def wallet_to_row(organization_id: str, wallet: Wallet) -> Mapping[str, object]:
     }
 
 
-def grant_from_row(row: GrantRow) -> Grant:
-    price = None
-    if row.price_currency is not None and row.price_amount is not None:
-        price = Money(row.price_currency, row.price_amount)
-    return Grant(
-        grant_id=row.grant_id,
-        wallet_id=row.wallet_id,
-        amount=row.amount,
-        create_time=row.create_time,
-        available=row.available,
-        held=row.held,
-        priority=row.priority,
-        expire_time=row.expire_time,
-        credit_line=row.credit_line,
-        price=price,
-    )
+def grant_from_row(row: Row) -> Grant:
+    """Make a grant of the columns of GRANT_COLUMNS."""
+    *columns, credit_line, currency, price = row
+    fields: list[Any] = [*columns, bool(credit_line), None if price is None else Money(currency, price)]
+    return Grant(*fields)
 
 
 def grant_to_row(organization_id: str, grant: Grant) -> Mapping[str, object]:

@@ -6,7 +6,7 @@ from om_server.core.clock import Clock
 from om_server.core.ids import IdSource
 from om_server.storage.database import Database
 from om_server.wallet.charging import Charge, ChargeResult, Settlement, Stake, retained_of
-from om_server.wallet.holds.escrow import Escrow, recall_grants
+from om_server.wallet.holds.escrow import Escrow, EscrowKind, recall_grants
 from om_server.wallet.leases.lease import ENDED, Lease, LeaseState
 from om_server.wallet.ledger import WalletBook
 from om_server.wallet.store import WalletStore
@@ -52,17 +52,22 @@ class Settling:
         An event whose leases had ended before may be one that limits waited for.
         """
         ended = {lease.lease_id for lease in leases if lease.state in ENDED}
-        unknown: dict[str, tuple[str, str]] = {}
+        unrated: dict[str, tuple[str, str]] = {}
+        unsettled: dict[str, tuple[str, str]] = {}
         for charge in charges:
             if charge.keep is not None:
-                unknown |= dict.fromkeys(retained_of(charge.funding), charge.identity)
+                waiting = unsettled if charge.keep is EscrowKind.DEAD_LETTER else unrated
+                waiting |= dict.fromkeys(retained_of(charge.funding), charge.identity)
         late = {
             charge.identity
             for charge in charges
             if charge.keep is None and ended & {part.lease_id for part in charge.funding}
         }
-        self._store.leases.reservations.keep(organization_id, unknown)
-        self._store.leases.reservations.release_events(organization_id, late)
+        reservations = self._store.leases.reservations
+        reservations.keep(organization_id, unrated)
+        reservations.keep(organization_id, unsettled, settled=False)
+        reservations.release_events(organization_id, late)
+        reservations.release_events(organization_id, set(unrated.values()), rated=False)
 
     def _lock(
         self,

@@ -20,36 +20,39 @@ from om_server.wallet.leases.edge_store import EdgeStore
 from om_server.wallet.leases.store import LeaseStore
 from om_server.wallet.ledger import WalletBook
 from om_server.wallet.overflow import OverflowStore
+from om_server.wallet.reads import WalletReads
 from om_server.wallet.record import MODELS, GrantRow, ResolutionRow, WalletRow
-from om_server.wallet.row import grant_from_row, grant_to_row, wallet_from_row, wallet_to_row
+from om_server.wallet.row import (
+    GRANT_COLUMNS,
+    WALLET_COLUMNS,
+    grant_from_row,
+    grant_to_row,
+    wallet_from_row,
+    wallet_to_row,
+)
 from om_server.wallet.wallet import Owner, OwnerKind, Wallet
 
 __all__ = ["MODELS", "WalletStore"]
-
-#: Ids in one IN list; keeps the parameters of a statement below SQLite's limit.
-_CHUNK = 1000
 
 
 class WalletStore:
     """Wallets of one organization; the caller opens the transaction."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._reads = WalletReads(database)
         self._batch = BatchWriter(database)
         self.journal = JournalStore(database)
         self.leases = LeaseStore(database)
         self.holds = HoldStore(database)
         self.escrows = EscrowStore(database)
         self.edges = EdgeStore(database)
-        self.overflow = OverflowStore()
+        self.overflow = OverflowStore(database)
         self.answers = AnswerStore()
 
     def get(self, organization_id: str, wallet_id: str) -> Wallet | None:
         """Return a wallet as it is stored."""
-        row = WalletRow.get_or_none(
-            (WalletRow.organization_id == organization_id) & (WalletRow.wallet_id == wallet_id)
-        )
-        return wallet_from_row(row) if row else None
+        found = self._reads.by_ids(organization_id, [wallet_id])
+        return found[0] if found else None
 
     def require(self, organization_id: str, wallet_id: str) -> Wallet:
         """Return a wallet as it is stored, or NOT_FOUND."""
@@ -60,26 +63,16 @@ class WalletStore:
 
     def of_owners(self, organization_id: str, owners: Collection[Owner]) -> dict[Owner, Wallet]:
         """Return the wallets that these owners have, as they are stored."""
-        found: dict[Owner, Wallet] = {}
-        for kind in OwnerKind:
-            ids = sorted({owner.owner_id for owner in owners if owner.kind is kind})
-            for start in range(0, len(ids), _CHUNK):
-                query = WalletRow.select().where(
-                    (WalletRow.organization_id == organization_id)
-                    & (WalletRow.owner_kind == kind)
-                    & WalletRow.owner_id.in_(ids[start : start + _CHUNK])
-                )
-                found.update((wallet.owner, wallet) for wallet in map(wallet_from_row, query))
-        return found
+        return {wallet.owner: wallet for wallet in self._reads.of_owners(organization_id, owners)}
 
     def page(self, organization_id: str, kind: OwnerKind | None, *, after: str, limit: int) -> list[Wallet]:
         """Return wallets with ids above `after`, oldest first: ids grow with time."""
-        query = WalletRow.select().where(
+        query: peewee.ModelSelect[Any] = WalletRow.select(*WALLET_COLUMNS).where(
             (WalletRow.organization_id == organization_id) & (WalletRow.wallet_id > after)
         )
         if kind is not None:
             query = query.where(WalletRow.owner_kind == kind)
-        return [wallet_from_row(row) for row in query.order_by(WalletRow.wallet_id).limit(limit)]
+        return [wallet_from_row(row) for row in query.order_by(WalletRow.wallet_id).limit(limit).tuples()]
 
     def as_of(self, organization_id: str, wallets: Sequence[Wallet], *, now: int) -> list[Wallet]:
         """Return wallets as the clock leaves them, with their next expiry.
@@ -87,7 +80,7 @@ class WalletStore:
         What is over by now, grants and holds, is posted when the wallet is next locked.
         """
         expiring: dict[str, list[Grant]] = {wallet.wallet_id: [] for wallet in wallets}
-        for grant in self._grants(organization_id, expiring, expiring=True):
+        for grant in self._reads.expiring(organization_id, expiring):
             expiring[grant.wallet_id].append(grant)
         current = {wallet.wallet_id: wallet.as_of(now, expiring[wallet.wallet_id]) for wallet in wallets}
         holding = [wallet.wallet_id for wallet in wallets if wallet.held]
@@ -129,19 +122,14 @@ class WalletStore:
         self, organization_id: str, wallet_ids: Iterable[str], *, now: int, new_id: Callable[[str], str]
     ) -> dict[str, WalletBook]:
         """Lock wallets in the order of their ids and return the books of those that exist."""
-        wallets: list[Wallet] = []
-        for query in self._by_ids(organization_id, wallet_ids):
-            locked: Iterable[Any] = self._database.locked(query)
-            wallets.extend(wallet_from_row(row) for row in locked)
+        wallets = self._reads.by_ids(organization_id, wallet_ids, locked=True)
         return self._books(organization_id, wallets, now=now, new_id=new_id)
 
     def look(
         self, organization_id: str, wallet_ids: Iterable[str], *, now: int, new_id: Callable[[str], str]
     ) -> dict[str, WalletBook]:
         """Return books to ask them something; they are not locked and must not be saved."""
-        wallets = [
-            wallet_from_row(row) for query in self._by_ids(organization_id, wallet_ids) for row in query
-        ]
+        wallets = self._reads.by_ids(organization_id, wallet_ids)
         return self._books(organization_id, wallets, now=now, new_id=new_id)
 
     def save(self, organization_id: str, books: Iterable[WalletBook]) -> None:
@@ -165,10 +153,11 @@ class WalletStore:
 
     def grants(self, organization_id: str, grant_ids: Collection[str]) -> dict[str, Grant]:
         """Return grants by id, empty ones too; their wallets are locked."""
-        query = GrantRow.select().where(
+        query: peewee.ModelSelect[Any] = GrantRow.select(*GRANT_COLUMNS).where(
             (GrantRow.organization_id == organization_id) & GrantRow.grant_id.in_(sorted(grant_ids))
         )
-        return {row.grant_id: grant_from_row(row) for row in query}
+        found = map(grant_from_row, query.tuples())
+        return {grant.grant_id: grant for grant in found}
 
     def configure(self, organization_id: str, wallet: Wallet) -> None:
         """Write the settings of a locked wallet."""
@@ -193,24 +182,11 @@ class WalletStore:
 
         An organization without wallets has nothing to lock yet.
         """
-        query: peewee.ModelSelect[Any] = ResolutionRow.select().where(
-            ResolutionRow.organization_id == organization_id
-        )
-        list(self._database.locked(query))
+        self._reads.lock_resolution(organization_id)
 
     def resolution_version(self, organization_id: str) -> int:
         """Return the version of decisions who pays; 0 before the first wallet."""
-        row = ResolutionRow.get_or_none(ResolutionRow.organization_id == organization_id)
-        return row.resolution_version if row else 0
-
-    def _by_ids(self, organization_id: str, wallet_ids: Iterable[str]) -> Iterable["peewee.ModelSelect[Any]"]:
-        ids = sorted(set(wallet_ids))
-        for start in range(0, len(ids), _CHUNK):
-            query = WalletRow.select().where(
-                (WalletRow.organization_id == organization_id)
-                & WalletRow.wallet_id.in_(ids[start : start + _CHUNK])
-            )
-            yield query.order_by(WalletRow.wallet_id)
+        return self._reads.resolution_version(organization_id)
 
     def _books(
         self, organization_id: str, wallets: Sequence[Wallet], *, now: int, new_id: Callable[[str], str]
@@ -220,15 +196,16 @@ class WalletStore:
         One statement for both would see the grants as they were before it waited for the lock.
         """
         grants: dict[str, list[Grant]] = {wallet.wallet_id: [] for wallet in wallets}
-        for grant in self._grants(organization_id, grants):
+        living, lapsing = self._reads.grants(organization_id, grants, now=now)
+        for grant in living:
             grants[grant.wallet_id].append(grant)
         books = {
             wallet.wallet_id: WalletBook(wallet, grants[wallet.wallet_id], now=now, new_id=new_id)
             for wallet in wallets
         }
-        holding = [wallet.wallet_id for wallet in wallets if wallet.held]
-        for hold in self.holds.lapsed(organization_id, holding, now=now):
-            books[hold.wallet_id].lapse(hold)
+        if lapsing:
+            for hold in self.holds.lapsed(organization_id, books, now=now):
+                books[hold.wallet_id].lapse(hold)
         return books
 
     def _guarded_update(
@@ -244,19 +221,3 @@ class WalletStore:
             ))  # fmt: skip
         columns = ("available", "held", "receivable", "entry_sequence", "chain_hash")
         self._batch.update(WalletRow, columns, rows=rows, guard="entry_sequence")
-
-    def _grants(
-        self, organization_id: str, wallet_ids: Collection[str], *, expiring: bool = False
-    ) -> Iterable[Grant]:
-        """Return the grants that still have something, and the credit lines; or those that expire."""
-        ids = sorted(wallet_ids)
-        for start in range(0, len(ids), _CHUNK):
-            query = GrantRow.select().where(
-                (GrantRow.organization_id == organization_id)
-                & GrantRow.wallet_id.in_(ids[start : start + _CHUNK])
-                & ((GrantRow.available != 0) | (GrantRow.held != 0) | GrantRow.credit_line)
-            )
-            if expiring:
-                query = query.where(~GrantRow.expire_time.is_null())
-            for row in query:
-                yield grant_from_row(row)

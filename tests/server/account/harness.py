@@ -34,7 +34,9 @@ def make_operations(database: Database, clock: SetClock) -> AccountOperations:
         return next(numbers).to_bytes(count)
 
     ids = IdSource(lambda: clock.now // 1000, random_bytes)
-    return AccountOperations(database, AccountStore(), ids=ids, clock=clock, random_bytes=random_bytes)
+    return AccountOperations(
+        database, AccountStore(database), ids=ids, clock=clock, random_bytes=random_bytes
+    )
 
 
 def create(accounts: AccountOperations, team: Team, **wish: object) -> NewKey:

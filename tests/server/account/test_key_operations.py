@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from om_server.account.key import KeyLife, KeyRevoked
-from om_server.account.operations import AccountOperations, KeyOwner
+from om_server.account.key import KeyLife, KeyOwner, KeyRevoked
+from om_server.account.operations import AccountOperations
 from om_server.account.organization import Team
 from om_server.account.store import MODELS
 from om_server.core.errors import NotFound, Unauthenticated
@@ -67,7 +67,11 @@ def test_an_unknown_key_authenticates_nobody(accounts: AccountOperations, team: 
 
 def test_a_typing_error_costs_no_look_up(database: Database, clock: SetClock) -> None:
     class Closed(Database):
-        def __init__(self) -> None: ...
+        supports_row_locks = database.supports_row_locks
+
+        def __init__(self) -> None:
+            """Bind nothing anew."""
+            self._engine = database.engine
 
         def read(self, fn: object) -> None:  # type: ignore[override] # Nothing may be read.
             raise AssertionError

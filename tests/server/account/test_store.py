@@ -15,7 +15,7 @@ KEY = development.key(SECRET, now=1)
 
 @pytest.fixture(name="store")
 def make_store(database: Database) -> AccountStore:
-    store = AccountStore()
+    store = AccountStore(database)
 
     def write() -> None:
         store.add_organization(development.organization(1))
@@ -82,4 +82,4 @@ def test_more_than_a_thousand_are_seen_at_once(store: AccountStore, database: Da
 
     assert database.read(lambda: store.count_customers(KEY.organization_id)) == 1000
     assert database.read(lambda: store.count_users(KEY.organization_id, "")) == 1000
-    assert len(database.read(lambda: store.keys_by_id([KEY.key_id, *names]))) == 1
+    assert len(database.read(lambda: store.key_owners([KEY.key_id, *names]))) == 1

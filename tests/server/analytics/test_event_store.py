@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from om_server.analytics.event_store import EventStore, cursor_of
 from om_server.analytics.query import EventFilter
 from om_server.analytics.settled import SettledEvent, SettledState
-from om_server.core.event import UsageLine
+from om_server.core.event import Outcome, UsageLine
 from om_server.core.usage import Certainty, Quantity, Usage
+from om_server.storage.batch import RowsContended
 from om_server.storage.database import Database
 from tests.server.analytics.examples import NOW, ORG, OTHER_ORG, full_event, line, settled
 from tests.server.analytics.rolled_back import rolled_back
@@ -190,3 +191,30 @@ def test_at_one_time_the_greater_id_comes_first(database: Database, store: Event
     found = database.read(lambda: store.page(ORG, EVERYTHING, after=None, skip=1, limit=2))
 
     assert [(item.event.event_id, item.event.source) for item in found] == [("e2", "x"), ("e2", "api")]
+
+
+def test_another_end_of_an_event_takes_the_place_of_its_lines_and_of_nothing_else(
+    database: Database, store: EventStore
+) -> None:
+    before = settled("e", *(line(f"m{number}", cost=number) for number in range(3)))
+    add(database, store, before, settled("e", line("other"), source="proxy"))
+    ended = settled("e", line("m9", cost=7, charge=8), outcome=Outcome.ESTIMATED)
+
+    database.write(lambda: store.replace([before], [ended]))
+
+    assert database.read(lambda: store.find(ORG, source="api", event_id="e")) == ended
+    found = database.write(lambda: store.lock(ORG, [("proxy", "e"), ("api", "e"), ("api", "none")]))
+    assert [[share.line.model for share in one.lines] for one in found] == [["m9"], ["other"]]
+
+
+def test_another_end_of_an_event_that_changed_meanwhile_is_not_written(
+    database: Database, store: EventStore
+) -> None:
+    stored = settled("e", line(cost=1))
+    add(database, store, stored)
+    stale = replace(stored, state=SettledState.UNRATED)
+
+    with pytest.raises(RowsContended):
+        database.write(lambda: store.replace([stale], [settled("e", line("m9", cost=7))]))
+
+    assert database.read(lambda: store.find(ORG, source="api", event_id="e")) == stored

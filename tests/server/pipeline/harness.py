@@ -24,6 +24,7 @@ from om_server.ingestion.operations import IngestionOperations
 from om_server.ingestion.store import IngestionStore
 from om_server.pipeline.admission import Admission, AdmissionRequest, Decision
 from om_server.pipeline.change_feed import ChangeFeed, FeedLimits
+from om_server.pipeline.job_deadlines import JobDeadlines
 from om_server.pipeline.letter_replay import LetterReplay
 from om_server.pipeline.limit_check import LimitCheck
 from om_server.pipeline.poller import Poller
@@ -107,14 +108,19 @@ class World:
     rating: RatingOperations
     clock: SetClock = field(default_factory=SetClock)
     make_queue: Callable[[Database, Clock], Queue] = SqlInbox
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes
 
     def __post_init__(self) -> None:
-        self.ids = IdSource(lambda: self.clock.now // 1000, secrets.token_bytes)
+        self.ids = IdSource(lambda: self.clock.now // 1000, self.random_bytes)
         self.inbox = self.make_queue(self.database, self.clock)
         self.ingestion_store = IngestionStore(self.database)
         self.wallet_store = WalletStore(self.database)
         self.account = AccountOperations(
-            self.database, AccountStore(), ids=self.ids, clock=self.clock, random_bytes=secrets.token_bytes
+            self.database,
+            AccountStore(self.database),
+            ids=self.ids,
+            clock=self.clock,
+            random_bytes=self.random_bytes,
         )
         self.wallet = WalletOperations(self.database, self.wallet_store, ids=self.ids, clock=self.clock)
         self.analytics = AnalyticsOperations(
@@ -150,6 +156,7 @@ class World:
         self.replay = LetterReplay(
             self.database, self.ingestion_store, self.settler, wallet=self.wallet, limits=self.limits
         )
+        self.job_deadlines = JobDeadlines(self.database, self.slices, self.clock)
         self.changes = ChangeLog(self.database)
         # The database stamps changes with its own time.
         feed = ChangeFeed(self.changes, clock=system_clock, limits=FeedLimits())

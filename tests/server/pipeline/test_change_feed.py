@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from om_server.core.clock import system_clock
+from om_server.core.errors import DependencyUnavailable
 from om_server.core.sequence_range import SequenceRange
 from om_server.pipeline.change_feed import ChangeFeed, FeedLimits
 from om_server.pipeline.delivery import Cursor, Delivery
@@ -66,7 +67,20 @@ class Scene:
     def __init__(self, world: World, limits: FeedLimits = QUIET) -> None:
         self.time = Watch()
         self.log = ChangeLog(world.database)
-        self.feed = ChangeFeed(self.log, clock=system_clock, limits=limits, monotonic=self.time)
+        self.queue = ""
+        self.queue_away = False
+        self.feed = ChangeFeed(
+            self.log,
+            clock=system_clock,
+            limits=limits,
+            queue_incarnation=self.queue_incarnation,
+            monotonic=self.time,
+        )
+
+    def queue_incarnation(self) -> str:
+        if self.queue_away:
+            raise DependencyUnavailable("no queue")
+        return self.queue
 
     def joined(self, cursor: str = "", edge_id: str = EDGE.edge_id) -> Listener:
         """An edge that has had its first delivery."""
@@ -108,6 +122,55 @@ def test_the_first_delivery_has_the_incarnation_and_nothing_of_the_past(
     first = scene.joined().last()
 
     assert (first.after.incarnation, first.changes, first.lost) == ("inc_test", (), False)
+
+
+def test_another_life_of_the_queue_is_told_to_everybody_and_breaks_nothing(scene: Scene) -> None:
+    one, other = scene.joined(), scene.joined(edge_id=OTHER)
+    scene.queue = "first"
+    scene.time.now += 1
+    scene.feed.look()
+    scene.queue = "second"
+    scene.time.now += 1
+    scene.feed.look()
+    scene.time.now += 1
+    scene.feed.look()
+
+    for edge in (one, other):
+        assert [delivery.queue for delivery in edge.deliveries] == ["", "first", "second"]
+        assert not any(delivery.lost or delivery.changes for delivery in edge.deliveries)
+
+
+def test_a_newcomer_is_told_of_the_queue_and_so_is_every_later_delivery(
+    scene: Scene, world: World, tenant: Tenant
+) -> None:
+    scene.queue = "first"
+    edge = scene.joined()
+
+    revoke(world, tenant)
+    scene.feed.look()
+
+    assert [delivery.queue for delivery in edge.deliveries] == ["first", "first"]
+
+
+def test_a_queue_that_is_away_is_no_other_and_is_not_asked_all_the_time(
+    scene: Scene, world: World, tenant: Tenant
+) -> None:
+    scene.queue = "first"
+    edge = scene.joined()
+    scene.queue_away = True
+    scene.time.now += 1
+
+    revoke(world, tenant)
+    scene.feed.look()
+    scene.queue_away, scene.queue = False, "second"
+    scene.time.now += 4
+    scene.feed.look()
+    patient = [delivery.queue for delivery in edge.deliveries]
+    scene.time.now += 1
+    scene.feed.look()
+
+    assert patient == ["first", "first"]
+    assert edge.last().queue == "second"
 
 
 def test_a_revoked_key_is_told_to_every_edge(scene: Scene, world: World, tenant: Tenant) -> None:

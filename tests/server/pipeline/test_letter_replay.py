@@ -10,15 +10,13 @@ from om_server.core.errors import DependencyUnavailable, InvalidArgument
 from om_server.core.event import SOURCE_PROXY, Event, Outcome
 from om_server.core.page import PageRequest
 from om_server.core.usage import UnitUnknown
-from om_server.ingestion import envelope
-from om_server.ingestion.envelope import Unread
 from om_server.ingestion.operations import Reported
 from om_server.ingestion.standing import LetterResult, LetterState
 from om_server.ingestion.store import DeadLetter
 from om_server.pipeline.letter_replay import LetterReplay
 from om_server.pipeline.settle import Settler
 from om_server.wallet.leases.lease import LeaseState
-from om_server.wallet.limits.limit import CREDITS
+from om_server.wallet.limits.limit import CREDITS, EVENTS
 from tests.server.pipeline.edge_scene import leased, outcome
 from tests.server.pipeline.harness import CREDIT, INPUT_CHARGE, Tenant, World, rows_of, tokens
 from tests.server.pipeline.test_dead_letter import Stubborn, kill, the_lease
@@ -231,16 +229,6 @@ def test_what_intake_refused_by_a_rule_that_fell_settles(
     assert world.money(tenant) == (GRANTED - USED, 0, 0)
 
 
-def test_what_cannot_be_read_stays_and_says_what_was_wrong(world: World, tenant: Tenant) -> None:
-    error = InvalidArgument("lines", "too many")
-    world.ingestion.set_aside(tenant.organization_id, "evt_1", error, unread=Unread(b"sent"))
-
-    [result] = replay(world, tenant)
-
-    assert (result.state, result.reason, result.message) == (FAILED, "INVALID_ARGUMENT", error.message)
-    assert [letter.attempt_count for letter in letters(world, tenant)] == [1]
-
-
 def test_a_replay_without_a_price_keeps_its_money_aside(world: World, tenant: Tenant) -> None:
     lines = (tokens(200, model="a-model-nobody-knows"),)
     dead = outcome(world, tenant, leased(world, tenant), lines=lines, retained=CREDIT // 4)
@@ -365,15 +353,6 @@ def test_all_takes_those_that_were_tried_least(world: World, tenant: Tenant) -> 
     assert [letter.event_id for letter in found] == ["e1"]
 
 
-def test_a_letter_in_pieces_is_unreadable(world: World, tenant: Tenant) -> None:
-    kill(world, world.event(tenant))
-    both = [world.event(tenant), world.event(tenant, "e2")]
-    text = world.batch(envelope.pack(both), tenant.organization_id).envelope
-    world.database.write(lambda: DeadLetter.update(envelope=text).execute())
-
-    assert states(replay(world, tenant)) == [("e1", FAILED)]
-
-
 @pytest.mark.parametrize("counted", [False, True])
 def test_a_discarded_letter_gives_back_what_limits_reserved_for_it(
     world: World, tenant: Tenant, *, counted: bool
@@ -397,3 +376,17 @@ def test_a_replayed_letter_turns_what_was_reserved_into_what_is_used(world: Worl
     replay(world, tenant)
 
     assert (used(world, tenant, limit), reserved(world, limit)) == (USED, 0)
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "a-model-nobody-knows"])
+def test_a_limit_of_events_waits_for_a_letter_until_it_is_settled(
+    world: World, tenant: Tenant, model: str
+) -> None:
+    """Otherwise another call takes its place, and with the replay the limit is passed."""
+    limit = limited(world, tenant, 10, unit=EVENTS)
+    kill(world, outcome(world, tenant, leased(world, tenant), lines=(tokens(200, model=model),)))
+    assert (used(world, tenant, limit), reserved(world, limit)) == (0, 1)
+
+    replay(world, tenant)
+
+    assert (used(world, tenant, limit), reserved(world, limit)) == (1, 0)

@@ -441,8 +441,7 @@ def test_a_soft_limit_allows_and_says_so(world: World, tenant: Tenant) -> None:
     decision = world.admit(tenant)
 
     assert decision.refusal is None
-    assert decision.warning is not None
-    assert decision.warning.demand.limit == limit
+    assert [passed.demand.limit for passed in decision.warnings] == [limit]
     assert reserved(world, limit) == 0
 
 
@@ -452,7 +451,7 @@ def test_a_limit_that_only_reports_says_nothing(world: World, tenant: Tenant) ->
 
     decision = world.admit(tenant)
 
-    assert (decision.refusal, decision.warning) == (None, None)
+    assert (decision.refusal, decision.warnings) == (None, ())
 
 
 def test_a_lease_under_a_limit_is_for_one_call_and_its_bound(world: World, tenant: Tenant) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from structlog.testing import capture_logs
 
-from om_server.account.store import OrganizationRow
+from om_server.account.record import OrganizationRow
 from om_server.analytics.query import EventFilter, UsageQuery
 from om_server.analytics.rollup import Counters
 from om_server.analytics.settled import SettledState

@@ -2,9 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
+import pytest
 from structlog.testing import capture_logs
 
-from tests.server.pipeline.harness import CREDIT, INPUT_CHARGE, Tenant, World, rows_of, tokens
+from om_server.core.event import Outcome
+from om_server.wallet.leases.lease import LeaseReport, LeaseState
+from tests.server.pipeline.edge_scene import leased, outcome
+from tests.server.pipeline.harness import CREDIT, EDGE, INPUT_CHARGE, Tenant, World, rows_of, tokens
+from tests.server.pipeline.test_dead_letter import the_lease
 
 GRANTED = 1_000 * CREDIT
 CHARGE = 1_000 * INPUT_CHARGE
@@ -119,3 +124,49 @@ def test_who_loses_by_its_identity_keeps_no_key(world: World, tenant: Tenant) ->
     assert world.settler.settle([world.event(tenant, "e2", idempotency_key="k2")]) == 1
 
     assert world.money(tenant)[0] == GRANTED - 2 * CHARGE
+
+
+@pytest.mark.parametrize("end", [Outcome.CHARGED, Outcome.DEFERRED, Outcome.UNKNOWN])
+def test_what_an_edge_reports_under_anothers_key_is_counted_and_its_money_is_free(
+    world: World, tenant: Tenant, end: Outcome
+) -> None:
+    """Its lease waits for it as for any other, and its edge for the word that it may forget it."""
+    lease = leased(world, tenant)
+    world.settler.settle([world.event(tenant, "e1", idempotency_key="k", sandbox=True)])
+    late = outcome(world, tenant, lease, idempotency_key="k", outcome=end, job_id="batch_1")
+
+    assert world.settler.settle([late]) == 0
+
+    assert world.money(tenant) == (GRANTED, 0, 0)
+    assert the_lease(world, tenant).state is LeaseState.CLOSED
+    assert dict(world.changes.settled([EDGE.edge_id])[EDGE.edge_id]) == {1: ((1, 1),)}
+    assert world.analytics.find_event(tenant.organization_id, source="proxy", event_id="evt_1") is None
+
+
+def test_it_is_counted_once_however_often_it_is_sent(world: World, tenant: Tenant) -> None:
+    leased(world, tenant, admit_key="earlier")
+    lease = leased(world, tenant, want_nanos=3 * CREDIT, max_intents=0)
+    world.settler.settle([world.event(tenant, "e1", idempotency_key="k", sandbox=True)])
+    late = outcome(world, tenant, lease, idempotency_key="k", retained=CREDIT)
+
+    for batch in ([late, late], [late], [outcome(world, tenant, lease, "evt_2", retained=CREDIT), late]):
+        world.settler.settle(batch)
+
+    world.wallet.close_lease(EDGE, LeaseReport(lease.lease_id, 3, 3 * CREDIT))
+    found = world.database.read(
+        lambda: world.wallet_store.leases.lock(tenant.organization_id, [lease.lease_id])
+    )
+    assert [one.settled_count for one in found] == [2]
+    assert world.money(tenant) == (GRANTED - 4 * CREDIT, 4 * CREDIT - 200 * INPUT_CHARGE, 0)
+
+
+def test_the_key_of_a_second_edges_event_in_one_batch_counts_too(world: World, tenant: Tenant) -> None:
+    leases = [leased(world, tenant, admit_key=name) for name in ("evt_1", "evt_2")]
+    events = [
+        outcome(world, tenant, lease, name, idempotency_key="k")
+        for name, lease in zip(("evt_1", "evt_2"), leases, strict=True)
+    ]
+
+    assert world.settler.settle(events) == 1
+
+    assert world.money(tenant) == (GRANTED - 200 * INPUT_CHARGE, 0, 0)

@@ -2,15 +2,15 @@
 
 import pytest
 
-from om_server.account.store import OrganizationRow
+from om_server.account.record import OrganizationRow
 from om_server.analytics.settled import SettledState
-from om_server.core.event import Outcome, UsageLine
+from om_server.core.event import Event, Outcome, UsageLine
 from om_server.core.page import PageRequest
 from om_server.core.usage import Certainty, Quantity, Usage
-from om_server.wallet.charging import Charge
+from om_server.wallet.charging import Charge, ChargeResult
 from om_server.wallet.holds.hold import HoldConflict
 from om_server.wallet.holds.suspense import Decision
-from om_server.wallet.leases.lease import LeaseReport, LeaseState
+from om_server.wallet.leases.lease import Lease, LeaseReport, LeaseState
 from om_server.wallet.record import EscrowRow
 from tests.server.pipeline.edge_scene import leased, outcome
 from tests.server.pipeline.harness import CREDIT, EDGE, INPUT_CHARGE, OUTPUT_CHARGE, Tenant, World, tokens
@@ -142,3 +142,69 @@ def test_an_application_has_nothing_aside(world: World, tenant: Tenant) -> None:
     world.settler.settle([world.event(tenant, lines=UNPRICED)])
 
     assert world.money(tenant) == (GRANTED, 0, 0)
+
+
+def resolved(world: World, tenant: Tenant, lease: Lease) -> None:
+    """Let an owner give up the lease, a day after it lapsed."""
+    world.clock.advance(2 * 24 * 3600)
+    world.wallet.resolve_lease(tenant.organization_id, lease.lease_id, decision=OWNER)
+
+
+def rate(world: World, event: Event, amount: int) -> ChargeResult:
+    """Charge an event that waited for its price."""
+    charge = Charge(
+        event.source, event.event_id, amount, event.wallet_id, event.funding, edge_id=EDGE.edge_id
+    )
+    [result] = world.wallet.settle_charges(event.organization_id, [charge])
+    return result
+
+
+def in_suspense(world: World, tenant: Tenant) -> int:
+    page = world.wallet.list_suspense(tenant.organization_id, page=PageRequest.of())
+    return sum(suspense.remaining for suspense in page.suspense)
+
+
+@pytest.mark.parametrize("amount", [0, CREDIT // 4, CREDIT, 2 * CREDIT])
+def test_on_a_lease_that_an_owner_resolved_meanwhile_it_settles_from_that_leases_suspense(
+    world: World, tenant: Tenant, amount: int
+) -> None:
+    """Its money is there: a charge of the wallet would be the second one."""
+    lease = leased(world, tenant)
+    event = outcome(world, tenant, lease, lines=UNPRICED)
+    resolved(world, tenant, lease)
+    world.settler.settle([event])
+
+    result = rate(world, event, amount)
+
+    paid = min(amount, CREDIT)
+    assert (result.captured, result.charged) == (paid, amount - paid)
+    assert result.flags == (("over_bound",) if amount > CREDIT else ())
+    assert in_suspense(world, tenant) == CREDIT - paid
+    assert world.money(tenant) == (GRANTED - CREDIT - (amount - paid), 0, 0)
+    assert world.wallet.verify(tenant.organization_id).first is None
+
+
+def test_it_takes_no_more_from_that_suspense_than_its_edge_kept(world: World, tenant: Tenant) -> None:
+    lease = leased(world, tenant)
+    event = outcome(world, tenant, lease, lines=UNPRICED, retained=CREDIT // 4)
+    resolved(world, tenant, lease)
+    world.settler.settle([event])
+
+    result = rate(world, event, CREDIT)
+
+    assert (result.captured, result.charged) == (CREDIT // 4, CREDIT * 3 // 4)
+    assert in_suspense(world, tenant) == CREDIT * 3 // 4
+
+
+def test_what_was_moved_before_the_lease_was_resolved_pays_alone(world: World, tenant: Tenant) -> None:
+    """The suspense of the lease belongs to its other events then."""
+    leased(world, tenant)
+    lease = leased(world, tenant, admit_key="busy", want_nanos=4 * CREDIT, max_intents=0)
+    event = outcome(world, tenant, lease, lines=UNPRICED, retained=CREDIT)
+    world.settler.settle([event])
+    resolved(world, tenant, lease)
+
+    result = rate(world, event, 2 * CREDIT)
+
+    assert (result.captured, result.charged, result.flags) == (CREDIT, CREDIT, ("over_bound",))
+    assert in_suspense(world, tenant) == 3 * CREDIT

@@ -11,6 +11,10 @@ from tests.server.pipeline.harness import Tenant, World, tokens
 UNPRICED = (tokens(1, model="a-model-nobody-knows"),)
 
 
+def standings_of(world: World) -> SettledStanding:
+    return SettledStanding(world.analytics, world.ingestion.find_job)
+
+
 @pytest.mark.parametrize(
     ("changes", "state"),
     [
@@ -27,7 +31,7 @@ def test_an_event_of_an_application(
     world.settler.settle([event])
     world.clock.advance(5)
 
-    found = SettledStanding(world.analytics)(tenant.organization_id, source="api", event_id="e1")
+    found = standings_of(world)(tenant.organization_id, source="api", event_id="e1")
 
     assert found is not None
     assert (found.state, found.settle_time) == (state, event.event_time)
@@ -39,7 +43,7 @@ def test_an_event_of_an_application(
 def test_an_event_of_an_edge(world: World, tenant: Tenant, end: Outcome, state: EventState) -> None:
     world.settler.settle([outcome(world, tenant, leased(world, tenant), lines=(), outcome=end)])
 
-    found = SettledStanding(world.analytics)(tenant.organization_id, source="proxy", event_id="evt_1")
+    found = standings_of(world)(tenant.organization_id, source="proxy", event_id="evt_1")
 
     assert found is not None
     assert found.state is state
@@ -49,7 +53,7 @@ def test_where_nobody_pays_nothing_is_charged(world: World) -> None:
     poor = world.tenant()
     world.settler.settle([world.event(poor)])
 
-    found = SettledStanding(world.analytics)(poor.organization_id, source="api", event_id="e1")
+    found = standings_of(world)(poor.organization_id, source="api", event_id="e1")
 
     assert found is not None
     assert found.state is EventState.ZERO
@@ -58,7 +62,7 @@ def test_where_nobody_pays_nothing_is_charged(world: World) -> None:
 def test_what_is_not_settled_is_not_found(world: World, tenant: Tenant) -> None:
     other = world.tenant("Ironmonger")
     world.settler.settle([world.event(tenant)])
-    standings = SettledStanding(world.analytics)
+    standings = standings_of(world)
 
     assert standings(tenant.organization_id, source="api", event_id="other") is None
     assert standings(tenant.organization_id, source="proxy", event_id="e1") is None

@@ -21,12 +21,29 @@ RATES = st.dictionaries(
         for rate in (Rate(unit, base), *([Rate(unit, above, context_threshold=1000)] if above else []))
     )
 )
+# Rates by quantity: a unit has them, or rates by the size of the prompt.
+GRADUATED = st.dictionaries(
+    st.sampled_from(UNITS),
+    st.tuples(DECIMALS, st.dictionaries(st.sampled_from([1, 1000, 5000]), DECIMALS, max_size=2)),
+    max_size=2,
+).map(
+    lambda listed: tuple(
+        rate
+        for unit, (base, tiers) in listed.items()
+        for rate in (
+            Rate(unit, base),
+            *(Rate(unit, price, quantity_threshold=above) for above, price in sorted(tiers.items())),
+        )
+    )
+)
 FEES = st.sampled_from([0, 0, 1, 10**6])
 
 
 @st.composite
 def rules(draw: st.DrawFn) -> BurnRule:
-    rates = draw(st.just(()) | RATES)
+    graduated = draw(GRADUATED)
+    units = {rate.unit for rate in graduated}
+    rates = graduated + tuple(rate for rate in draw(st.just(()) | RATES) if rate.unit not in units)
     rated = sorted({rate.unit for rate in rates})
     free = draw(st.dictionaries(st.sampled_from(rated), st.integers(1, 2000), max_size=2)) if rated else {}
     return BurnRule(

@@ -55,10 +55,19 @@ def test_free_units_are_free_of_the_rules_rates_and_not_of_the_cost() -> None:
     assert rating.charge.nanos == 4_003 * CREDIT
 
 
-@pytest.mark.parametrize("free", [("pages", 1), ("images", 0), ("images", 2**53 + 1)])
-def test_what_cannot_be_free_is_refused(free: tuple[str, int]) -> None:
+@pytest.mark.parametrize(
+    "free",
+    [
+        [("pages", 1)],
+        [("images", 0)],
+        [("images", -1)],
+        [("images", 2**53 + 1)],
+        [("images", 1), ("images", 2)],
+    ],
+)
+def test_what_cannot_be_free_is_refused(free: list[tuple[str, int]]) -> None:
     with pytest.raises(PriceInvalid, match="free_units"):
-        BurnRule(rates=(IMAGES,), free_units=(free,))
+        BurnRule(rates=(IMAGES,), free_units=tuple(free))
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def test_the_documented_example_is_read_as_it_is_described() -> None:
                 Rate("input_tokens", "4", context_threshold=200_000),
             ),
         ),
+        BurnRule("batch", rates=(Rate("requests", "5", 1), Rate("requests", "4", 1, quantity_threshold=100))),
     )
 
 
@@ -84,6 +85,21 @@ def test_the_documented_example_is_read_as_it_is_described() -> None:
                 "FORMAT $.tables[0].rules[0].rates.images.above.x",
                 "NOT_DECIMAL $.tables[0].rules[0].rates.images.above.5",
             ],
+        ),
+        (
+            file(table({"rates": {"images": {"price": "1", "beyond": {"0": "2", "5": "-1"}}}})),
+            [
+                "FORMAT $.tables[0].rules[0].rates.images.beyond.0",
+                "NEGATIVE $.tables[0].rules[0].rates.images.beyond.5",
+            ],
+        ),
+        (
+            file(table({"rates": {"images": {"price": "1", "above": {"9": "2"}, "beyond": {"5": "2"}}}})),
+            ["TIERS $.tables[0].rules[0].rates.images.above.9"],
+        ),
+        (
+            file(table({"rates": {"images": {"price": "1", "when": {"size": "s"}, "beyond": {"5": "2"}}}})),
+            ["TIERS $.tables[0].rules[0].rates.images", "TIERS $.tables[0].rules[0].rates.images.beyond.5"],
         ),
         (
             file(table({"flat": "1", "free": {"images": 1}})),

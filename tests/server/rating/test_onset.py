@@ -55,6 +55,9 @@ def like_base(**changes: object) -> BurnRule:
         ((BASE,), (like_base(rates=(IMAGES, Rate("images", "3", 1, context_threshold=7))),), False),
         ((BASE,), (like_base(rates=(IMAGES, Rate("images", "1", 1, context_threshold=7))),), True),
         ((BASE,), (BurnRule("search", flat_nanos=1),), False),
+        # One charges by cost and the other does not: which is dearer depends on the price.
+        ((BurnRule("chat", rates=(IMAGES,)),), (), False),
+        ((BASE,), (like_base(credits_per_cost="0.1"),), False),
     ],
 )
 def test_a_table_is_a_raise_unless_it_is_shown_not_to_be(

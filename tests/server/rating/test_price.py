@@ -103,6 +103,12 @@ def test_the_price_list_may_say_that_a_class_is_charged_as_another() -> None:
     assert rate_of(uncached, "image_cache_read_tokens") == IN
 
 
+def test_an_alias_of_a_class_that_is_itself_charged_as_another_has_that_rate() -> None:
+    table = compile_tables([IN], same_as={"cache_write_12h_tokens": "cache_write_tokens"})[0]
+
+    assert rate_of(table, "cache_write_12h_tokens") == IN
+
+
 @pytest.mark.parametrize(
     "same_as",
     [{"input_tokens": "output_tokens"}, {"images": "pages", "pages": "input_tokens"}],

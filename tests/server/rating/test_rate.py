@@ -222,6 +222,12 @@ def test_costs_in_two_currencies_have_no_sum_whatever_their_charges_are() -> Non
     assert [part.cost for part in charged.lines] == [None, None]
 
 
+def test_nothing_costs_nothing_in_any_currency() -> None:
+    rating = rated(line("euro", provider="mistral", input_tokens=0))
+
+    assert (rating.cost, rating.charge, rating.unrated) == (Money("EUR", 0), Money(CREDITS, 0), ())
+
+
 @pytest.mark.parametrize(
     ("amounts", "cost"), [({"output_tokens": QUANTITY_MAX}, True), ({"input_tokens": 2 * 10**12}, False)]
 )
@@ -330,6 +336,21 @@ def test_a_pattern_meets_the_asked_name_and_the_catalogue_name(model: str) -> No
     usage = UsageLine("openai", "gpt-4o-2024-08-06", Usage.measured(input_tokens=1), requested_model=model)
 
     assert rated(usage, table=burn_table("t", (rule,))).charge == Money.parse("1", CREDITS)
+
+
+@pytest.mark.parametrize(("pattern", "decides"), [("chat-*", True), ("*-08-06", False)])
+def test_a_pattern_meets_what_was_asked_for_and_not_the_snapshot_that_served(
+    pattern: str, *, decides: bool
+) -> None:
+    """An edge bounds the call by the asked name: a rule for what served could charge more than its bound."""
+    rule = BurnRule(model_pattern=pattern, flat_nanos=10**9)
+    usage = UsageLine(
+        "openai", "gpt-4o-2024-08-06", Usage.measured(input_tokens=1), requested_model="chat-latest"
+    )
+
+    charge = rated(usage, table=burn_table("t", (rule, BurnRule(flat_nanos=2 * 10**9)))).charge
+
+    assert charge == Money.parse("1" if decides else "2", CREDITS)
 
 
 @pytest.mark.parametrize("tier", ["", "flex"])

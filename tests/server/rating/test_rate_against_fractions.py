@@ -1,5 +1,6 @@
 """The integer arithmetic of rate() against the same sums in exact fractions."""
 
+import itertools
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,10 +42,14 @@ UNITS = (
 FLAT_UNITS = tuple(unit for unit in UNITS if unit != "cache_read_tokens")
 # Rates of a burn table beside its markup.
 EXTRA_UNITS = ("output_tokens", "requests")
+# Of these every event has some steps that are free, and rates that begin above a quantity.
+TIERED_UNITS = ("characters", "images")
 # Dear enough to matter, not so dear that an event is beyond any ledger.
 PERS = (4_000, 1_000_000, 3_600_000, 7_000_000)
 SIZES = ("small", "large")
 RateTable = Mapping[str, tuple[str, int]]
+# By unit, where each rate begins, from 0 on.
+Ladders = Mapping[str, Mapping[int, tuple[str, int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +67,20 @@ class Case:
     extra: RateTable
     flat_nanos: int
     minimum_nanos: int
+    ladders: Ladders
+    free: Mapping[str, int]
 
 
 def _rates(table: RateTable, threshold: int = 0) -> list[Rate]:
     return [Rate(unit, text, per, (), threshold) for unit, (text, per) in table.items()]
+
+
+def _tiers(ladders: Ladders) -> list[Rate]:
+    return [
+        Rate(unit, text, per, quantity_threshold=begin)
+        for unit, ladder in ladders.items()
+        for begin, (text, per) in ladder.items()
+    ]
 
 
 def _book(case: Case) -> PriceBook:
@@ -106,8 +121,22 @@ def _cost(case: Case, model: str, size: str, *, usage: Mapping[str, int]) -> Fra
     return _sum(rates, usage)
 
 
+def _ladder(ladder: Mapping[int, tuple[str, int]], *, free: int, total: int) -> Fraction:
+    """Charge the steps of an event between one rate's beginning and the next one's, but for the free."""
+    begins = [*sorted(ladder), total]
+    amount = Fraction(0)
+    for begin, end in itertools.pairwise(begins):
+        price, per = ladder[begin]
+        steps = len(range(max(begin, free), min(end, total)))
+        amount += Fraction(price) * 10**9 * steps / per
+    return amount
+
+
 def _charge(case: Case, cost: Fraction) -> Fraction:
     extra = sum((_sum(case.extra, usage) for _, _, usage in case.events), Fraction(0))
+    for unit, ladder in case.ladders.items():
+        total = sum(usage.get(unit, 0) for _, _, usage in case.events)
+        extra += _ladder(ladder, free=case.free.get(unit, 0), total=total)
     charge = cost * Fraction(case.markup) + extra
     if not any(amount for _, _, usage in case.events for amount in usage.values()):
         return charge
@@ -136,9 +165,10 @@ def _line(model: str, size: str, usage: Mapping[str, int]) -> UsageLine:
 def _compare_with_fractions(case: Case) -> None:
     rule = BurnRule(
         credits_per_cost=case.markup,
-        rates=tuple(_rates(case.extra)),
+        rates=(*_rates(case.extra), *_tiers(case.ladders)),
         flat_nanos=case.flat_nanos,
         minimum_nanos=case.minimum_nanos,
+        free_units=tuple((unit, amount) for unit, amount in case.free.items() if amount),
     )
     lines = tuple(_line(model, size, usage) for model, size, usage in case.events)
     cost = sum((_cost(case, model, size, usage=usage) for model, size, usage in case.events), Fraction(0))
@@ -182,6 +212,15 @@ CASES = st.builds(
     extra=st.dictionaries(st.sampled_from(EXTRA_UNITS), RATE),
     flat_nanos=st.integers(0, 10**10),
     minimum_nanos=st.integers(0, 10**14),
+    ladders=st.fixed_dictionaries(
+        dict.fromkeys(
+            TIERED_UNITS,
+            st.tuples(RATE, st.dictionaries(st.integers(1, 10**6), RATE, max_size=3)).map(
+                lambda made: {0: made[0], **made[1]}
+            ),
+        )
+    ),
+    free=st.dictionaries(st.sampled_from(TIERED_UNITS), st.integers(1, 10**6)),
 )
 
 
@@ -195,6 +234,12 @@ def _random_case(dice: random.Random) -> Case:
     def rates(units: tuple[str, ...]) -> RateTable:
         return {
             unit: (f"{dice.randrange(90)}.{dice.randrange(10**5):05}", dice.choice(PERS)) for unit in units
+        }
+
+    def ladder() -> dict[int, tuple[str, int]]:
+        begins = [0, *(dice.choice([1, dice.randrange(1, 10**6)]) for _ in range(dice.randrange(4)))]
+        return {
+            begin: (f"{dice.randrange(90)}.{dice.randrange(10**5):05}", dice.choice(PERS)) for begin in begins
         }
 
     def event() -> tuple[str, str, dict[str, int]]:
@@ -213,6 +258,8 @@ def _random_case(dice: random.Random) -> Case:
         extra=rates(EXTRA_UNITS[: dice.randrange(3)]),
         flat_nanos=dice.choice([0, dice.randrange(10**10)]),
         minimum_nanos=dice.choice([0, dice.randrange(10**16)]),
+        ladders={unit: ladder() for unit in TIERED_UNITS[: dice.randrange(3)]},
+        free={},
     )
 
 

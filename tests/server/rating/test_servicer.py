@@ -85,7 +85,7 @@ def stub(operations: RatingOperations) -> Iterator[Stub]:
 
 
 def preview_only(operations: RatingOperations) -> RatingServicer:
-    return made(RatingServicer, operations, burn_tables=None, prices=None, explanations=None)
+    return made(RatingServicer, operations, burn_tables=None, prices=None, explanations=None, past=None)
 
 
 def line(provider: str, model: str, tier: str = "", /, **amounts: int | None) -> event_pb2.UsageLine:

@@ -50,6 +50,7 @@ def wire(desk: Desk) -> Iterator[Wire]:
         burn_tables=desk.tables,
         prices=desk.prices,
         explanations=explanations,
+        past=None,
     )
     with serving([servicer], keyring) as channel:
         yield Wire(rating_service_pb2_grpc.RatingServiceStub(channel), desk, charges)
@@ -88,6 +89,8 @@ FULL = pb.BurnRule(
         pb.PriceRate(unit="images", amount_per_million="0.5", attributes={"size": "xl"}),
         pb.PriceRate(unit="input_tokens", amount_per_million="1"),
         pb.PriceRate(unit="input_tokens", amount_per_million="2", context_threshold=1000),
+        pb.PriceRate(unit="characters", amount_per_million="2"),
+        pb.PriceRate(unit="characters", amount_per_million="1", quantity_threshold=5),
     ],
     flat_nanos=1,
     minimum_nanos=2,
@@ -218,6 +221,16 @@ def test_a_price_is_created_and_the_answer_says_from_when_it_applies(wire: Wire)
             "price.rates[0].amount_per_million",
         ),
         ({"rates": []}, "PRICE_INVALID", "price.rates"),
+        (
+            {
+                "rates": [
+                    pb.PriceRate(unit="images", amount_per_million="2"),
+                    pb.PriceRate(unit="images", amount_per_million="1", quantity_threshold=5),
+                ]
+            },
+            "PRICE_INVALID",
+            "price.rates[1]",
+        ),
         ({"effective_time": at(START), "expire_time": at(START)}, "PRICE_INVALID", "price.expire_time"),
         ({"expire_time": at(START + LEAD)}, "PRICE_INVALID", "price.expire_time"),
         ({"effective_time": Timestamp(seconds=2**60)}, "INVALID_ARGUMENT", "price.effective_time"),

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from om_server.schema import MODELS
-from om_server.storage.migrate import migrate, migrations, pending
+from om_server.storage.migrate import (
+    migrate,
+    migrations,
+    pending,
+    read_incarnation,
+    renew_incarnation,
+)
 from om_server.storage.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -24,6 +30,14 @@ def test_migrating_again_does_nothing(database: Database) -> None:
         lambda: database.engine.execute_sql("SELECT incarnation FROM incarnations").fetchall()
     )
     assert [tuple(row) for row in rows] == [("inc_test",)]
+
+
+def test_a_restored_store_begins_another_life_and_keeps_one_name(database: Database) -> None:
+    renew_incarnation(database, incarnation="inc_next", now_us=1)
+
+    rows = database.read(lambda: database.engine.execute_sql("SELECT * FROM incarnations").fetchall())
+    assert [tuple(row) for row in rows] == [("inc_next", 1)]
+    assert read_incarnation(database) == "inc_next"
 
 
 def test_a_new_database_lacks_every_migration(tmp_path: Path) -> None:

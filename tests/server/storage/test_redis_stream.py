@@ -274,6 +274,41 @@ def test_a_group_that_was_lost_alone_delivers_everything_again(
     assert make().take() == ["bat_00000", "bat_00001", "bat_00002"]
 
 
+def test_the_life_of_the_queue_is_the_same_for_everybody_until_redis_loses_something(
+    redis_server: RedisServer, make: Callable[..., Consumer]
+) -> None:
+    one, other = make().queue, make().queue
+    one.process(1, lambda batches: None)
+    lives = [one.incarnation(), other.incarnation()]
+    redis_server.client.flushall()
+    lives += [other.incarnation(), one.incarnation()]
+    redis_server.kill()
+    redis_server.start()
+    lives += [one.incarnation(), other.incarnation()]
+    redis_server.client.delete(STREAM)
+    one.process(1, lambda batches: None)
+    lives += [one.incarnation(), other.incarnation()]
+
+    assert lives[::2] == lives[1::2]
+    assert len(set(lives)) == 4
+
+
+def test_a_restart_with_what_was_kept_is_another_life(
+    redis_server: RedisServer, make: Callable[..., Consumer]
+) -> None:
+    queue = make().queue
+    before = queue.incarnation()
+    redis_server.client.save()
+
+    redis_server.kill()
+    redis_server.start()
+    redis_server.forget()
+
+    kept, _, _ = before.partition(".")
+    assert queue.incarnation().startswith(kept)
+    assert queue.incarnation() != before
+
+
 def test_a_redis_that_is_away_is_an_error_that_may_be_tried_again(
     redis_server: RedisServer, worker: Consumer
 ) -> None:

@@ -10,13 +10,15 @@ from om_server.wallet.charging import (
     LEASE_ENDED,
     LEASE_UNKNOWN,
     OVER_BOUND,
+    SUSPENDED,
     WALLET_UNKNOWN,
     Charge,
     ChargeResult,
     Settlement,
+    Stake,
 )
 from om_server.wallet.entry import Account, Cause
-from om_server.wallet.holds.escrow import EscrowKind
+from om_server.wallet.holds.escrow import Escrow, EscrowKind
 from om_server.wallet.leases.lease import EdgeIdentity, Lease, LeaseRequest, LeaseState, new_lease
 from om_server.wallet.ledger import WalletBook
 from om_server.wallet.replay import replay
@@ -279,3 +281,61 @@ def test_an_event_without_money_that_nobody_can_rate_yet_is_counted_once() -> No
     assert (result.captured, result.charged, result.flags) == (0, 7, (OVER_BOUND,))
     assert settlement.changed[0].settled_count == 1
     assert columns(book) == (33, 60, 0)
+
+
+def test_an_unrated_event_keeps_nothing_of_a_lease_that_is_not_its_edges_and_is_remembered() -> None:
+    book = book_with(grant("a", 100))
+    settlement = Settlement({"wal": book}, [lease_of(book, "lse", 60)])
+    unrated = dataclasses.replace(charge(0, ("lse", 50), edge_id="edg_2"), keep=EscrowKind.UNRATED)
+    assert settlement.settle(unrated) == ChargeResult(wallet_id="wal", flags=(LEASE_UNKNOWN,))
+    assert settlement.changed == []
+    assert [escrow.amount for escrow in settlement.new_escrows] == [0]
+    assert columns(book) == (40, 60, 0)
+
+
+def test_an_unrated_event_that_nothing_funds_sets_nothing_aside() -> None:
+    book = book_with(grant("a", 100))
+    settlement = Settlement({"wal": book}, [])
+    unrated = dataclasses.replace(charge(0), keep=EscrowKind.UNRATED)
+    assert settlement.settle(unrated) == ChargeResult(wallet_id="wal")
+    assert settlement.new_escrows == []
+    assert settlement.settle(charge(7)).charged == 7
+
+
+@pytest.mark.parametrize(("costs", "captured", "charged"), [(20, 12, 8), (12, 12, 0), (5, 5, 0)])
+def test_what_an_owner_charged_for_an_event_is_paid_and_only_the_rest_is_charged(
+    costs: int, captured: int, charged: int
+) -> None:
+    book = book_with(grant("a", 100))
+    decided = Escrow(
+        "hld",
+        "wal",
+        EscrowKind.UNKNOWN,
+        suspended=True,
+        pending=False,
+        lease_id="",
+        event_source="proxy",
+        event_id="evt",
+        amount=30,
+        create_time=NOW,
+        decided=12,
+    )
+    settlement = Settlement({"wal": book}, [], Stake({("proxy", "evt"): decided}, {}))
+    assert settlement.settle(charge(costs, ("lse", 30))) == ChargeResult(captured, charged, 0, "wal", ())
+    assert (settlement.changed, settlement.changed_escrows) == ([], [])
+    assert columns(book) == (100 - charged, 0, 0)
+
+
+def test_an_unknown_outcome_that_kept_nothing_puts_nothing_in_suspense() -> None:
+    book = book_with(grant("a", 100))
+    settlement = Settlement({"wal": book}, [lease_of(book, "lse", 60)])
+    unknown = dataclasses.replace(charge(0, ("lse", 0)), keep=EscrowKind.UNKNOWN, suspended=True)
+    assert settlement.settle(unknown) == ChargeResult(wallet_id="wal")
+    assert [(escrow.suspended, escrow.amount) for escrow in settlement.new_escrows] == [(False, 0)]
+    kept = dataclasses.replace(unknown, event_id="two", funding=charge(0, ("lse", 20)).funding)
+    assert settlement.settle(kept).flags == (SUSPENDED,)
+    assert [(escrow.suspended, escrow.amount) for escrow in settlement.new_escrows] == [
+        (False, 0),
+        (True, 20),
+    ]
+    assert columns(book) == (40, 40, 0)

@@ -50,6 +50,18 @@ def test_no_more_than_what_is_left_is_given_back(amount: int | None) -> None:
         refunds(payments_left(book.entries), amount)
 
 
+def test_a_refund_takes_back_what_was_paid_before_it_not_what_comes_after() -> None:
+    book = book_with(grant("a", 10), grant("b", 5))
+    book.charge(10, cause=EVENT)
+    refund(book, 4)
+    book.charge(7, cause=EVENT)
+    assert [(left.grant_id, left.amount) for left in payments_left(book.entries)] == [
+        ("b", 3),
+        ("a", 4),
+        ("a", 6),
+    ]
+
+
 def test_what_others_moved_is_no_payment_of_the_event() -> None:
     book = book_with(grant("a", 20))
     slices = book.reserve(5, cause=Cause(hold_id="lse"))

@@ -13,7 +13,6 @@ from om_server.wallet.entry import EntryKind
 from om_server.wallet.funding import Deduction, Deposit
 from om_server.wallet.leases.lease import EdgeIdentity, Lease, LeaseRequest, LeaseState
 from om_server.wallet.operations import WalletChange, WalletOperations
-from om_server.wallet.store import WalletStore
 from om_server.wallet.wallet import Owner, OwnerKind, Wallet, WalletMode, WalletState
 from tests.server.wallet.scene import FakeClock
 
@@ -77,8 +76,6 @@ def test_a_wallet_is_read_as_the_clock_leaves_it(wallets: WalletOperations, cloc
     wallet = wallets.get_wallet(ORG)
     assert (wallet.available, wallet.next_expire_time) == (3, clock.now + 4)
     assert wallets.list_wallets(ORG, page=FIRST).wallets == (wallet,)
-    resolved = wallets.resolve(ORG, user_id="", customer_id="", team_id="")
-    assert resolved == wallet
     wallets.update_wallet(ORG, OWNER, change=WalletChange(mode=WalletMode.SOFT))
     assert wallets.get_wallet(ORG).available == 3
 
@@ -311,11 +308,7 @@ def test_deductions_settlements_and_leases_at_once_conserve_money(wallets: Walle
     assert columns(wallets.get_wallet(ORG)) == (700, 0, 0)
 
 
-def test_more_leases_and_wallets_than_one_statement_takes_are_settled(
-    wallets: WalletOperations, store: WalletStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("store", "leases.store"):
-        monkeypatch.setattr(f"om_server.wallet.{module}._CHUNK", 2)
+def test_leases_of_many_wallets_are_settled_together(wallets: WalletOperations) -> None:
     owners = [Owner(OwnerKind.USER, f"user-{number}") for number in range(5)]
     made = [grant(wallets, 100, owner=owner) for owner in owners]
     taken = [lease(wallets, wallet, 10, key=wallet.wallet_id, max_intents=1) for wallet in made]

@@ -11,7 +11,7 @@ from om_server.wallet.holds.escrow import EscrowKind
 from om_server.wallet.leases.lease import LeaseReport, LeaseRequest
 from om_server.wallet.ledger import InsufficientFunds, WalletBlocked, WalletBook
 from om_server.wallet.operations import WalletOperations
-from om_server.wallet.span import capture, chain_of
+from om_server.wallet.span import capture, chain_of, suspend
 from om_server.wallet.wallet import Wallet
 from tests.server.wallet.leases.lease_scene import (
     ADA,
@@ -149,3 +149,12 @@ def test_what_a_chain_gets_back_early_goes_to_the_last_wallet_first(
     wallets.close_lease(EDGE, LeaseReport(lease.lease_id, 1, 25))
     assert columns(wallets) == (85, 15, 0)
     assert wallets.get_wallet(ORG, wallet_id=ada.wallet_id).held == 10
+
+
+def test_what_is_spent_of_a_span_does_not_go_to_suspense() -> None:
+    book = book_with(grant("a", 10), grant("b", 5))
+    slices = capture({"wal": book}, book.reserve(15, cause=NONE), 10, cause=NONE)
+    before = len(book.entries)
+    suspend({"wal": book}, slices, cause=NONE)
+    assert [(entry.grant_id, entry.amount) for entry in book.entries[before:]] == [("b", 5)]
+    assert (book.wallet.available, book.wallet.held) == (0, 0)

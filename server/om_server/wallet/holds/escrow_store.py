@@ -99,6 +99,14 @@ class EscrowStore:
         ]
         self._batch.update(EscrowSliceRow, ("held",), rows=held)
 
+    def rename(self, organization_id: str, escrow_id: str, *, to: Escrow) -> None:
+        """Put a locked escrow in the place of another one of the same event, which held the money before."""
+        for model in (EscrowRow, EscrowSliceRow):
+            model.delete().where(
+                (model.organization_id == organization_id) & (model.escrow_id == escrow_id)
+            ).execute()
+        self.save(organization_id, new=[to], changed=[])
+
     def _where(self, organization_id: str, condition: Any, *, limit: int | None = None) -> list[Escrow]:  # noqa: ANN401 - peewee's own
         query: peewee.ModelSelect[Any] = EscrowRow.select(*_COLUMNS).where(
             (EscrowRow.organization_id == organization_id) & condition

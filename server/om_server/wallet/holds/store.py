@@ -7,6 +7,7 @@ import peewee
 
 from om_server.storage.batch import BatchWriter, Row
 from om_server.storage.database import Database
+from om_server.storage.statement import among, given
 from om_server.wallet.grant import Slice
 from om_server.wallet.holds.hold import Hold, HoldState
 from om_server.wallet.record import HoldRow, HoldSliceRow
@@ -27,6 +28,17 @@ _COLUMNS = (
 
 # Spelled out, not bound: no planner uses a partial index for a condition that it cannot read.
 _PENDING = peewee.SQL("state = 'pending'")
+
+
+def any_lapsed(database: Database) -> peewee.Node:
+    """Return whether a pending hold on any of `wallet_ids` is over `now`, as a column of a statement."""
+    pending: peewee.ModelSelect[Any] = HoldRow.select(peewee.SQL("1")).where(
+        (HoldRow.organization_id == given("organization_id"))
+        & among(database, HoldRow.wallet_id, "wallet_ids")
+        & _PENDING
+        & (HoldRow.expire_time <= given("now"))
+    )
+    return peewee.fn.EXISTS(pending)
 
 
 class HoldStore:

@@ -95,6 +95,30 @@ class Suspending:
 
         return self._database.write(run)
 
+    def suspend_event(self, organization_id: str, event: tuple[str, str]) -> int:
+        """Move what is held for an event (source, id) to suspense; return how much that is."""
+
+        def run() -> int:
+            found = self._store.escrows.of_events(organization_id, [event]).get(event)
+            if found is None:
+                return 0
+            books, escrow = self._locked(organization_id, found.escrow_id)
+            if escrow.suspended or not escrow.pending or not escrow.remaining:
+                return 0
+            suspense_id, (source, event_id) = self._ids.new("sus"), event
+            target = Cause(suspense_id, source, event_id)
+            cause = Cause(escrow.escrow_id, source, event_id)
+            _, moved = hand_over(books, escrow.slices, escrow.remaining, source=cause, target=target)
+            suspend(books, moved, cause=target)
+            suspense = replace(
+                escrow, escrow_id=suspense_id, suspended=True, create_time=self._clock(), slices=moved
+            )
+            self._store.save(organization_id, books.values())
+            self._store.escrows.rename(organization_id, escrow.escrow_id, to=suspense)
+            return suspense.remaining
+
+        return self._database.write(run)
+
     def discard(self, organization_id: str, event: tuple[str, str], *, decision: Decision) -> int:
         """Free what is held for an event (source, id) that nobody will settle; return how much it was."""
 

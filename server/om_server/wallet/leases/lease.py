@@ -47,6 +47,13 @@ class LeaseRequest:
     min_nanos: int
     want_nanos: int
     max_intents: int
+    #: Whether no wallet stood behind this one when it was chosen, so that nobody has to look for one.
+    alone: bool = False
+
+    @property
+    def roomy(self) -> bool:
+        """Whether it is for more than the one request that it must be enough for."""
+        return self.want_nanos > self.min_nanos > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,7 @@ def sized(request: LeaseRequest, *, busy: bool) -> LeaseRequest:
 
     An edge that wants no more than it needs has decided itself how often it may spend.
     """
-    if busy or request.want_nanos <= request.min_nanos or not request.min_nanos:
+    if busy or not request.roomy:
         return request
     return replace(request, want_nanos=request.min_nanos, max_intents=1)
 

@@ -236,10 +236,10 @@ def refusing(standings: Sequence[Standing]) -> Standing | None:
     return max(reached, key=_until, default=None)
 
 
-def warning(standings: Sequence[Standing]) -> Standing | None:
-    """Return the soft limit that is passed; of several, the one that will be longest."""
+def warnings(standings: Sequence[Standing]) -> tuple[Standing, ...]:
+    """Return the soft limits that are passed, those that will be longest first."""
     reached = [one for one in standings if one.terms.mode is LimitMode.SOFT and one.reached]
-    return max(reached, key=_until, default=None)
+    return tuple(sorted(reached, key=_until, reverse=True))
 
 
 def _until(standing: Standing) -> tuple[bool, int]:

@@ -10,6 +10,7 @@ from typing import Any
 import peewee
 
 from om_server.storage.database import Database
+from om_server.storage.statement import Row, Statement, among, given
 from om_server.wallet.limits.limit import EVENTS, Demand
 from om_server.wallet.limits.record import CounterRow, ReservationRow
 
@@ -19,12 +20,26 @@ Counter = tuple[str, str]
 #: Ids in one IN list; keeps the parameters of a statement below SQLite's limit.
 _CHUNK = 1000
 
+#: What is given back to which counter.
+_PART = (ReservationRow.limit_id, ReservationRow.user_id, ReservationRow.amount)
+
 
 class ReservationStore:
     """Reservations of one organization; the caller opens the transaction."""
 
     def __init__(self, database: Database) -> None:
+        counters = _by_key(database)
+        of_leases: peewee.ModelSelect[Any] = ReservationRow.select(
+            ReservationRow.limit_id, ReservationRow.user_id
+        ).where(
+            (ReservationRow.organization_id == given("organization_id"))
+            & among(database, ReservationRow.lease_id, "lease_ids")
+        )
         self._database = database
+        self._counters = Statement(database, counters)
+        self._counters_locked = Statement(database, database.locked(counters))
+        self._of_leases = Statement(database, of_leases)
+        self._of_ended = Statement(database, _deletion(database))
 
     def open_counter(self, organization_id: str, counter: Counter) -> None:
         """Begin to count; nothing if that is done already."""
@@ -38,19 +53,11 @@ class ReservationStore:
         for counter in sorted(counters):
             if counter[1]:
                 self.open_counter(organization_id, counter)
-        found: dict[Counter, int] = {}
-        for query in _by_key(organization_id, counters):
-            rows: Iterable[Any] = self._database.locked(query)
-            found.update(((row.limit_id, row.user_id), row.reserved) for row in rows)
-        return found
+        return _figures(self._counters_locked, organization_id, counters)
 
     def reserved(self, organization_id: str, counters: Collection[Counter]) -> dict[Counter, int]:
         """Return what is reserved, without a lock; a counter that nothing was reserved of may be absent."""
-        return {
-            (row.limit_id, row.user_id): row.reserved
-            for query in _by_key(organization_id, counters)
-            for row in query
-        }
+        return _figures(self._counters, organization_id, counters)
 
     def reserve(self, organization_id: str, lease_id: str, demands: Collection[Demand]) -> None:
         """Add what a new lease may use to locked counters."""
@@ -71,43 +78,52 @@ class ReservationStore:
     def lock_of_leases(self, organization_id: str, lease_ids: Collection[str]) -> None:
         """Lock the counters that leases have parts of. Which they are never changes, so it is read freely."""
         counters: set[Counter] = set()
-        for ids in _chunks(lease_ids):
-            rows = ReservationRow.select(ReservationRow.limit_id, ReservationRow.user_id).where(
-                (ReservationRow.organization_id == organization_id) & ReservationRow.lease_id.in_(ids)
-            )
-            counters.update((row.limit_id, row.user_id) for row in rows)
-        for query in _by_key(organization_id, counters):
-            list(self._database.locked(query))
+        if lease_ids:
+            rows = self._of_leases.rows(organization_id=organization_id, lease_ids=lease_ids)
+            counters.update((limit_id, user_id) for limit_id, user_id in rows)
+        _figures(self._counters_locked, organization_id, counters)
 
-    def keep(self, organization_id: str, events: Mapping[str, tuple[str, str]]) -> None:
+    def keep(
+        self, organization_id: str, events: Mapping[str, tuple[str, str]], *, settled: bool = True
+    ) -> None:
         """Let the parts of leases, by id, wait for the rating of an event instead of the lease's end.
 
         What the event used is in no sum while nobody knows it, and unknown is not zero. That it happened
-        is known.
+        is in the sums as soon as it is settled, which a dead letter is not.
         """
         for lease_id, (source, event_id) in sorted(events.items()):
-            ReservationRow.update(event_source=source, event_id=event_id).where(
-                (ReservationRow.organization_id == organization_id)
-                & (ReservationRow.lease_id == lease_id)
-                & (ReservationRow.unit != EVENTS)
-            ).execute()
+            mine = (ReservationRow.organization_id == organization_id) & (ReservationRow.lease_id == lease_id)
+            if settled:
+                mine &= ReservationRow.unit != EVENTS
+            ReservationRow.update(event_source=source, event_id=event_id).where(mine).execute()
 
     def release_leases(self, organization_id: str, lease_ids: Collection[str]) -> None:
         """Give back the parts of leases that have ended, once; their counters are locked."""
-        for ids in _chunks(lease_ids):
-            self._release(organization_id, ReservationRow.lease_id.in_(ids) & (ReservationRow.event_id == ""))
+        if lease_ids:
+            self._give_back(
+                organization_id, self._of_ended.rows(organization_id=organization_id, lease_ids=lease_ids)
+            )
 
-    def release_events(self, organization_id: str, events: Collection[tuple[str, str]]) -> None:
-        """Give back what waited for events, each a source and an id, that are rated now."""
+    def release_events(
+        self, organization_id: str, events: Collection[tuple[str, str]], *, rated: bool = True
+    ) -> None:
+        """Give back what waited for events, each a source and an id, that are rated now.
+
+        Of those that are settled and not rated, only that they happened is given back.
+        """
         for source in sorted({source for source, _ in events}):
             for ids in _chunks({event_id for other, event_id in events if other == source} - {""}):
                 mine = ReservationRow.event_id.in_(ids) & (ReservationRow.event_source == source)
-                rows = ReservationRow.select().where(
+                if not rated:
+                    mine &= ReservationRow.unit == EVENTS
+                rows: peewee.ModelSelect[Any] = ReservationRow.select(
+                    ReservationRow.limit_id, ReservationRow.user_id
+                ).where((ReservationRow.organization_id == organization_id) & mine)
+                _figures(self._counters_locked, organization_id, set(rows.tuples()))
+                deletion = ReservationRow.delete().where(
                     (ReservationRow.organization_id == organization_id) & mine
                 )
-                for query in _by_key(organization_id, {(row.limit_id, row.user_id) for row in rows}):
-                    list(self._database.locked(query))
-                self._release(organization_id, mine)
+                self._give_back(organization_id, list(deletion.returning(*_PART).tuples().execute()))
 
     def delete(self, organization_id: str, limit_id: str) -> None:
         """Delete a limit's counters and all that is reserved of it."""
@@ -119,16 +135,11 @@ class ReservationStore:
         ).execute()
         CounterRow.delete().where(mine).execute()
 
-    def _release(self, organization_id: str, condition: Any) -> None:  # noqa: ANN401 - peewee's own
-        deleted = (
-            ReservationRow.delete()
-            .where((ReservationRow.organization_id == organization_id) & condition)
-            .returning(ReservationRow.limit_id, ReservationRow.user_id, ReservationRow.amount)
-        )
+    def _give_back(self, organization_id: str, parts: Iterable[Row]) -> None:
         freed: dict[Counter, int] = {}
-        for row in deleted.execute():
-            counter = (row.limit_id, row.user_id)
-            freed[counter] = freed.get(counter, 0) + row.amount
+        for limit_id, user_id, amount in parts:
+            counter = (limit_id, user_id)
+            freed[counter] = freed.get(counter, 0) + amount
         for counter, amount in sorted(freed.items()):
             self._add(organization_id, counter, -amount)
 
@@ -141,19 +152,40 @@ class ReservationStore:
         ).execute()
 
 
-def _by_key(organization_id: str, counters: Collection[Counter]) -> Iterable["peewee.ModelSelect[Any]"]:
+def _figures(counters: Statement, organization_id: str, wanted: Collection[Counter]) -> dict[Counter, int]:
+    if not wanted:
+        return {}
+    rows = counters.rows(
+        organization_id=organization_id,
+        limit_ids=sorted({limit_id for limit_id, _ in wanted}),
+        user_ids=sorted({user_id for _, user_id in wanted}),
+    )
+    return {(limit_id, user_id): reserved for limit_id, user_id, reserved in rows}
+
+
+def _by_key(database: Database) -> "peewee.ModelSelect[Any]":
     """Select counters in the order of their keys, and perhaps others of the same limits and users.
 
     The two databases share no short way to name pairs, and to lock a few too many does no harm.
     """
-    for ids in _chunks({limit_id for limit_id, _ in counters}):
-        for users in _chunks({user_id for _, user_id in counters}):
-            query = CounterRow.select().where(
-                (CounterRow.organization_id == organization_id)
-                & CounterRow.limit_id.in_(ids)
-                & CounterRow.user_id.in_(users)
-            )
-            yield query.order_by(CounterRow.limit_id, CounterRow.user_id)
+    query: peewee.ModelSelect[Any] = CounterRow.select(
+        CounterRow.limit_id, CounterRow.user_id, CounterRow.reserved
+    ).where(
+        (CounterRow.organization_id == given("organization_id"))
+        & among(database, CounterRow.limit_id, "limit_ids")
+        & among(database, CounterRow.user_id, "user_ids")
+    )
+    return query.order_by(CounterRow.limit_id, CounterRow.user_id)
+
+
+def _deletion(database: Database) -> peewee.Node:
+    """Delete what leases have that waits for no event."""
+    ended = ReservationRow.delete().where(
+        (ReservationRow.organization_id == given("organization_id"))
+        & among(database, ReservationRow.lease_id, "lease_ids")
+        & (ReservationRow.event_id == "")
+    )
+    return ended.returning(*_PART)
 
 
 def _chunks(ids: Collection[str]) -> Iterable[list[str]]:

@@ -1,13 +1,14 @@
 """Where limits are kept, and the answers to the keys under which they were created."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import peewee
 
 from om_server.core.errors import IdempotencyKeyReused
 from om_server.storage.database import Database
+from om_server.storage.statement import Statement, among, given
 from om_server.wallet.limits.limit import Limit, LimitMode, Revision, Selector, Subject, Terms
 from om_server.wallet.limits.record import LIMIT_MODELS, LimitRow
 from om_server.wallet.limits.reservation_store import ReservationStore
@@ -18,6 +19,7 @@ __all__ = ["LIMIT_MODELS", "LimitStore"]
 
 _CREATE = "CreateEntitlement"
 _NAMED = ("feature_id", "user_id", "customer_id", "team_id", "key_id")
+_FIELDS = ("limit_id", *_NAMED, "tag", "each_user", "unit", "revisions", "metadata", "create_time")
 
 
 class LimitStore:
@@ -25,6 +27,13 @@ class LimitStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        query: peewee.ModelSelect[Any] = LimitRow.select(
+            *(getattr(LimitRow, name) for name in _FIELDS)
+        ).where(
+            LimitRow.organization_id == given("organization_id"),
+            *(among(database, getattr(LimitRow, name), name) for name in (*_NAMED, "tag")),
+        )
+        self._matching = Statement(database, query.order_by(LimitRow.limit_id))
         self.reservations = ReservationStore(database)
 
     def claim(self, organization_id: str, limit: Limit, *, key: str, digest: str) -> Limit:
@@ -48,7 +57,7 @@ class LimitStore:
         )
         if row.request_hash != digest:
             raise IdempotencyKeyReused(_CREATE)
-        return _limit_from_row(LimitRow(**json.loads(row.response)))
+        return _limit_from_fields(json.loads(row.response))
 
     def get(self, organization_id: str, limit_id: str) -> Limit | None:
         """Return a limit."""
@@ -74,15 +83,12 @@ class LimitStore:
 
     def matching(self, organization_id: str, subject: Subject) -> list[Limit]:
         """Return the limits that count a subject's consumption, in the order of their ids."""
-        query = LimitRow.select().where(
-            LimitRow.organization_id == organization_id,
-            *(
-                getattr(LimitRow, name).in_(sorted({"", getattr(subject, name)}))
-                for name in ("customer_id", "user_id", "feature_id", "team_id", "key_id")
-            ),
-            LimitRow.tag.in_(sorted({"", *subject.tags})),
+        rows = self._matching.rows(
+            organization_id=organization_id,
+            tag=["", *subject.tags],
+            **{name: ["", getattr(subject, name)] for name in _NAMED},
         )
-        found = (_limit_from_row(row) for row in query.order_by(LimitRow.limit_id))
+        found = (_limit_from_fields(dict(zip(_FIELDS, row, strict=True))) for row in rows)
         return [limit for limit in found if limit.selector.matches(subject)]
 
     def of_customer(self, organization_id: str, customer_id: str) -> list[Limit]:
@@ -118,15 +124,18 @@ def _limit_to_row(organization_id: str, limit: Limit) -> dict[str, Any]:
 
 
 def _limit_from_row(row: LimitRow) -> Limit:
+    return _limit_from_fields({name: getattr(row, name) for name in _FIELDS})
+
+
+def _limit_from_fields(fields: Mapping[str, Any]) -> Limit:
+    named: list[Any] = [*(fields[name] for name in (*_NAMED, "tag")), bool(fields["each_user"])]
     return Limit(
-        limit_id=row.limit_id,
-        selector=Selector(
-            row.feature_id, row.user_id, row.customer_id, row.team_id, row.key_id, row.tag, row.each_user
-        ),
-        unit=row.unit,
-        revisions=tuple(map(_revision_from_json, json.loads(row.revisions))),
-        create_time=row.create_time,
-        metadata=row.metadata,
+        limit_id=fields["limit_id"],
+        selector=Selector(*named),
+        unit=fields["unit"],
+        revisions=tuple(map(_revision_from_json, json.loads(fields["revisions"]))),
+        create_time=fields["create_time"],
+        metadata=fields["metadata"],
     )
 
 

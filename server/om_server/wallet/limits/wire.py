@@ -1,9 +1,10 @@
 """Limits as messages, and requests as values."""
 
+from om.type.v1 import limit_warning_pb2
 from om.wallet.v1 import entitlement_service_pb2 as pb
 from om_server.rpc.convert import timestamp_to_proto
 from om_server.rpc.convert_struct import struct_from_proto, struct_to_proto
-from om_server.wallet.limits.limit import CREDITS, Limit, LimitMode, Selector, Terms
+from om_server.wallet.limits.limit import CREDITS, Limit, LimitMode, Selector, Standing, Terms
 from om_server.wallet.limits.operations import LimitWish
 from om_server.wallet.limits.window import Window, WindowKind
 
@@ -72,4 +73,15 @@ def limit_to_proto(limit: Limit, *, used: int) -> pb.Entitlement:
         metadata=struct_to_proto(limit.metadata) if limit.metadata != "{}" else None,
         used_value=used,
         effective_time=timestamp_to_proto(limit.latest.effective_time),
+    )
+
+
+def warning_to_proto(passed: Standing) -> limit_warning_pb2.LimitWarning:
+    """Write a soft limit that a call passes."""
+    return limit_warning_pb2.LimitWarning(
+        limit_id=passed.demand.limit.limit_id,
+        window=passed.terms.window.name,
+        unit=passed.demand.limit.unit,
+        # A limit that is passed has a number.
+        remaining=passed.remaining or 0,
     )

@@ -250,3 +250,20 @@ def test_a_declaration_about_a_resolved_lease_frees_nothing(
     closed = wallets.close_lease(NEXT, LeaseReport(lease.lease_id, 0, 0))
     assert (closed.lease.state, closed.released) == (LeaseState.RESOLVED, 0)
     assert columns(wallets) == (60, 0, 0)
+
+
+def test_what_is_held_for_an_event_goes_to_suspense_once(wallets: WalletOperations, wallet: Wallet) -> None:
+    """Under another name, which owners can decide about; the ledger has both."""
+    spend(wallets, take(wallets, wallet, 40), 0, retained=30, event="e1", keep=EscrowKind.DEFERRED)
+    held = columns(wallets)
+
+    moved = [wallets.suspend_event(ORG, ("proxy", event)) for event in ("e1", "e1", "other")]
+
+    assert moved == [30, 0, 0]
+    assert columns(wallets) == (held[0], held[1] - 30, held[2])
+    [suspense] = wallets.list_suspense(ORG, page=PageRequest.of()).suspense
+    assert (suspense.kind, suspense.cause_id, suspense.remaining) == (EscrowKind.DEFERRED, "e1", 30)
+    assert wallets.verify(ORG).first is None
+    wallets.release_suspense(ORG, suspense.escrow_id, charge=0, decision=WHY)
+    assert columns(wallets) == (held[0] + 30, held[1] - 30, held[2])
+    assert wallets.suspend_event(ORG, ("proxy", "e1")) == 0

@@ -319,3 +319,37 @@ def test_a_resync_waits_for_the_lease_of_the_epoch_that_it_ends(
     with ThreadPoolExecutor(2) as pool:
         admission, found = pool.submit(admit), pool.submit(resync)
         assert [lease.lease_id for lease in found.result()] == [admission.result().lease_id]
+
+
+def test_what_is_left_is_told_as_the_clock_leaves_it(
+    wallets: WalletOperations, wallet: Wallet, clock: FakeClock
+) -> None:
+    wallets.grant_credits(ORG, Deposit(OWNER, 50, "expiring", expire_time=clock.now + 5))
+    clock.now += 5
+    asked = wallets.fund(ORG, request_for(wallet, 30, want_nanos=0))
+    assert asked.wallet is not None
+    assert (asked.lease, asked.wallet.available) == (None, 100)
+    first = wallets.fund(ORG, request_for(wallet, 30))
+    assert first.wallet is not None
+    assert (first.wallet.available, first.wallet.held) == (70, 30)
+    assert first.wallet == wallets.fund(ORG, request_for(wallet, 30)).wallet == wallets.get_wallet(ORG)
+
+
+# SQLite has no locks on rows: its one writer keeps everybody waiting.
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_who_is_let_in_keeps_a_resync_waiting(wallets: WalletOperations, database: Database) -> None:
+    wallets.resync(EDGE, Past("boot"))
+
+    update = "SELECT edge_id FROM edges FOR UPDATE SKIP LOCKED"
+    share = "SELECT edge_id FROM edges FOR SHARE SKIP LOCKED"
+
+    def lockable(sql: str) -> int:
+        return len(database.write(lambda: database.engine.execute_sql(sql).fetchall()))
+
+    def admit(pool: ThreadPoolExecutor) -> tuple[int, int]:
+        wallets.require_current(EDGE)
+        return pool.submit(lockable, update).result(), pool.submit(lockable, share).result()
+
+    with ThreadPoolExecutor(1) as pool:
+        assert database.write(lambda: admit(pool)) == (0, 1)
+        assert pool.submit(lockable, update).result() == 1

@@ -24,7 +24,7 @@ from om_server.wallet.limits.limit import (
     Terms,
     new_limit,
     refusing,
-    warning,
+    warnings,
 )
 from om_server.wallet.limits.window import Window, WindowKind
 
@@ -145,14 +145,14 @@ def test_only_a_hard_limit_refuses(mode: LimitMode) -> None:
     passed = standing(1, used=100, terms=Terms(mode, 100, DAY))
 
     assert refusing([passed]) is None
-    assert (warning([passed]) is passed) == (mode is LimitMode.SOFT)
+    assert (warnings([passed]) == (passed,)) == (mode is LimitMode.SOFT)
 
 
 def test_a_hard_limit_does_not_warn_and_one_that_has_room_says_nothing() -> None:
     soft = Terms(LimitMode.SOFT, 100, DAY)
 
-    assert warning([standing(1, used=100)]) is None
-    assert warning([standing(1, used=99, terms=soft)]) is None
+    assert warnings([standing(1, used=100)]) == ()
+    assert warnings([standing(1, used=99, terms=soft)]) == ()
 
 
 def test_of_several_the_one_that_refuses_longest_is_named() -> None:

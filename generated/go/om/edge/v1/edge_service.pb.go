@@ -828,8 +828,11 @@ type AdmitResponse struct {
 	OrganizationId string `protobuf:"bytes,8,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
 	// What the wallet has left after this answer, in nano-credits; absent where nobody pays.
 	AvailableNanos *int64 `protobuf:"varint,9,opt,name=available_nanos,json=availableNanos,proto3,oneof" json:"available_nanos,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Soft limits that the call passes, those that will be passed longest first. Empty for a refusal.
+	// For a lease for many calls, as the call that was asked about finds them.
+	Warnings      []*v1.LimitWarning `protobuf:"bytes,10,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AdmitResponse) Reset() {
@@ -923,6 +926,13 @@ func (x *AdmitResponse) GetAvailableNanos() int64 {
 		return *x.AvailableNanos
 	}
 	return 0
+}
+
+func (x *AdmitResponse) GetWarnings() []*v1.LimitWarning {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
 }
 
 // Request message for CloseLease.
@@ -1940,6 +1950,10 @@ type WatchResponse struct {
 	Cursor string `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	// The incarnation of the store; on a change stop spending and resync.
 	Incarnation string `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// The incarnation of the queue in front of the store: on a change ship again everything that was
+	// shipped before it and is not settled. Leases stay. Empty while it is not known, which is no change,
+	// and where events wait in the store itself.
+	QueueIncarnation string `protobuf:"bytes,11,opt,name=queue_incarnation,json=queueIncarnation,proto3" json:"queue_incarnation,omitempty"`
 	// What happened. None: a sign of life.
 	//
 	// Types that are valid to be assigned to Change:
@@ -1997,6 +2011,13 @@ func (x *WatchResponse) GetCursor() string {
 func (x *WatchResponse) GetIncarnation() string {
 	if x != nil {
 		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *WatchResponse) GetQueueIncarnation() string {
+	if x != nil {
+		return x.QueueIncarnation
 	}
 	return ""
 }
@@ -2145,7 +2166,7 @@ var File_om_edge_v1_edge_service_proto protoreflect.FileDescriptor
 const file_om_edge_v1_edge_service_proto_rawDesc = "" +
 	"\n" +
 	"\x1dom/edge/v1/edge_service.proto\x12\n" +
-	"om.edge.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x1dom/type/v1/error_reason.proto\x1a\x16om/type/v1/event.proto\"\x91\x01\n" +
+	"om.edge.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x1dom/type/v1/error_reason.proto\x1a\x16om/type/v1/event.proto\x1a\x1eom/type/v1/limit_warning.proto\"\x91\x01\n" +
 	"\fEdgeIdentity\x122\n" +
 	"\aedge_id\x18\x01 \x01(\tB\x19\xbaH\x16r\x142\x12^edg_[0-9a-z]{26}$R\x06edgeId\x12&\n" +
 	"\n" +
@@ -2209,7 +2230,7 @@ const file_om_edge_v1_edge_service_proto_rawDesc = "" +
 	"\x0favailable_nanos\x18\x06 \x01(\x03H\x00R\x0eavailableNanos\x88\x01\x01\x12/\n" +
 	"\x11output_tokens_max\x18\a \x01(\x03H\x01R\x0foutputTokensMax\x88\x01\x01B\x12\n" +
 	"\x10_available_nanosB\x14\n" +
-	"\x12_output_tokens_max\"\x96\x03\n" +
+	"\x12_output_tokens_max\"\xcc\x03\n" +
 	"\rAdmitResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12-\n" +
 	"\arefusal\x18\x02 \x01(\v2\x13.om.edge.v1.RefusalR\arefusal\x12\x1b\n" +
@@ -2219,7 +2240,9 @@ const file_om_edge_v1_edge_service_proto_rawDesc = "" +
 	"\x12resolution_version\x18\x06 \x01(\x03R\x11resolutionVersion\x12 \n" +
 	"\vincarnation\x18\a \x01(\tR\vincarnation\x12'\n" +
 	"\x0forganization_id\x18\b \x01(\tR\x0eorganizationId\x12,\n" +
-	"\x0favailable_nanos\x18\t \x01(\x03H\x00R\x0eavailableNanos\x88\x01\x01B\x12\n" +
+	"\x0favailable_nanos\x18\t \x01(\x03H\x00R\x0eavailableNanos\x88\x01\x01\x124\n" +
+	"\bwarnings\x18\n" +
+	" \x03(\v2\x18.om.type.v1.LimitWarningR\bwarningsB\x12\n" +
 	"\x10_available_nanos\"\x82\x01\n" +
 	"\x11CloseLeaseRequest\x124\n" +
 	"\x04edge\x18\x01 \x01(\v2\x18.om.edge.v1.EdgeIdentityB\x06\xbaH\x03\xc8\x01\x01R\x04edge\x127\n" +
@@ -2283,10 +2306,11 @@ const file_om_edge_v1_edge_service_proto_rawDesc = "" +
 	"\n" +
 	"edge_epoch\x18\x01 \x01(\x03R\tedgeEpoch\x121\n" +
 	"\x06ranges\x18\x02 \x03(\v2\x19.om.edge.v1.SequenceRangeR\x06ranges\"\r\n" +
-	"\vChangesLost\"\xfe\x04\n" +
+	"\vChangesLost\"\xab\x05\n" +
 	"\rWatchResponse\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12 \n" +
-	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x129\n" +
+	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12+\n" +
+	"\x11queue_incarnation\x18\v \x01(\tR\x10queueIncarnation\x129\n" +
 	"\vkey_revoked\x18\x03 \x01(\v2\x16.om.edge.v1.KeyRevokedH\x00R\n" +
 	"keyRevoked\x12?\n" +
 	"\rfunds_changed\x18\x04 \x01(\v2\x18.om.edge.v1.FundsChangedH\x00R\ffundsChanged\x12B\n" +
@@ -2377,6 +2401,7 @@ var file_om_edge_v1_edge_service_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
 	(*v1.Attribution)(nil),        // 31: om.type.v1.Attribution
 	(v1.ErrorReason)(0),           // 32: om.type.v1.ErrorReason
+	(*v1.LimitWarning)(nil),       // 33: om.type.v1.LimitWarning
 }
 var file_om_edge_v1_edge_service_proto_depIdxs = []int32{
 	29, // 0: om.edge.v1.Lease.time_to_live:type_name -> google.protobuf.Duration
@@ -2391,39 +2416,40 @@ var file_om_edge_v1_edge_service_proto_depIdxs = []int32{
 	9,  // 9: om.edge.v1.AdmitResponse.refusal:type_name -> om.edge.v1.Refusal
 	0,  // 10: om.edge.v1.AdmitResponse.funding_mode:type_name -> om.edge.v1.FundingMode
 	3,  // 11: om.edge.v1.AdmitResponse.lease:type_name -> om.edge.v1.Lease
-	2,  // 12: om.edge.v1.CloseLeaseRequest.edge:type_name -> om.edge.v1.EdgeIdentity
-	4,  // 13: om.edge.v1.CloseLeaseRequest.report:type_name -> om.edge.v1.LeaseReport
-	1,  // 14: om.edge.v1.CloseLeaseResponse.state:type_name -> om.edge.v1.LeaseState
-	14, // 15: om.edge.v1.ModelRate.rates:type_name -> om.edge.v1.UnitRate
-	15, // 16: om.edge.v1.GetRateCardResponse.models:type_name -> om.edge.v1.ModelRate
-	29, // 17: om.edge.v1.GetRateCardResponse.time_to_live:type_name -> google.protobuf.Duration
-	16, // 18: om.edge.v1.GetRateCardResponse.hard_limit_selectors:type_name -> om.edge.v1.HardLimitSelector
-	2,  // 19: om.edge.v1.WatchRequest.edge:type_name -> om.edge.v1.EdgeIdentity
-	30, // 20: om.edge.v1.KeyRevoked.end_time:type_name -> google.protobuf.Timestamp
-	25, // 21: om.edge.v1.SequencesSettled.ranges:type_name -> om.edge.v1.SequenceRange
-	19, // 22: om.edge.v1.WatchResponse.key_revoked:type_name -> om.edge.v1.KeyRevoked
-	20, // 23: om.edge.v1.WatchResponse.funds_changed:type_name -> om.edge.v1.FundsChanged
-	21, // 24: om.edge.v1.WatchResponse.wallet_changed:type_name -> om.edge.v1.WalletChanged
-	22, // 25: om.edge.v1.WatchResponse.hard_limits_changed:type_name -> om.edge.v1.HardLimitsChanged
-	23, // 26: om.edge.v1.WatchResponse.lease_recalled:type_name -> om.edge.v1.LeaseRecalled
-	24, // 27: om.edge.v1.WatchResponse.rate_card_changed:type_name -> om.edge.v1.RateCardChanged
-	26, // 28: om.edge.v1.WatchResponse.sequences_settled:type_name -> om.edge.v1.SequencesSettled
-	27, // 29: om.edge.v1.WatchResponse.changes_lost:type_name -> om.edge.v1.ChangesLost
-	5,  // 30: om.edge.v1.EdgeService.Resync:input_type -> om.edge.v1.ResyncRequest
-	8,  // 31: om.edge.v1.EdgeService.Admit:input_type -> om.edge.v1.AdmitRequest
-	11, // 32: om.edge.v1.EdgeService.CloseLease:input_type -> om.edge.v1.CloseLeaseRequest
-	13, // 33: om.edge.v1.EdgeService.GetRateCard:input_type -> om.edge.v1.GetRateCardRequest
-	18, // 34: om.edge.v1.EdgeService.Watch:input_type -> om.edge.v1.WatchRequest
-	6,  // 35: om.edge.v1.EdgeService.Resync:output_type -> om.edge.v1.ResyncResponse
-	10, // 36: om.edge.v1.EdgeService.Admit:output_type -> om.edge.v1.AdmitResponse
-	12, // 37: om.edge.v1.EdgeService.CloseLease:output_type -> om.edge.v1.CloseLeaseResponse
-	17, // 38: om.edge.v1.EdgeService.GetRateCard:output_type -> om.edge.v1.GetRateCardResponse
-	28, // 39: om.edge.v1.EdgeService.Watch:output_type -> om.edge.v1.WatchResponse
-	35, // [35:40] is the sub-list for method output_type
-	30, // [30:35] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	33, // 12: om.edge.v1.AdmitResponse.warnings:type_name -> om.type.v1.LimitWarning
+	2,  // 13: om.edge.v1.CloseLeaseRequest.edge:type_name -> om.edge.v1.EdgeIdentity
+	4,  // 14: om.edge.v1.CloseLeaseRequest.report:type_name -> om.edge.v1.LeaseReport
+	1,  // 15: om.edge.v1.CloseLeaseResponse.state:type_name -> om.edge.v1.LeaseState
+	14, // 16: om.edge.v1.ModelRate.rates:type_name -> om.edge.v1.UnitRate
+	15, // 17: om.edge.v1.GetRateCardResponse.models:type_name -> om.edge.v1.ModelRate
+	29, // 18: om.edge.v1.GetRateCardResponse.time_to_live:type_name -> google.protobuf.Duration
+	16, // 19: om.edge.v1.GetRateCardResponse.hard_limit_selectors:type_name -> om.edge.v1.HardLimitSelector
+	2,  // 20: om.edge.v1.WatchRequest.edge:type_name -> om.edge.v1.EdgeIdentity
+	30, // 21: om.edge.v1.KeyRevoked.end_time:type_name -> google.protobuf.Timestamp
+	25, // 22: om.edge.v1.SequencesSettled.ranges:type_name -> om.edge.v1.SequenceRange
+	19, // 23: om.edge.v1.WatchResponse.key_revoked:type_name -> om.edge.v1.KeyRevoked
+	20, // 24: om.edge.v1.WatchResponse.funds_changed:type_name -> om.edge.v1.FundsChanged
+	21, // 25: om.edge.v1.WatchResponse.wallet_changed:type_name -> om.edge.v1.WalletChanged
+	22, // 26: om.edge.v1.WatchResponse.hard_limits_changed:type_name -> om.edge.v1.HardLimitsChanged
+	23, // 27: om.edge.v1.WatchResponse.lease_recalled:type_name -> om.edge.v1.LeaseRecalled
+	24, // 28: om.edge.v1.WatchResponse.rate_card_changed:type_name -> om.edge.v1.RateCardChanged
+	26, // 29: om.edge.v1.WatchResponse.sequences_settled:type_name -> om.edge.v1.SequencesSettled
+	27, // 30: om.edge.v1.WatchResponse.changes_lost:type_name -> om.edge.v1.ChangesLost
+	5,  // 31: om.edge.v1.EdgeService.Resync:input_type -> om.edge.v1.ResyncRequest
+	8,  // 32: om.edge.v1.EdgeService.Admit:input_type -> om.edge.v1.AdmitRequest
+	11, // 33: om.edge.v1.EdgeService.CloseLease:input_type -> om.edge.v1.CloseLeaseRequest
+	13, // 34: om.edge.v1.EdgeService.GetRateCard:input_type -> om.edge.v1.GetRateCardRequest
+	18, // 35: om.edge.v1.EdgeService.Watch:input_type -> om.edge.v1.WatchRequest
+	6,  // 36: om.edge.v1.EdgeService.Resync:output_type -> om.edge.v1.ResyncResponse
+	10, // 37: om.edge.v1.EdgeService.Admit:output_type -> om.edge.v1.AdmitResponse
+	12, // 38: om.edge.v1.EdgeService.CloseLease:output_type -> om.edge.v1.CloseLeaseResponse
+	17, // 39: om.edge.v1.EdgeService.GetRateCard:output_type -> om.edge.v1.GetRateCardResponse
+	28, // 40: om.edge.v1.EdgeService.Watch:output_type -> om.edge.v1.WatchResponse
+	36, // [36:41] is the sub-list for method output_type
+	31, // [31:36] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_om_edge_v1_edge_service_proto_init() }

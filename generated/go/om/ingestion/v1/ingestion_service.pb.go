@@ -100,7 +100,7 @@ const (
 	EventState_EVENT_STATE_ZERO EventState = 4
 	// Set aside; ReplayDeadLetters brings it back.
 	EventState_EVENT_STATE_DEAD_LETTER EventState = 5
-	// Waits for the end of work at the provider.
+	// Waits for the end of work at the provider or, being that end, for the call that began it.
 	EventState_EVENT_STATE_DEFERRED EventState = 6
 )
 

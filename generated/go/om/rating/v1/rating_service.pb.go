@@ -51,9 +51,11 @@ type RatedComponent struct {
 	// The attributes that chose the rate, for example size and quality of images.
 	Attributes map[string]string `protobuf:"bytes,9,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// How much was consumed beside the amount and is free under the deciding rule.
-	FreeAmount    int64 `protobuf:"varint,10,opt,name=free_amount,json=freeAmount,proto3" json:"free_amount,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	FreeAmount int64 `protobuf:"varint,10,opt,name=free_amount,json=freeAmount,proto3" json:"free_amount,omitempty"`
+	// The rate is for the unit's steps above this many within the event; 0 for the first of them.
+	QuantityThreshold int64 `protobuf:"varint,11,opt,name=quantity_threshold,json=quantityThreshold,proto3" json:"quantity_threshold,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *RatedComponent) Reset() {
@@ -152,6 +154,13 @@ func (x *RatedComponent) GetAttributes() map[string]string {
 func (x *RatedComponent) GetFreeAmount() int64 {
 	if x != nil {
 		return x.FreeAmount
+	}
+	return 0
+}
+
+func (x *RatedComponent) GetQuantityThreshold() int64 {
+	if x != nil {
+		return x.QuantityThreshold
 	}
 	return 0
 }
@@ -721,8 +730,12 @@ type PriceRate struct {
 	Attributes map[string]string `protobuf:"bytes,3,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Applies to requests whose whole prompt is above this many tokens; 0 is the base rate.
 	ContextThreshold int64 `protobuf:"varint,4,opt,name=context_threshold,json=contextThreshold,proto3" json:"context_threshold,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Applies to the unit's steps above this many within one event, those that are free counted; the
+	// steps up to it keep the rate below. 0 is the rate of the first step. Only in burn tables, and not
+	// for a unit whose rates depend on attributes or on the prompt's size.
+	QuantityThreshold int64 `protobuf:"varint,5,opt,name=quantity_threshold,json=quantityThreshold,proto3" json:"quantity_threshold,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *PriceRate) Reset() {
@@ -779,6 +792,13 @@ func (x *PriceRate) GetAttributes() map[string]string {
 func (x *PriceRate) GetContextThreshold() int64 {
 	if x != nil {
 		return x.ContextThreshold
+	}
+	return 0
+}
+
+func (x *PriceRate) GetQuantityThreshold() int64 {
+	if x != nil {
+		return x.QuantityThreshold
 	}
 	return 0
 }
@@ -1768,7 +1788,8 @@ func (x *ActivateBurnTableResponse) GetBurnTable() *BurnTable {
 // Request message for SimulateBurnTable.
 type SimulateBurnTableRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The proposed rules.
+	// The proposed rules, in the place of whatever applied in the range. With a customer_id only that
+	// customer's events are looked at; without one, all but those that a customer's own table decided.
 	BurnTable *BurnTable `protobuf:"bytes,1,opt,name=burn_table,json=burnTable,proto3" json:"burn_table,omitempty"`
 	// From when, inclusive.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
@@ -1846,7 +1867,9 @@ type ChargeDifference struct {
 	// What was charged.
 	ChargeBefore *v1.Money `protobuf:"bytes,2,opt,name=charge_before,json=chargeBefore,proto3" json:"charge_before,omitempty"`
 	// What would be.
-	ChargeAfter   *v1.Money `protobuf:"bytes,3,opt,name=charge_after,json=chargeAfter,proto3" json:"charge_after,omitempty"`
+	ChargeAfter *v1.Money `protobuf:"bytes,3,opt,name=charge_after,json=chargeAfter,proto3" json:"charge_after,omitempty"`
+	// Its source.
+	Source        string `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1902,17 +1925,29 @@ func (x *ChargeDifference) GetChargeAfter() *v1.Money {
 	return nil
 }
 
+func (x *ChargeDifference) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
 // Response message for SimulateBurnTable: the state so far; the last message is the result.
 type SimulateBurnTableResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Events rated so far.
+	// Events rated so far: those of the range that have a charge.
 	EventCount int64 `protobuf:"varint,1,opt,name=event_count,json=eventCount,proto3" json:"event_count,omitempty"`
 	// Sum of what was charged.
 	ChargeBefore *v1.Money `protobuf:"bytes,2,opt,name=charge_before,json=chargeBefore,proto3" json:"charge_before,omitempty"`
 	// Sum of what would be.
 	ChargeAfter *v1.Money `protobuf:"bytes,3,opt,name=charge_after,json=chargeAfter,proto3" json:"charge_after,omitempty"`
-	// The biggest differences so far.
-	Differences   []*ChargeDifference `protobuf:"bytes,4,rep,name=differences,proto3" json:"differences,omitempty"`
+	// The biggest differences so far, the biggest first.
+	Differences []*ChargeDifference `protobuf:"bytes,4,rep,name=differences,proto3" json:"differences,omitempty"`
+	// Events whose charge would differ.
+	ChangedCount int64 `protobuf:"varint,5,opt,name=changed_count,json=changedCount,proto3" json:"changed_count,omitempty"`
+	// Events that would have no charge under the proposed rules and today's prices, as where a rule by
+	// unit lacks a unit. They are in event_count and in none of the sums.
+	UnratedCount  int64 `protobuf:"varint,6,opt,name=unrated_count,json=unratedCount,proto3" json:"unrated_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1975,6 +2010,20 @@ func (x *SimulateBurnTableResponse) GetDifferences() []*ChargeDifference {
 	return nil
 }
 
+func (x *SimulateBurnTableResponse) GetChangedCount() int64 {
+	if x != nil {
+		return x.ChangedCount
+	}
+	return 0
+}
+
+func (x *SimulateBurnTableResponse) GetUnratedCount() int64 {
+	if x != nil {
+		return x.UnratedCount
+	}
+	return 0
+}
+
 // Request message for RerateEvents.
 type RerateEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1982,16 +2031,23 @@ type RerateEventsRequest struct {
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// Until when, exclusive.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	// Only this provider; empty for all.
+	// Only events with a line of this provider; empty for all.
 	Provider string `protobuf:"bytes,3,opt,name=provider,proto3" json:"provider,omitempty"`
-	// Only this model; empty for all.
+	// Only events with a line of this model, by the name that it was served under; empty for all.
 	Model string `protobuf:"bytes,4,opt,name=model,proto3" json:"model,omitempty"`
 	// Say what would happen and write nothing.
 	DryRun bool `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
-	// Makes a retry safe.
+	// Makes a retry safe: it goes on where the first call ended, or repeats its answer. A dry run
+	// stores nothing and ignores it.
 	IdempotencyKey string `protobuf:"bytes,6,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Rate under this burn table, as if it had applied in the whole range to the organization or
+	// customer that it was made for; empty: under what is in force at each event's time. It is not
+	// activated. `default` names the built-in one.
+	BurnTableId string `protobuf:"bytes,7,opt,name=burn_table_id,json=burnTableId,proto3" json:"burn_table_id,omitempty"`
+	// How many of the biggest differences to answer with; 0 means 20.
+	DifferenceCount int32 `protobuf:"varint,8,opt,name=difference_count,json=differenceCount,proto3" json:"difference_count,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *RerateEventsRequest) Reset() {
@@ -2066,17 +2122,40 @@ func (x *RerateEventsRequest) GetIdempotencyKey() string {
 	return ""
 }
 
+func (x *RerateEventsRequest) GetBurnTableId() string {
+	if x != nil {
+		return x.BurnTableId
+	}
+	return ""
+}
+
+func (x *RerateEventsRequest) GetDifferenceCount() int32 {
+	if x != nil {
+		return x.DifferenceCount
+	}
+	return 0
+}
+
 // Response message for RerateEvents.
 type RerateEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Events looked at.
+	// Events looked at: those of the range that have a charge.
 	EventCount int64 `protobuf:"varint,1,opt,name=event_count,json=eventCount,proto3" json:"event_count,omitempty"`
 	// Events whose charge differs.
 	ChangedCount int64 `protobuf:"varint,2,opt,name=changed_count,json=changedCount,proto3" json:"changed_count,omitempty"`
-	// Sum of the differences; negative where credits return.
+	// Sum of the differences of charges; negative where credits return.
 	ChargeDifference *v1.Money `protobuf:"bytes,3,opt,name=charge_difference,json=chargeDifference,proto3" json:"charge_difference,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Sum of the differences of costs.
+	CostDifference *v1.Money `protobuf:"bytes,4,opt,name=cost_difference,json=costDifference,proto3" json:"cost_difference,omitempty"`
+	// What wallets paid more in sum, receivables included; negative where credits returned. Less than
+	// charge_difference where nobody paid or charges had been refunded. Absent for a dry run.
+	WalletDifference *v1.Money `protobuf:"bytes,5,opt,name=wallet_difference,json=walletDifference,proto3" json:"wallet_difference,omitempty"`
+	// Events that would have no cost or charge now, and were left as they are.
+	UnratedCount int64 `protobuf:"varint,6,opt,name=unrated_count,json=unratedCount,proto3" json:"unrated_count,omitempty"`
+	// The biggest differences, the biggest first.
+	Differences   []*ChargeDifference `protobuf:"bytes,7,rep,name=differences,proto3" json:"differences,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RerateEventsResponse) Reset() {
@@ -2130,11 +2209,39 @@ func (x *RerateEventsResponse) GetChargeDifference() *v1.Money {
 	return nil
 }
 
+func (x *RerateEventsResponse) GetCostDifference() *v1.Money {
+	if x != nil {
+		return x.CostDifference
+	}
+	return nil
+}
+
+func (x *RerateEventsResponse) GetWalletDifference() *v1.Money {
+	if x != nil {
+		return x.WalletDifference
+	}
+	return nil
+}
+
+func (x *RerateEventsResponse) GetUnratedCount() int64 {
+	if x != nil {
+		return x.UnratedCount
+	}
+	return 0
+}
+
+func (x *RerateEventsResponse) GetDifferences() []*ChargeDifference {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
 var File_om_rating_v1_rating_service_proto protoreflect.FileDescriptor
 
 const file_om_rating_v1_rating_service_proto_rawDesc = "" +
 	"\n" +
-	"!om/rating/v1/rating_service.proto\x12\fom.rating.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x16om/type/v1/event.proto\x1a\x16om/type/v1/money.proto\x1a\x1fom/type/v1/unrated_reason.proto\"\xac\x03\n" +
+	"!om/rating/v1/rating_service.proto\x12\fom.rating.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x16om/type/v1/event.proto\x1a\x16om/type/v1/money.proto\x1a\x1fom/type/v1/unrated_reason.proto\"\xdb\x03\n" +
 	"\x0eRatedComponent\x12\x12\n" +
 	"\x04unit\x18\x01 \x01(\tR\x04unit\x12\x16\n" +
 	"\x06amount\x18\x02 \x01(\x03R\x06amount\x12(\n" +
@@ -2150,7 +2257,8 @@ const file_om_rating_v1_rating_service_proto_rawDesc = "" +
 	"attributes\x12\x1f\n" +
 	"\vfree_amount\x18\n" +
 	" \x01(\x03R\n" +
-	"freeAmount\x1a=\n" +
+	"freeAmount\x12-\n" +
+	"\x12quantity_threshold\x18\v \x01(\x03R\x11quantityThreshold\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xef\x02\n" +
@@ -2199,14 +2307,15 @@ const file_om_rating_v1_rating_service_proto_rawDesc = "" +
 	"\aat_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06atTime\x124\n" +
 	"\fsettled_cost\x18\x03 \x01(\v2\x11.om.type.v1.MoneyR\vsettledCost\x128\n" +
 	"\x0esettled_charge\x18\x04 \x01(\v2\x11.om.type.v1.MoneyR\rsettledCharge\x12\x14\n" +
-	"\x05exact\x18\x05 \x01(\bR\x05exact\"\xc6\x02\n" +
+	"\x05exact\x18\x05 \x01(\bR\x05exact\"\xfe\x02\n" +
 	"\tPriceRate\x12\x1d\n" +
 	"\x04unit\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18PR\x04unit\x12R\n" +
 	"\x12amount_per_million\x18\x02 \x01(\tB$\xbaH!r\x1f2\x1d^[0-9]{1,12}(\\.[0-9]{1,12})?$R\x10amountPerMillion\x12Q\n" +
 	"\n" +
 	"attributes\x18\x03 \x03(\v2'.om.rating.v1.PriceRate.AttributesEntryB\b\xbaH\x05\x9a\x01\x02\x10\x10R\n" +
 	"attributes\x124\n" +
-	"\x11context_threshold\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x10contextThreshold\x1a=\n" +
+	"\x11context_threshold\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x10contextThreshold\x126\n" +
+	"\x12quantity_threshold\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x11quantityThreshold\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfe\x02\n" +
@@ -2302,17 +2411,20 @@ const file_om_rating_v1_rating_service_proto_rawDesc = "" +
 	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\tstartTime\x12=\n" +
 	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\aendTime\x125\n" +
 	"\x10difference_count\x18\x04 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\x0fdifferenceCount\"\x9b\x01\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\x0fdifferenceCount\"\xb3\x01\n" +
 	"\x10ChargeDifference\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x126\n" +
 	"\rcharge_before\x18\x02 \x01(\v2\x11.om.type.v1.MoneyR\fchargeBefore\x124\n" +
-	"\fcharge_after\x18\x03 \x01(\v2\x11.om.type.v1.MoneyR\vchargeAfter\"\xec\x01\n" +
+	"\fcharge_after\x18\x03 \x01(\v2\x11.om.type.v1.MoneyR\vchargeAfter\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source\"\xb6\x02\n" +
 	"\x19SimulateBurnTableResponse\x12\x1f\n" +
 	"\vevent_count\x18\x01 \x01(\x03R\n" +
 	"eventCount\x126\n" +
 	"\rcharge_before\x18\x02 \x01(\v2\x11.om.type.v1.MoneyR\fchargeBefore\x124\n" +
 	"\fcharge_after\x18\x03 \x01(\v2\x11.om.type.v1.MoneyR\vchargeAfter\x12@\n" +
-	"\vdifferences\x18\x04 \x03(\v2\x1e.om.rating.v1.ChargeDifferenceR\vdifferences\"\xab\x02\n" +
+	"\vdifferences\x18\x04 \x03(\v2\x1e.om.rating.v1.ChargeDifferenceR\vdifferences\x12#\n" +
+	"\rchanged_count\x18\x05 \x01(\x03R\fchangedCount\x12#\n" +
+	"\runrated_count\x18\x06 \x01(\x03R\funratedCount\"\x8f\x03\n" +
 	"\x13RerateEventsRequest\x12A\n" +
 	"\n" +
 	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\tstartTime\x12=\n" +
@@ -2321,12 +2433,19 @@ const file_om_rating_v1_rating_service_proto_rawDesc = "" +
 	"\x05model\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x05model\x12\x17\n" +
 	"\adry_run\x18\x05 \x01(\bR\x06dryRun\x123\n" +
 	"\x0fidempotency_key\x18\x06 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xff\x01R\x0eidempotencyKey\"\x9c\x01\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xff\x01R\x0eidempotencyKey\x12+\n" +
+	"\rburn_table_id\x18\a \x01(\tB\a\xbaH\x04r\x02\x18@R\vburnTableId\x125\n" +
+	"\x10difference_count\x18\b \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\x0fdifferenceCount\"\xff\x02\n" +
 	"\x14RerateEventsResponse\x12\x1f\n" +
 	"\vevent_count\x18\x01 \x01(\x03R\n" +
 	"eventCount\x12#\n" +
 	"\rchanged_count\x18\x02 \x01(\x03R\fchangedCount\x12>\n" +
-	"\x11charge_difference\x18\x03 \x01(\v2\x11.om.type.v1.MoneyR\x10chargeDifference2\xd1\n" +
+	"\x11charge_difference\x18\x03 \x01(\v2\x11.om.type.v1.MoneyR\x10chargeDifference\x12:\n" +
+	"\x0fcost_difference\x18\x04 \x01(\v2\x11.om.type.v1.MoneyR\x0ecostDifference\x12>\n" +
+	"\x11wallet_difference\x18\x05 \x01(\v2\x11.om.type.v1.MoneyR\x10walletDifference\x12#\n" +
+	"\runrated_count\x18\x06 \x01(\x03R\funratedCount\x12@\n" +
+	"\vdifferences\x18\a \x03(\v2\x1e.om.rating.v1.ChargeDifferenceR\vdifferences2\xd1\n" +
 	"\n" +
 	"\rRatingService\x12s\n" +
 	"\tRateUsage\x12\x1e.om.rating.v1.RateUsageRequest\x1a\x1f.om.rating.v1.RateUsageResponse\"%\x8a\xb5\x18\a\n" +
@@ -2452,31 +2571,34 @@ var file_om_rating_v1_rating_service_proto_depIdxs = []int32{
 	35, // 45: om.rating.v1.RerateEventsRequest.start_time:type_name -> google.protobuf.Timestamp
 	35, // 46: om.rating.v1.RerateEventsRequest.end_time:type_name -> google.protobuf.Timestamp
 	32, // 47: om.rating.v1.RerateEventsResponse.charge_difference:type_name -> om.type.v1.Money
-	4,  // 48: om.rating.v1.RatingService.RateUsage:input_type -> om.rating.v1.RateUsageRequest
-	6,  // 49: om.rating.v1.RatingService.ExplainCharge:input_type -> om.rating.v1.ExplainChargeRequest
-	10, // 50: om.rating.v1.RatingService.ListPrices:input_type -> om.rating.v1.ListPricesRequest
-	12, // 51: om.rating.v1.RatingService.CreatePrice:input_type -> om.rating.v1.CreatePriceRequest
-	16, // 52: om.rating.v1.RatingService.ListBurnTables:input_type -> om.rating.v1.ListBurnTablesRequest
-	18, // 53: om.rating.v1.RatingService.GetBurnTable:input_type -> om.rating.v1.GetBurnTableRequest
-	20, // 54: om.rating.v1.RatingService.CreateBurnTable:input_type -> om.rating.v1.CreateBurnTableRequest
-	22, // 55: om.rating.v1.RatingService.ActivateBurnTable:input_type -> om.rating.v1.ActivateBurnTableRequest
-	24, // 56: om.rating.v1.RatingService.SimulateBurnTable:input_type -> om.rating.v1.SimulateBurnTableRequest
-	27, // 57: om.rating.v1.RatingService.RerateEvents:input_type -> om.rating.v1.RerateEventsRequest
-	5,  // 58: om.rating.v1.RatingService.RateUsage:output_type -> om.rating.v1.RateUsageResponse
-	7,  // 59: om.rating.v1.RatingService.ExplainCharge:output_type -> om.rating.v1.ExplainChargeResponse
-	11, // 60: om.rating.v1.RatingService.ListPrices:output_type -> om.rating.v1.ListPricesResponse
-	13, // 61: om.rating.v1.RatingService.CreatePrice:output_type -> om.rating.v1.CreatePriceResponse
-	17, // 62: om.rating.v1.RatingService.ListBurnTables:output_type -> om.rating.v1.ListBurnTablesResponse
-	19, // 63: om.rating.v1.RatingService.GetBurnTable:output_type -> om.rating.v1.GetBurnTableResponse
-	21, // 64: om.rating.v1.RatingService.CreateBurnTable:output_type -> om.rating.v1.CreateBurnTableResponse
-	23, // 65: om.rating.v1.RatingService.ActivateBurnTable:output_type -> om.rating.v1.ActivateBurnTableResponse
-	26, // 66: om.rating.v1.RatingService.SimulateBurnTable:output_type -> om.rating.v1.SimulateBurnTableResponse
-	28, // 67: om.rating.v1.RatingService.RerateEvents:output_type -> om.rating.v1.RerateEventsResponse
-	58, // [58:68] is the sub-list for method output_type
-	48, // [48:58] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	32, // 48: om.rating.v1.RerateEventsResponse.cost_difference:type_name -> om.type.v1.Money
+	32, // 49: om.rating.v1.RerateEventsResponse.wallet_difference:type_name -> om.type.v1.Money
+	25, // 50: om.rating.v1.RerateEventsResponse.differences:type_name -> om.rating.v1.ChargeDifference
+	4,  // 51: om.rating.v1.RatingService.RateUsage:input_type -> om.rating.v1.RateUsageRequest
+	6,  // 52: om.rating.v1.RatingService.ExplainCharge:input_type -> om.rating.v1.ExplainChargeRequest
+	10, // 53: om.rating.v1.RatingService.ListPrices:input_type -> om.rating.v1.ListPricesRequest
+	12, // 54: om.rating.v1.RatingService.CreatePrice:input_type -> om.rating.v1.CreatePriceRequest
+	16, // 55: om.rating.v1.RatingService.ListBurnTables:input_type -> om.rating.v1.ListBurnTablesRequest
+	18, // 56: om.rating.v1.RatingService.GetBurnTable:input_type -> om.rating.v1.GetBurnTableRequest
+	20, // 57: om.rating.v1.RatingService.CreateBurnTable:input_type -> om.rating.v1.CreateBurnTableRequest
+	22, // 58: om.rating.v1.RatingService.ActivateBurnTable:input_type -> om.rating.v1.ActivateBurnTableRequest
+	24, // 59: om.rating.v1.RatingService.SimulateBurnTable:input_type -> om.rating.v1.SimulateBurnTableRequest
+	27, // 60: om.rating.v1.RatingService.RerateEvents:input_type -> om.rating.v1.RerateEventsRequest
+	5,  // 61: om.rating.v1.RatingService.RateUsage:output_type -> om.rating.v1.RateUsageResponse
+	7,  // 62: om.rating.v1.RatingService.ExplainCharge:output_type -> om.rating.v1.ExplainChargeResponse
+	11, // 63: om.rating.v1.RatingService.ListPrices:output_type -> om.rating.v1.ListPricesResponse
+	13, // 64: om.rating.v1.RatingService.CreatePrice:output_type -> om.rating.v1.CreatePriceResponse
+	17, // 65: om.rating.v1.RatingService.ListBurnTables:output_type -> om.rating.v1.ListBurnTablesResponse
+	19, // 66: om.rating.v1.RatingService.GetBurnTable:output_type -> om.rating.v1.GetBurnTableResponse
+	21, // 67: om.rating.v1.RatingService.CreateBurnTable:output_type -> om.rating.v1.CreateBurnTableResponse
+	23, // 68: om.rating.v1.RatingService.ActivateBurnTable:output_type -> om.rating.v1.ActivateBurnTableResponse
+	26, // 69: om.rating.v1.RatingService.SimulateBurnTable:output_type -> om.rating.v1.SimulateBurnTableResponse
+	28, // 70: om.rating.v1.RatingService.RerateEvents:output_type -> om.rating.v1.RerateEventsResponse
+	61, // [61:71] is the sub-list for method output_type
+	51, // [51:61] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_om_rating_v1_rating_service_proto_init() }

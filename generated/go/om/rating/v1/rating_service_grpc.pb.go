@@ -61,10 +61,20 @@ type RatingServiceClient interface {
 	// lifetimes from now; the answer says when.
 	ActivateBurnTable(ctx context.Context, in *ActivateBurnTableRequest, opts ...grpc.CallOption) (*ActivateBurnTableResponse, error)
 	// Rates a past range again under a proposed table and streams totals and the biggest
-	// differences. Writes nothing.
+	// differences. Writes nothing. The arithmetic is that of settlement and of RerateEvents: a table
+	// that is created from the same rules and named there charges exactly what was shown here.
 	SimulateBurnTable(ctx context.Context, in *SimulateBurnTableRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SimulateBurnTableResponse], error)
-	// Rates past events again and posts the differences as compensating entries. Running it twice
-	// changes nothing more.
+	// Rates settled events again, each at its own time, and posts the differences as compensating
+	// entries; what was posted before stays as it is. Running it twice changes nothing more. It works
+	// in small transactions: a call that ended early is resumed by a repeat under its key.
+	//
+	// A reduction returns to the grants that paid, as a refund does; an increase is charged to the
+	// wallet that paid (available, credit line, then receivable) and never refused. Events that
+	// nobody paid for change their cost and charge alone. Of what was refunded by hand nothing is
+	// taken back or returned twice: after it, an event has cost its wallet its charge less its
+	// refunds, and never less than nothing. Left as they are: events of the sandbox and those that
+	// cost nothing by their outcome; events without a price or in suspense, which are charged when
+	// one arrives or an owner decides; events that would have no price now (unrated_count).
 	RerateEvents(ctx context.Context, in *RerateEventsRequest, opts ...grpc.CallOption) (*RerateEventsResponse, error)
 }
 
@@ -213,10 +223,20 @@ type RatingServiceServer interface {
 	// lifetimes from now; the answer says when.
 	ActivateBurnTable(context.Context, *ActivateBurnTableRequest) (*ActivateBurnTableResponse, error)
 	// Rates a past range again under a proposed table and streams totals and the biggest
-	// differences. Writes nothing.
+	// differences. Writes nothing. The arithmetic is that of settlement and of RerateEvents: a table
+	// that is created from the same rules and named there charges exactly what was shown here.
 	SimulateBurnTable(*SimulateBurnTableRequest, grpc.ServerStreamingServer[SimulateBurnTableResponse]) error
-	// Rates past events again and posts the differences as compensating entries. Running it twice
-	// changes nothing more.
+	// Rates settled events again, each at its own time, and posts the differences as compensating
+	// entries; what was posted before stays as it is. Running it twice changes nothing more. It works
+	// in small transactions: a call that ended early is resumed by a repeat under its key.
+	//
+	// A reduction returns to the grants that paid, as a refund does; an increase is charged to the
+	// wallet that paid (available, credit line, then receivable) and never refused. Events that
+	// nobody paid for change their cost and charge alone. Of what was refunded by hand nothing is
+	// taken back or returned twice: after it, an event has cost its wallet its charge less its
+	// refunds, and never less than nothing. Left as they are: events of the sandbox and those that
+	// cost nothing by their outcome; events without a price or in suspense, which are charged when
+	// one arrives or an owner decides; events that would have no price now (unrated_count).
 	RerateEvents(context.Context, *RerateEventsRequest) (*RerateEventsResponse, error)
 	mustEmbedUnimplementedRatingServiceServer()
 }

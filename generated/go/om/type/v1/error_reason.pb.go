@@ -95,6 +95,9 @@ const (
 	ErrorReason_ERROR_REASON_PRICE_UNKNOWN ErrorReason = 56
 	// FAILED_PRECONDITION. The cost of the request has no upper bound. Metadata: field.
 	ErrorReason_ERROR_REASON_BOUND_UNKNOWN ErrorReason = 57
+	// FAILED_PRECONDITION. The event of a dead letter could never be read, or only a newer server can
+	// read it, so it cannot be settled here. Metadata: dead_letter_id.
+	ErrorReason_ERROR_REASON_LETTER_UNREADABLE ErrorReason = 58
 	// FAILED_PRECONDITION. The wallet cannot pay. Metadata: wallet_id, needed, available (decimals
 	// in credits), and output_tokens_max where the request can be made smaller.
 	ErrorReason_ERROR_REASON_INSUFFICIENT_FUNDS ErrorReason = 60
@@ -144,6 +147,7 @@ var (
 		55: "ERROR_REASON_USER_WALLET_REQUIRED",
 		56: "ERROR_REASON_PRICE_UNKNOWN",
 		57: "ERROR_REASON_BOUND_UNKNOWN",
+		58: "ERROR_REASON_LETTER_UNREADABLE",
 		60: "ERROR_REASON_INSUFFICIENT_FUNDS",
 		61: "ERROR_REASON_LIMIT_REACHED",
 		70: "ERROR_REASON_NOT_IMPLEMENTED",
@@ -183,6 +187,7 @@ var (
 		"ERROR_REASON_USER_WALLET_REQUIRED":    55,
 		"ERROR_REASON_PRICE_UNKNOWN":           56,
 		"ERROR_REASON_BOUND_UNKNOWN":           57,
+		"ERROR_REASON_LETTER_UNREADABLE":       58,
 		"ERROR_REASON_INSUFFICIENT_FUNDS":      60,
 		"ERROR_REASON_LIMIT_REACHED":           61,
 		"ERROR_REASON_NOT_IMPLEMENTED":         70,
@@ -224,7 +229,7 @@ var File_om_type_v1_error_reason_proto protoreflect.FileDescriptor
 const file_om_type_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dom/type/v1/error_reason.proto\x12\n" +
-	"om.type.v1*\x83\n" +
+	"om.type.v1*\xa7\n" +
 	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12#\n" +
@@ -258,7 +263,8 @@ const file_om_type_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_WALLET_BLOCKED\x106\x12%\n" +
 	"!ERROR_REASON_USER_WALLET_REQUIRED\x107\x12\x1e\n" +
 	"\x1aERROR_REASON_PRICE_UNKNOWN\x108\x12\x1e\n" +
-	"\x1aERROR_REASON_BOUND_UNKNOWN\x109\x12#\n" +
+	"\x1aERROR_REASON_BOUND_UNKNOWN\x109\x12\"\n" +
+	"\x1eERROR_REASON_LETTER_UNREADABLE\x10:\x12#\n" +
 	"\x1fERROR_REASON_INSUFFICIENT_FUNDS\x10<\x12\x1e\n" +
 	"\x1aERROR_REASON_LIMIT_REACHED\x10=\x12 \n" +
 	"\x1cERROR_REASON_NOT_IMPLEMENTED\x10F\x12\x1b\n" +

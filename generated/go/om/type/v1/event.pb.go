@@ -432,6 +432,15 @@ func (x *Funding) GetRetainedNanos() int64 {
 
 // A fact about usage. Identity: organization, source, event_id. The same identity with another
 // payload is a conflict; the same payload again changes nothing.
+//
+// Deferred work is two messages and one event. The call that began it ends in OUTCOME_DEFERRED with
+// job_id, and its first line names the provider. Its end is the message job:<provider>:<job_id>, from
+// whichever edge saw it: without funding, with the usage, and CHARGED, ESTIMATED or ZERO. In either order
+// they become the event of the call, with its attribution, wallet, funding and time, and the lines and
+// outcome of the end, which is no event of its own; GetEventStatus knows both ids. An end whose call was
+// not seen within a day is charged as an event of its own, to whom it names itself, with the flag
+// job_alone. A call whose job was charged by another event is an event of outcome ZERO, without usage,
+// with the flag job_repeated.
 type UsageEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Any non-empty string, stable across retries.
@@ -465,7 +474,8 @@ type UsageEvent struct {
 	WalletId string `protobuf:"bytes,14,opt,name=wallet_id,json=walletId,proto3" json:"wallet_id,omitempty"`
 	// Edges only: the work was admitted without funds while the server was away.
 	Unfunded bool `protobuf:"varint,15,opt,name=unfunded,proto3" json:"unfunded,omitempty"`
-	// Edges only: the provider's id of deferred work.
+	// Edges only: the provider's id of deferred work. A call without it is never completed: what it kept
+	// goes to suspense after a day, as that of a call whose end never came.
 	JobId string `protobuf:"bytes,16,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	// The status that the provider answered with; 0 if there was none or it is not known.
 	HttpStatus int32 `protobuf:"varint,17,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`

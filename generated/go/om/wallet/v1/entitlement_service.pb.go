@@ -421,7 +421,10 @@ type CheckEntitlementResponse struct {
 	// What it would cost; absent if it is not known, which is not zero.
 	EstimatedCost *v1.Money `protobuf:"bytes,6,opt,name=estimated_cost,json=estimatedCost,proto3" json:"estimated_cost,omitempty"`
 	// What the paying wallet has available; absent where nobody pays.
-	Available     *v1.Money `protobuf:"bytes,7,opt,name=available,proto3" json:"available,omitempty"`
+	Available *v1.Money `protobuf:"bytes,7,opt,name=available,proto3" json:"available,omitempty"`
+	// Every soft limit that it would pass, those that will be passed longest first; reason, message and
+	// entitlement_id tell the first. Empty for a refusal.
+	Warnings      []*v1.LimitWarning `protobuf:"bytes,8,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -501,6 +504,13 @@ func (x *CheckEntitlementResponse) GetEstimatedCost() *v1.Money {
 func (x *CheckEntitlementResponse) GetAvailable() *v1.Money {
 	if x != nil {
 		return x.Available
+	}
+	return nil
+}
+
+func (x *CheckEntitlementResponse) GetWarnings() []*v1.LimitWarning {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -904,7 +914,7 @@ var File_om_wallet_v1_entitlement_service_proto protoreflect.FileDescriptor
 
 const file_om_wallet_v1_entitlement_service_proto_rawDesc = "" +
 	"\n" +
-	"&om/wallet/v1/entitlement_service.proto\x12\fom.wallet.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x1dom/type/v1/error_reason.proto\x1a\x16om/type/v1/event.proto\x1a\x16om/type/v1/money.proto\"\x8e\x06\n" +
+	"&om/wallet/v1/entitlement_service.proto\x12\fom.wallet.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x1dom/type/v1/error_reason.proto\x1a\x16om/type/v1/event.proto\x1a\x1eom/type/v1/limit_warning.proto\x1a\x16om/type/v1/money.proto\"\x8e\x06\n" +
 	"\vEntitlement\x12%\n" +
 	"\x0eentitlement_id\x18\x01 \x01(\tR\rentitlementId\x12'\n" +
 	"\n" +
@@ -934,7 +944,7 @@ const file_om_wallet_v1_entitlement_service_proto_rawDesc = "" +
 	"\f_limit_value\"\x93\x01\n" +
 	"\x17CheckEntitlementRequest\x12A\n" +
 	"\vattribution\x18\x01 \x01(\v2\x17.om.type.v1.AttributionB\x06\xbaH\x03\xc8\x01\x01R\vattribution\x125\n" +
-	"\x05lines\x18\x02 \x03(\v2\x15.om.type.v1.UsageLineB\b\xbaH\x05\x92\x01\x02\x10@R\x05lines\"\xcf\x02\n" +
+	"\x05lines\x18\x02 \x03(\v2\x15.om.type.v1.UsageLineB\b\xbaH\x05\x92\x01\x02\x10@R\x05lines\"\x85\x03\n" +
 	"\x18CheckEntitlementResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12/\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x17.om.type.v1.ErrorReasonR\x06reason\x12\x18\n" +
@@ -942,7 +952,8 @@ const file_om_wallet_v1_entitlement_service_proto_rawDesc = "" +
 	"\x0eentitlement_id\x18\x04 \x01(\tR\rentitlementId\x12<\n" +
 	"\x10estimated_charge\x18\x05 \x01(\v2\x11.om.type.v1.MoneyR\x0festimatedCharge\x128\n" +
 	"\x0eestimated_cost\x18\x06 \x01(\v2\x11.om.type.v1.MoneyR\restimatedCost\x12/\n" +
-	"\tavailable\x18\a \x01(\v2\x11.om.type.v1.MoneyR\tavailable\"\x94\x01\n" +
+	"\tavailable\x18\a \x01(\v2\x11.om.type.v1.MoneyR\tavailable\x124\n" +
+	"\bwarnings\x18\b \x03(\v2\x18.om.type.v1.LimitWarningR\bwarnings\"\x94\x01\n" +
 	"\x18CreateEntitlementRequest\x12C\n" +
 	"\ventitlement\x18\x01 \x01(\v2\x19.om.wallet.v1.EntitlementB\x06\xbaH\x03\xc8\x01\x01R\ventitlement\x123\n" +
 	"\x0fidempotency_key\x18\x02 \x01(\tB\n" +
@@ -1022,6 +1033,7 @@ var file_om_wallet_v1_entitlement_service_proto_goTypes = []any{
 	(*v1.UsageLine)(nil),              // 16: om.type.v1.UsageLine
 	(v1.ErrorReason)(0),               // 17: om.type.v1.ErrorReason
 	(*v1.Money)(nil),                  // 18: om.type.v1.Money
+	(*v1.LimitWarning)(nil),           // 19: om.type.v1.LimitWarning
 }
 var file_om_wallet_v1_entitlement_service_proto_depIdxs = []int32{
 	0,  // 0: om.wallet.v1.Entitlement.type:type_name -> om.wallet.v1.LimitType
@@ -1034,26 +1046,27 @@ var file_om_wallet_v1_entitlement_service_proto_depIdxs = []int32{
 	18, // 7: om.wallet.v1.CheckEntitlementResponse.estimated_charge:type_name -> om.type.v1.Money
 	18, // 8: om.wallet.v1.CheckEntitlementResponse.estimated_cost:type_name -> om.type.v1.Money
 	18, // 9: om.wallet.v1.CheckEntitlementResponse.available:type_name -> om.type.v1.Money
-	2,  // 10: om.wallet.v1.CreateEntitlementRequest.entitlement:type_name -> om.wallet.v1.Entitlement
-	2,  // 11: om.wallet.v1.CreateEntitlementResponse.entitlement:type_name -> om.wallet.v1.Entitlement
-	2,  // 12: om.wallet.v1.UpdateEntitlementRequest.entitlement:type_name -> om.wallet.v1.Entitlement
-	2,  // 13: om.wallet.v1.UpdateEntitlementResponse.entitlement:type_name -> om.wallet.v1.Entitlement
-	2,  // 14: om.wallet.v1.ListEntitlementsResponse.entitlements:type_name -> om.wallet.v1.Entitlement
-	3,  // 15: om.wallet.v1.EntitlementService.CheckEntitlement:input_type -> om.wallet.v1.CheckEntitlementRequest
-	5,  // 16: om.wallet.v1.EntitlementService.CreateEntitlement:input_type -> om.wallet.v1.CreateEntitlementRequest
-	7,  // 17: om.wallet.v1.EntitlementService.UpdateEntitlement:input_type -> om.wallet.v1.UpdateEntitlementRequest
-	9,  // 18: om.wallet.v1.EntitlementService.DeleteEntitlement:input_type -> om.wallet.v1.DeleteEntitlementRequest
-	11, // 19: om.wallet.v1.EntitlementService.ListEntitlements:input_type -> om.wallet.v1.ListEntitlementsRequest
-	4,  // 20: om.wallet.v1.EntitlementService.CheckEntitlement:output_type -> om.wallet.v1.CheckEntitlementResponse
-	6,  // 21: om.wallet.v1.EntitlementService.CreateEntitlement:output_type -> om.wallet.v1.CreateEntitlementResponse
-	8,  // 22: om.wallet.v1.EntitlementService.UpdateEntitlement:output_type -> om.wallet.v1.UpdateEntitlementResponse
-	10, // 23: om.wallet.v1.EntitlementService.DeleteEntitlement:output_type -> om.wallet.v1.DeleteEntitlementResponse
-	12, // 24: om.wallet.v1.EntitlementService.ListEntitlements:output_type -> om.wallet.v1.ListEntitlementsResponse
-	20, // [20:25] is the sub-list for method output_type
-	15, // [15:20] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	19, // 10: om.wallet.v1.CheckEntitlementResponse.warnings:type_name -> om.type.v1.LimitWarning
+	2,  // 11: om.wallet.v1.CreateEntitlementRequest.entitlement:type_name -> om.wallet.v1.Entitlement
+	2,  // 12: om.wallet.v1.CreateEntitlementResponse.entitlement:type_name -> om.wallet.v1.Entitlement
+	2,  // 13: om.wallet.v1.UpdateEntitlementRequest.entitlement:type_name -> om.wallet.v1.Entitlement
+	2,  // 14: om.wallet.v1.UpdateEntitlementResponse.entitlement:type_name -> om.wallet.v1.Entitlement
+	2,  // 15: om.wallet.v1.ListEntitlementsResponse.entitlements:type_name -> om.wallet.v1.Entitlement
+	3,  // 16: om.wallet.v1.EntitlementService.CheckEntitlement:input_type -> om.wallet.v1.CheckEntitlementRequest
+	5,  // 17: om.wallet.v1.EntitlementService.CreateEntitlement:input_type -> om.wallet.v1.CreateEntitlementRequest
+	7,  // 18: om.wallet.v1.EntitlementService.UpdateEntitlement:input_type -> om.wallet.v1.UpdateEntitlementRequest
+	9,  // 19: om.wallet.v1.EntitlementService.DeleteEntitlement:input_type -> om.wallet.v1.DeleteEntitlementRequest
+	11, // 20: om.wallet.v1.EntitlementService.ListEntitlements:input_type -> om.wallet.v1.ListEntitlementsRequest
+	4,  // 21: om.wallet.v1.EntitlementService.CheckEntitlement:output_type -> om.wallet.v1.CheckEntitlementResponse
+	6,  // 22: om.wallet.v1.EntitlementService.CreateEntitlement:output_type -> om.wallet.v1.CreateEntitlementResponse
+	8,  // 23: om.wallet.v1.EntitlementService.UpdateEntitlement:output_type -> om.wallet.v1.UpdateEntitlementResponse
+	10, // 24: om.wallet.v1.EntitlementService.DeleteEntitlement:output_type -> om.wallet.v1.DeleteEntitlementResponse
+	12, // 25: om.wallet.v1.EntitlementService.ListEntitlements:output_type -> om.wallet.v1.ListEntitlementsResponse
+	21, // [21:26] is the sub-list for method output_type
+	16, // [16:21] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_om_wallet_v1_entitlement_service_proto_init() }

@@ -28,9 +28,10 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from om.type.v1 import access_pb2 as om_dot_type_dot_v1_dot_access__pb2
 from om.type.v1 import error_reason_pb2 as om_dot_type_dot_v1_dot_error__reason__pb2
 from om.type.v1 import event_pb2 as om_dot_type_dot_v1_dot_event__pb2
+from om.type.v1 import limit_warning_pb2 as om_dot_type_dot_v1_dot_limit__warning__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dom/edge/v1/edge_service.proto\x12\nom.edge.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x1dom/type/v1/error_reason.proto\x1a\x16om/type/v1/event.proto\"t\n\x0c\x45\x64geIdentity\x12*\n\x07\x65\x64ge_id\x18\x01 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^edg_[0-9a-z]{26}$\x12\x1b\n\nedge_epoch\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x1b\n\x08instance\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x08\x18@\"\xb9\x01\n\x05Lease\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x11\n\twallet_id\x18\x02 \x01(\t\x12\x14\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\x12\x13\n\x0bmax_intents\x18\x04 \x01(\x05\x12/\n\x0ctime_to_live\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"u\n\x0bLeaseReport\x12+\n\x08lease_id\x18\x01 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^lse_[0-9a-z]{26}$\x12\x1c\n\x0b\x66inal_count\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1b\n\nkeep_nanos\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\x9c\x01\n\rResyncRequest\x12.\n\x04\x65\x64ge\x18\x01 \x01(\x0b\x32\x18.om.edge.v1.EdgeIdentityB\x06\xbaH\x03\xc8\x01\x01\x12\x18\n\x07\x62oot_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\r\n\x05\x63lean\x18\x03 \x01(\x08\x12\x32\n\x06leases\x18\x04 \x03(\x0b\x32\x17.om.edge.v1.LeaseReportB\t\xbaH\x06\x92\x01\x03\x10\x90N\"h\n\x0eResyncResponse\x12&\n\x0bopen_leases\x18\x01 \x03(\x0b\x32\x11.om.edge.v1.Lease\x12\x19\n\x11unknown_lease_ids\x18\x02 \x03(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\t\"=\n\tUnitBound\x12\x17\n\x04unit\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18P\x12\x17\n\x06\x61mount\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\xc8\x03\n\x0c\x41\x64mitRequest\x12.\n\x04\x65\x64ge\x18\x01 \x01(\x0b\x32\x18.om.edge.v1.EdgeIdentityB\x06\xbaH\x03\xc8\x01\x01\x12#\n\x0fidempotency_key\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12)\n\x06key_id\x18\x03 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^key_[0-9a-z]{26}$\x12,\n\x0b\x61ttribution\x18\x04 \x01(\x0b\x32\x17.om.type.v1.Attribution\x12\x1c\n\x08provider\x18\x05 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x19\n\x05model\x18\x06 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12.\n\x05\x62ound\x18\x07 \x03(\x0b\x32\x15.om.edge.v1.UnitBoundB\x08\xbaH\x05\x92\x01\x02\x10@\x12&\n\x0b\x62ound_nanos\x18\x08 \x01(\x03\x42\x11\xbaH\x0e\"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80@(\x00\x12$\n\tmin_nanos\x18\t \x01(\x03\x42\x11\xbaH\x0e\"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80@(\x00\x12%\n\nwant_nanos\x18\n \x01(\x03\x42\x11\xbaH\x0e\"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80@(\x00\x12\x1c\n\x0bmax_intents\x18\x0b \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x0e\n\x06priced\x18\x0c \x01(\x08\"\xe3\x01\n\x07Refusal\x12\'\n\x06reason\x18\x01 \x01(\x0e\x32\x17.om.type.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08limit_id\x18\x03 \x01(\t\x12\x0e\n\x06window\x18\x04 \x01(\t\x12\x14\n\x0cneeded_nanos\x18\x05 \x01(\x03\x12\x1c\n\x0f\x61vailable_nanos\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x1e\n\x11output_tokens_max\x18\x07 \x01(\x03H\x01\x88\x01\x01\x42\x12\n\x10_available_nanosB\x14\n\x12_output_tokens_max\"\xa6\x02\n\rAdmitResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12$\n\x07refusal\x18\x02 \x01(\x0b\x32\x13.om.edge.v1.Refusal\x12\x11\n\twallet_id\x18\x03 \x01(\t\x12-\n\x0c\x66unding_mode\x18\x04 \x01(\x0e\x32\x17.om.edge.v1.FundingMode\x12 \n\x05lease\x18\x05 \x01(\x0b\x32\x11.om.edge.v1.Lease\x12\x1a\n\x12resolution_version\x18\x06 \x01(\x03\x12\x13\n\x0bincarnation\x18\x07 \x01(\t\x12\x17\n\x0forganization_id\x18\x08 \x01(\t\x12\x1c\n\x0f\x61vailable_nanos\x18\t \x01(\x03H\x00\x88\x01\x01\x42\x12\n\x10_available_nanos\"t\n\x11\x43loseLeaseRequest\x12.\n\x04\x65\x64ge\x18\x01 \x01(\x0b\x32\x18.om.edge.v1.EdgeIdentityB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x06report\x18\x02 \x01(\x0b\x32\x17.om.edge.v1.LeaseReportB\x06\xbaH\x03\xc8\x01\x01\"h\n\x12\x43loseLeaseResponse\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.om.edge.v1.LeaseState\x12\x16\n\x0ereleased_nanos\x18\x02 \x01(\x03\x12\x13\n\x0bincarnation\x18\x03 \x01(\t\"\x94\x01\n\x12GetRateCardRequest\x12)\n\x06key_id\x18\x01 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^key_[0-9a-z]{26}$\x12\x1d\n\x0b\x63ustomer_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1a\n\x08provider\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x18\n\x06models\x18\x04 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x64\"3\n\x08UnitRate\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\x19\n\x11nanos_per_million\x18\x02 \x01(\x03\"\xc2\x01\n\tModelRate\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06priced\x18\x03 \x01(\x08\x12#\n\x05rates\x18\x04 \x03(\x0b\x32\x14.om.edge.v1.UnitRate\x12\x15\n\rrequest_nanos\x18\x05 \x01(\x03\x12\x15\n\rminimum_nanos\x18\x06 \x01(\x03\x12\x16\n\x0e\x63ontext_window\x18\x07 \x01(\x03\x12\x19\n\x11output_tokens_max\x18\x08 \x01(\x03\".\n\x11HardLimitSelector\x12\r\n\x05scope\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"\xd0\x01\n\x13GetRateCardResponse\x12%\n\x06models\x18\x01 \x03(\x0b\x32\x15.om.edge.v1.ModelRate\x12\x0f\n\x07version\x18\x02 \x01(\t\x12/\n\x0ctime_to_live\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12;\n\x14hard_limit_selectors\x18\x04 \x03(\x0b\x32\x1d.om.edge.v1.HardLimitSelector\x12\x13\n\x0bincarnation\x18\x05 \x01(\t\"X\n\x0cWatchRequest\x12.\n\x04\x65\x64ge\x18\x01 \x01(\x0b\x32\x18.om.edge.v1.EdgeIdentityB\x06\xbaH\x03\xc8\x01\x01\x12\x18\n\x06\x63ursor\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"J\n\nKeyRevoked\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x0c\x46undsChanged\x12\x11\n\twallet_id\x18\x01 \x01(\t\x12\x17\n\x0f\x61vailable_nanos\x18\x02 \x01(\x03\"W\n\rWalletChanged\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x11\n\twallet_id\x18\x02 \x01(\t\x12\x1a\n\x12resolution_version\x18\x03 \x01(\x03\",\n\x11HardLimitsChanged\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\"!\n\rLeaseRecalled\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"*\n\x0fRateCardChanged\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\",\n\rSequenceRange\x12\r\n\x05\x66irst\x18\x01 \x01(\x03\x12\x0c\n\x04last\x18\x02 \x01(\x03\"Q\n\x10SequencesSettled\x12\x12\n\nedge_epoch\x18\x01 \x01(\x03\x12)\n\x06ranges\x18\x02 \x03(\x0b\x32\x19.om.edge.v1.SequenceRange\"\r\n\x0b\x43hangesLost\"\xee\x03\n\rWatchResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12-\n\x0bkey_revoked\x18\x03 \x01(\x0b\x32\x16.om.edge.v1.KeyRevokedH\x00\x12\x31\n\rfunds_changed\x18\x04 \x01(\x0b\x32\x18.om.edge.v1.FundsChangedH\x00\x12\x33\n\x0ewallet_changed\x18\x05 \x01(\x0b\x32\x19.om.edge.v1.WalletChangedH\x00\x12<\n\x13hard_limits_changed\x18\x06 \x01(\x0b\x32\x1d.om.edge.v1.HardLimitsChangedH\x00\x12\x33\n\x0elease_recalled\x18\x07 \x01(\x0b\x32\x19.om.edge.v1.LeaseRecalledH\x00\x12\x38\n\x11rate_card_changed\x18\x08 \x01(\x0b\x32\x1b.om.edge.v1.RateCardChangedH\x00\x12\x39\n\x11sequences_settled\x18\t \x01(\x0b\x32\x1c.om.edge.v1.SequencesSettledH\x00\x12/\n\x0c\x63hanges_lost\x18\n \x01(\x0b\x32\x17.om.edge.v1.ChangesLostH\x00\x42\x08\n\x06\x63hange*w\n\x0b\x46undingMode\x12\x1c\n\x18\x46UNDING_MODE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46UNDING_MODE_NO_WALLET\x10\x01\x12\x17\n\x13\x46UNDING_MODE_STRICT\x10\x02\x12\x15\n\x11\x46UNDING_MODE_SOFT\x10\x03*\xa7\x01\n\nLeaseState\x12\x1b\n\x17LEASE_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10LEASE_STATE_OPEN\x10\x01\x12\x17\n\x13LEASE_STATE_CLOSING\x10\x02\x12\x1b\n\x17LEASE_STATE_QUARANTINED\x10\x03\x12\x16\n\x12LEASE_STATE_CLOSED\x10\x04\x12\x18\n\x14LEASE_STATE_RESOLVED\x10\x05\x32\xa5\x03\n\x0b\x45\x64geService\x12K\n\x06Resync\x12\x19.om.edge.v1.ResyncRequest\x1a\x1a.om.edge.v1.ResyncResponse\"\n\x90\x02\x02\x8a\xb5\x18\x03\n\x01\x05\x12H\n\x05\x41\x64mit\x12\x18.om.edge.v1.AdmitRequest\x1a\x19.om.edge.v1.AdmitResponse\"\n\x90\x02\x02\x8a\xb5\x18\x03\n\x01\x05\x12W\n\nCloseLease\x12\x1d.om.edge.v1.CloseLeaseRequest\x1a\x1e.om.edge.v1.CloseLeaseResponse\"\n\x90\x02\x02\x8a\xb5\x18\x03\n\x01\x05\x12Z\n\x0bGetRateCard\x12\x1e.om.edge.v1.GetRateCardRequest\x1a\x1f.om.edge.v1.GetRateCardResponse\"\n\x90\x02\x01\x8a\xb5\x18\x03\n\x01\x05\x12J\n\x05Watch\x12\x18.om.edge.v1.WatchRequest\x1a\x19.om.edge.v1.WatchResponse\"\n\x90\x02\x01\x8a\xb5\x18\x03\n\x01\x05\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dom/edge/v1/edge_service.proto\x12\nom.edge.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x1dom/type/v1/error_reason.proto\x1a\x16om/type/v1/event.proto\x1a\x1eom/type/v1/limit_warning.proto\"t\n\x0c\x45\x64geIdentity\x12*\n\x07\x65\x64ge_id\x18\x01 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^edg_[0-9a-z]{26}$\x12\x1b\n\nedge_epoch\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x1b\n\x08instance\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x08\x18@\"\xb9\x01\n\x05Lease\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x11\n\twallet_id\x18\x02 \x01(\t\x12\x14\n\x0c\x61mount_nanos\x18\x03 \x01(\x03\x12\x13\n\x0bmax_intents\x18\x04 \x01(\x05\x12/\n\x0ctime_to_live\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"u\n\x0bLeaseReport\x12+\n\x08lease_id\x18\x01 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^lse_[0-9a-z]{26}$\x12\x1c\n\x0b\x66inal_count\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1b\n\nkeep_nanos\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\x9c\x01\n\rResyncRequest\x12.\n\x04\x65\x64ge\x18\x01 \x01(\x0b\x32\x18.om.edge.v1.EdgeIdentityB\x06\xbaH\x03\xc8\x01\x01\x12\x18\n\x07\x62oot_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\r\n\x05\x63lean\x18\x03 \x01(\x08\x12\x32\n\x06leases\x18\x04 \x03(\x0b\x32\x17.om.edge.v1.LeaseReportB\t\xbaH\x06\x92\x01\x03\x10\x90N\"h\n\x0eResyncResponse\x12&\n\x0bopen_leases\x18\x01 \x03(\x0b\x32\x11.om.edge.v1.Lease\x12\x19\n\x11unknown_lease_ids\x18\x02 \x03(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\t\"=\n\tUnitBound\x12\x17\n\x04unit\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18P\x12\x17\n\x06\x61mount\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\xc8\x03\n\x0c\x41\x64mitRequest\x12.\n\x04\x65\x64ge\x18\x01 \x01(\x0b\x32\x18.om.edge.v1.EdgeIdentityB\x06\xbaH\x03\xc8\x01\x01\x12#\n\x0fidempotency_key\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12)\n\x06key_id\x18\x03 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^key_[0-9a-z]{26}$\x12,\n\x0b\x61ttribution\x18\x04 \x01(\x0b\x32\x17.om.type.v1.Attribution\x12\x1c\n\x08provider\x18\x05 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x19\n\x05model\x18\x06 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12.\n\x05\x62ound\x18\x07 \x03(\x0b\x32\x15.om.edge.v1.UnitBoundB\x08\xbaH\x05\x92\x01\x02\x10@\x12&\n\x0b\x62ound_nanos\x18\x08 \x01(\x03\x42\x11\xbaH\x0e\"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80@(\x00\x12$\n\tmin_nanos\x18\t \x01(\x03\x42\x11\xbaH\x0e\"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80@(\x00\x12%\n\nwant_nanos\x18\n \x01(\x03\x42\x11\xbaH\x0e\"\x0c\x18\x80\x80\x80\x80\x80\x80\x80\x80@(\x00\x12\x1c\n\x0bmax_intents\x18\x0b \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x0e\n\x06priced\x18\x0c \x01(\x08\"\xe3\x01\n\x07Refusal\x12\'\n\x06reason\x18\x01 \x01(\x0e\x32\x17.om.type.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08limit_id\x18\x03 \x01(\t\x12\x0e\n\x06window\x18\x04 \x01(\t\x12\x14\n\x0cneeded_nanos\x18\x05 \x01(\x03\x12\x1c\n\x0f\x61vailable_nanos\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x1e\n\x11output_tokens_max\x18\x07 \x01(\x03H\x01\x88\x01\x01\x42\x12\n\x10_available_nanosB\x14\n\x12_output_tokens_max\"\xd2\x02\n\rAdmitResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12$\n\x07refusal\x18\x02 \x01(\x0b\x32\x13.om.edge.v1.Refusal\x12\x11\n\twallet_id\x18\x03 \x01(\t\x12-\n\x0c\x66unding_mode\x18\x04 \x01(\x0e\x32\x17.om.edge.v1.FundingMode\x12 \n\x05lease\x18\x05 \x01(\x0b\x32\x11.om.edge.v1.Lease\x12\x1a\n\x12resolution_version\x18\x06 \x01(\x03\x12\x13\n\x0bincarnation\x18\x07 \x01(\t\x12\x17\n\x0forganization_id\x18\x08 \x01(\t\x12\x1c\n\x0f\x61vailable_nanos\x18\t \x01(\x03H\x00\x88\x01\x01\x12*\n\x08warnings\x18\n \x03(\x0b\x32\x18.om.type.v1.LimitWarningB\x12\n\x10_available_nanos\"t\n\x11\x43loseLeaseRequest\x12.\n\x04\x65\x64ge\x18\x01 \x01(\x0b\x32\x18.om.edge.v1.EdgeIdentityB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x06report\x18\x02 \x01(\x0b\x32\x17.om.edge.v1.LeaseReportB\x06\xbaH\x03\xc8\x01\x01\"h\n\x12\x43loseLeaseResponse\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.om.edge.v1.LeaseState\x12\x16\n\x0ereleased_nanos\x18\x02 \x01(\x03\x12\x13\n\x0bincarnation\x18\x03 \x01(\t\"\x94\x01\n\x12GetRateCardRequest\x12)\n\x06key_id\x18\x01 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^key_[0-9a-z]{26}$\x12\x1d\n\x0b\x63ustomer_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1a\n\x08provider\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x18\n\x06models\x18\x04 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x64\"3\n\x08UnitRate\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\x19\n\x11nanos_per_million\x18\x02 \x01(\x03\"\xc2\x01\n\tModelRate\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06priced\x18\x03 \x01(\x08\x12#\n\x05rates\x18\x04 \x03(\x0b\x32\x14.om.edge.v1.UnitRate\x12\x15\n\rrequest_nanos\x18\x05 \x01(\x03\x12\x15\n\rminimum_nanos\x18\x06 \x01(\x03\x12\x16\n\x0e\x63ontext_window\x18\x07 \x01(\x03\x12\x19\n\x11output_tokens_max\x18\x08 \x01(\x03\".\n\x11HardLimitSelector\x12\r\n\x05scope\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"\xd0\x01\n\x13GetRateCardResponse\x12%\n\x06models\x18\x01 \x03(\x0b\x32\x15.om.edge.v1.ModelRate\x12\x0f\n\x07version\x18\x02 \x01(\t\x12/\n\x0ctime_to_live\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12;\n\x14hard_limit_selectors\x18\x04 \x03(\x0b\x32\x1d.om.edge.v1.HardLimitSelector\x12\x13\n\x0bincarnation\x18\x05 \x01(\t\"X\n\x0cWatchRequest\x12.\n\x04\x65\x64ge\x18\x01 \x01(\x0b\x32\x18.om.edge.v1.EdgeIdentityB\x06\xbaH\x03\xc8\x01\x01\x12\x18\n\x06\x63ursor\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\"J\n\nKeyRevoked\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x0c\x46undsChanged\x12\x11\n\twallet_id\x18\x01 \x01(\t\x12\x17\n\x0f\x61vailable_nanos\x18\x02 \x01(\x03\"W\n\rWalletChanged\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\x12\x11\n\twallet_id\x18\x02 \x01(\t\x12\x1a\n\x12resolution_version\x18\x03 \x01(\x03\",\n\x11HardLimitsChanged\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\"!\n\rLeaseRecalled\x12\x10\n\x08lease_id\x18\x01 \x01(\t\"*\n\x0fRateCardChanged\x12\x17\n\x0forganization_id\x18\x01 \x01(\t\",\n\rSequenceRange\x12\r\n\x05\x66irst\x18\x01 \x01(\x03\x12\x0c\n\x04last\x18\x02 \x01(\x03\"Q\n\x10SequencesSettled\x12\x12\n\nedge_epoch\x18\x01 \x01(\x03\x12)\n\x06ranges\x18\x02 \x03(\x0b\x32\x19.om.edge.v1.SequenceRange\"\r\n\x0b\x43hangesLost\"\x89\x04\n\rWatchResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x19\n\x11queue_incarnation\x18\x0b \x01(\t\x12-\n\x0bkey_revoked\x18\x03 \x01(\x0b\x32\x16.om.edge.v1.KeyRevokedH\x00\x12\x31\n\rfunds_changed\x18\x04 \x01(\x0b\x32\x18.om.edge.v1.FundsChangedH\x00\x12\x33\n\x0ewallet_changed\x18\x05 \x01(\x0b\x32\x19.om.edge.v1.WalletChangedH\x00\x12<\n\x13hard_limits_changed\x18\x06 \x01(\x0b\x32\x1d.om.edge.v1.HardLimitsChangedH\x00\x12\x33\n\x0elease_recalled\x18\x07 \x01(\x0b\x32\x19.om.edge.v1.LeaseRecalledH\x00\x12\x38\n\x11rate_card_changed\x18\x08 \x01(\x0b\x32\x1b.om.edge.v1.RateCardChangedH\x00\x12\x39\n\x11sequences_settled\x18\t \x01(\x0b\x32\x1c.om.edge.v1.SequencesSettledH\x00\x12/\n\x0c\x63hanges_lost\x18\n \x01(\x0b\x32\x17.om.edge.v1.ChangesLostH\x00\x42\x08\n\x06\x63hange*w\n\x0b\x46undingMode\x12\x1c\n\x18\x46UNDING_MODE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46UNDING_MODE_NO_WALLET\x10\x01\x12\x17\n\x13\x46UNDING_MODE_STRICT\x10\x02\x12\x15\n\x11\x46UNDING_MODE_SOFT\x10\x03*\xa7\x01\n\nLeaseState\x12\x1b\n\x17LEASE_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10LEASE_STATE_OPEN\x10\x01\x12\x17\n\x13LEASE_STATE_CLOSING\x10\x02\x12\x1b\n\x17LEASE_STATE_QUARANTINED\x10\x03\x12\x16\n\x12LEASE_STATE_CLOSED\x10\x04\x12\x18\n\x14LEASE_STATE_RESOLVED\x10\x05\x32\xa5\x03\n\x0b\x45\x64geService\x12K\n\x06Resync\x12\x19.om.edge.v1.ResyncRequest\x1a\x1a.om.edge.v1.ResyncResponse\"\n\x90\x02\x02\x8a\xb5\x18\x03\n\x01\x05\x12H\n\x05\x41\x64mit\x12\x18.om.edge.v1.AdmitRequest\x1a\x19.om.edge.v1.AdmitResponse\"\n\x90\x02\x02\x8a\xb5\x18\x03\n\x01\x05\x12W\n\nCloseLease\x12\x1d.om.edge.v1.CloseLeaseRequest\x1a\x1e.om.edge.v1.CloseLeaseResponse\"\n\x90\x02\x02\x8a\xb5\x18\x03\n\x01\x05\x12Z\n\x0bGetRateCard\x12\x1e.om.edge.v1.GetRateCardRequest\x1a\x1f.om.edge.v1.GetRateCardResponse\"\n\x90\x02\x01\x8a\xb5\x18\x03\n\x01\x05\x12J\n\x05Watch\x12\x18.om.edge.v1.WatchRequest\x1a\x19.om.edge.v1.WatchResponse\"\n\x90\x02\x01\x8a\xb5\x18\x03\n\x01\x05\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -105,64 +106,64 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EDGESERVICE'].methods_by_name['GetRateCard']._serialized_options = b'\220\002\001\212\265\030\003\n\001\005'
   _globals['_EDGESERVICE'].methods_by_name['Watch']._loaded_options = None
   _globals['_EDGESERVICE'].methods_by_name['Watch']._serialized_options = b'\220\002\001\212\265\030\003\n\001\005'
-  _globals['_FUNDINGMODE']._serialized_start=3923
-  _globals['_FUNDINGMODE']._serialized_end=4042
-  _globals['_LEASESTATE']._serialized_start=4045
-  _globals['_LEASESTATE']._serialized_end=4212
-  _globals['_EDGEIDENTITY']._serialized_start=219
-  _globals['_EDGEIDENTITY']._serialized_end=335
-  _globals['_LEASE']._serialized_start=338
-  _globals['_LEASE']._serialized_end=523
-  _globals['_LEASEREPORT']._serialized_start=525
-  _globals['_LEASEREPORT']._serialized_end=642
-  _globals['_RESYNCREQUEST']._serialized_start=645
-  _globals['_RESYNCREQUEST']._serialized_end=801
-  _globals['_RESYNCRESPONSE']._serialized_start=803
-  _globals['_RESYNCRESPONSE']._serialized_end=907
-  _globals['_UNITBOUND']._serialized_start=909
-  _globals['_UNITBOUND']._serialized_end=970
-  _globals['_ADMITREQUEST']._serialized_start=973
-  _globals['_ADMITREQUEST']._serialized_end=1429
-  _globals['_REFUSAL']._serialized_start=1432
-  _globals['_REFUSAL']._serialized_end=1659
-  _globals['_ADMITRESPONSE']._serialized_start=1662
-  _globals['_ADMITRESPONSE']._serialized_end=1956
-  _globals['_CLOSELEASEREQUEST']._serialized_start=1958
-  _globals['_CLOSELEASEREQUEST']._serialized_end=2074
-  _globals['_CLOSELEASERESPONSE']._serialized_start=2076
-  _globals['_CLOSELEASERESPONSE']._serialized_end=2180
-  _globals['_GETRATECARDREQUEST']._serialized_start=2183
-  _globals['_GETRATECARDREQUEST']._serialized_end=2331
-  _globals['_UNITRATE']._serialized_start=2333
-  _globals['_UNITRATE']._serialized_end=2384
-  _globals['_MODELRATE']._serialized_start=2387
-  _globals['_MODELRATE']._serialized_end=2581
-  _globals['_HARDLIMITSELECTOR']._serialized_start=2583
-  _globals['_HARDLIMITSELECTOR']._serialized_end=2629
-  _globals['_GETRATECARDRESPONSE']._serialized_start=2632
-  _globals['_GETRATECARDRESPONSE']._serialized_end=2840
-  _globals['_WATCHREQUEST']._serialized_start=2842
-  _globals['_WATCHREQUEST']._serialized_end=2930
-  _globals['_KEYREVOKED']._serialized_start=2932
-  _globals['_KEYREVOKED']._serialized_end=3006
-  _globals['_FUNDSCHANGED']._serialized_start=3008
-  _globals['_FUNDSCHANGED']._serialized_end=3066
-  _globals['_WALLETCHANGED']._serialized_start=3068
-  _globals['_WALLETCHANGED']._serialized_end=3155
-  _globals['_HARDLIMITSCHANGED']._serialized_start=3157
-  _globals['_HARDLIMITSCHANGED']._serialized_end=3201
-  _globals['_LEASERECALLED']._serialized_start=3203
-  _globals['_LEASERECALLED']._serialized_end=3236
-  _globals['_RATECARDCHANGED']._serialized_start=3238
-  _globals['_RATECARDCHANGED']._serialized_end=3280
-  _globals['_SEQUENCERANGE']._serialized_start=3282
-  _globals['_SEQUENCERANGE']._serialized_end=3326
-  _globals['_SEQUENCESSETTLED']._serialized_start=3328
-  _globals['_SEQUENCESSETTLED']._serialized_end=3409
-  _globals['_CHANGESLOST']._serialized_start=3411
-  _globals['_CHANGESLOST']._serialized_end=3424
-  _globals['_WATCHRESPONSE']._serialized_start=3427
-  _globals['_WATCHRESPONSE']._serialized_end=3921
-  _globals['_EDGESERVICE']._serialized_start=4215
-  _globals['_EDGESERVICE']._serialized_end=4636
+  _globals['_FUNDINGMODE']._serialized_start=4026
+  _globals['_FUNDINGMODE']._serialized_end=4145
+  _globals['_LEASESTATE']._serialized_start=4148
+  _globals['_LEASESTATE']._serialized_end=4315
+  _globals['_EDGEIDENTITY']._serialized_start=251
+  _globals['_EDGEIDENTITY']._serialized_end=367
+  _globals['_LEASE']._serialized_start=370
+  _globals['_LEASE']._serialized_end=555
+  _globals['_LEASEREPORT']._serialized_start=557
+  _globals['_LEASEREPORT']._serialized_end=674
+  _globals['_RESYNCREQUEST']._serialized_start=677
+  _globals['_RESYNCREQUEST']._serialized_end=833
+  _globals['_RESYNCRESPONSE']._serialized_start=835
+  _globals['_RESYNCRESPONSE']._serialized_end=939
+  _globals['_UNITBOUND']._serialized_start=941
+  _globals['_UNITBOUND']._serialized_end=1002
+  _globals['_ADMITREQUEST']._serialized_start=1005
+  _globals['_ADMITREQUEST']._serialized_end=1461
+  _globals['_REFUSAL']._serialized_start=1464
+  _globals['_REFUSAL']._serialized_end=1691
+  _globals['_ADMITRESPONSE']._serialized_start=1694
+  _globals['_ADMITRESPONSE']._serialized_end=2032
+  _globals['_CLOSELEASEREQUEST']._serialized_start=2034
+  _globals['_CLOSELEASEREQUEST']._serialized_end=2150
+  _globals['_CLOSELEASERESPONSE']._serialized_start=2152
+  _globals['_CLOSELEASERESPONSE']._serialized_end=2256
+  _globals['_GETRATECARDREQUEST']._serialized_start=2259
+  _globals['_GETRATECARDREQUEST']._serialized_end=2407
+  _globals['_UNITRATE']._serialized_start=2409
+  _globals['_UNITRATE']._serialized_end=2460
+  _globals['_MODELRATE']._serialized_start=2463
+  _globals['_MODELRATE']._serialized_end=2657
+  _globals['_HARDLIMITSELECTOR']._serialized_start=2659
+  _globals['_HARDLIMITSELECTOR']._serialized_end=2705
+  _globals['_GETRATECARDRESPONSE']._serialized_start=2708
+  _globals['_GETRATECARDRESPONSE']._serialized_end=2916
+  _globals['_WATCHREQUEST']._serialized_start=2918
+  _globals['_WATCHREQUEST']._serialized_end=3006
+  _globals['_KEYREVOKED']._serialized_start=3008
+  _globals['_KEYREVOKED']._serialized_end=3082
+  _globals['_FUNDSCHANGED']._serialized_start=3084
+  _globals['_FUNDSCHANGED']._serialized_end=3142
+  _globals['_WALLETCHANGED']._serialized_start=3144
+  _globals['_WALLETCHANGED']._serialized_end=3231
+  _globals['_HARDLIMITSCHANGED']._serialized_start=3233
+  _globals['_HARDLIMITSCHANGED']._serialized_end=3277
+  _globals['_LEASERECALLED']._serialized_start=3279
+  _globals['_LEASERECALLED']._serialized_end=3312
+  _globals['_RATECARDCHANGED']._serialized_start=3314
+  _globals['_RATECARDCHANGED']._serialized_end=3356
+  _globals['_SEQUENCERANGE']._serialized_start=3358
+  _globals['_SEQUENCERANGE']._serialized_end=3402
+  _globals['_SEQUENCESSETTLED']._serialized_start=3404
+  _globals['_SEQUENCESSETTLED']._serialized_end=3485
+  _globals['_CHANGESLOST']._serialized_start=3487
+  _globals['_CHANGESLOST']._serialized_end=3500
+  _globals['_WATCHRESPONSE']._serialized_start=3503
+  _globals['_WATCHRESPONSE']._serialized_end=4024
+  _globals['_EDGESERVICE']._serialized_start=4318
+  _globals['_EDGESERVICE']._serialized_end=4739
 # @@protoc_insertion_point(module_scope)

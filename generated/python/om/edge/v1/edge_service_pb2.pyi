@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from om.type.v1 import error_reason_pb2 as _error_reason_pb2
 from om.type.v1 import event_pb2 as _event_pb2
+from om.type.v1 import limit_warning_pb2 as _limit_warning_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -435,6 +436,7 @@ class AdmitResponse(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
     AVAILABLE_NANOS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
     """Whether the call may be made."""
     wallet_id: _builtins.str
@@ -457,6 +459,12 @@ class AdmitResponse(_message.Message):
     def lease(self) -> Global___Lease:
         """The lease; absent where nobody pays, for a refusal, and for want 0."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_limit_warning_pb2.LimitWarning]:
+        """Soft limits that the call passes, those that will be passed longest first. Empty for a refusal.
+        For a lease for many calls, as the call that was asked about finds them.
+        """
+
     def __init__(
         self,
         *,
@@ -469,10 +477,11 @@ class AdmitResponse(_message.Message):
         incarnation: _builtins.str = ...,
         organization_id: _builtins.str = ...,
         available_nanos: _builtins.int | None = ...,
+        warnings: _abc.Iterable[_limit_warning_pb2.LimitWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_available_nanos", b"_available_nanos", "available_nanos", b"available_nanos", "lease", b"lease", "refusal", b"refusal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available_nanos", b"_available_nanos", "allowed", b"allowed", "available_nanos", b"available_nanos", "funding_mode", b"funding_mode", "incarnation", b"incarnation", "lease", b"lease", "organization_id", b"organization_id", "refusal", b"refusal", "resolution_version", b"resolution_version", "wallet_id", b"wallet_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available_nanos", b"_available_nanos", "allowed", b"allowed", "available_nanos", b"available_nanos", "funding_mode", b"funding_mode", "incarnation", b"incarnation", "lease", b"lease", "organization_id", b"organization_id", "refusal", b"refusal", "resolution_version", b"resolution_version", "wallet_id", b"wallet_id", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__available_nanos: _TypeAlias = _typing.Literal["available_nanos"]  # noqa: Y015
     _WhichOneofArgType__available_nanos: _TypeAlias = _typing.Literal["_available_nanos", b"_available_nanos"]  # noqa: Y015
@@ -983,6 +992,7 @@ class WatchResponse(_message.Message):
 
     CURSOR_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
+    QUEUE_INCARNATION_FIELD_NUMBER: _builtins.int
     KEY_REVOKED_FIELD_NUMBER: _builtins.int
     FUNDS_CHANGED_FIELD_NUMBER: _builtins.int
     WALLET_CHANGED_FIELD_NUMBER: _builtins.int
@@ -995,6 +1005,11 @@ class WatchResponse(_message.Message):
     """Pass it to resume after this message."""
     incarnation: _builtins.str
     """The incarnation of the store; on a change stop spending and resync."""
+    queue_incarnation: _builtins.str
+    """The incarnation of the queue in front of the store: on a change ship again everything that was
+    shipped before it and is not settled. Leases stay. Empty while it is not known, which is no change,
+    and where events wait in the store itself.
+    """
     @_builtins.property
     def key_revoked(self) -> Global___KeyRevoked:
         """A key was revoked."""
@@ -1032,6 +1047,7 @@ class WatchResponse(_message.Message):
         *,
         cursor: _builtins.str = ...,
         incarnation: _builtins.str = ...,
+        queue_incarnation: _builtins.str = ...,
         key_revoked: Global___KeyRevoked | None = ...,
         funds_changed: Global___FundsChanged | None = ...,
         wallet_changed: Global___WalletChanged | None = ...,
@@ -1043,7 +1059,7 @@ class WatchResponse(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "changes_lost", b"changes_lost", "funds_changed", b"funds_changed", "hard_limits_changed", b"hard_limits_changed", "key_revoked", b"key_revoked", "lease_recalled", b"lease_recalled", "rate_card_changed", b"rate_card_changed", "sequences_settled", b"sequences_settled", "wallet_changed", b"wallet_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "changes_lost", b"changes_lost", "cursor", b"cursor", "funds_changed", b"funds_changed", "hard_limits_changed", b"hard_limits_changed", "incarnation", b"incarnation", "key_revoked", b"key_revoked", "lease_recalled", b"lease_recalled", "rate_card_changed", b"rate_card_changed", "sequences_settled", b"sequences_settled", "wallet_changed", b"wallet_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "changes_lost", b"changes_lost", "cursor", b"cursor", "funds_changed", b"funds_changed", "hard_limits_changed", b"hard_limits_changed", "incarnation", b"incarnation", "key_revoked", b"key_revoked", "lease_recalled", b"lease_recalled", "queue_incarnation", b"queue_incarnation", "rate_card_changed", b"rate_card_changed", "sequences_settled", b"sequences_settled", "wallet_changed", b"wallet_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["key_revoked", "funds_changed", "wallet_changed", "hard_limits_changed", "lease_recalled", "rate_card_changed", "sequences_settled", "changes_lost"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015

@@ -69,7 +69,7 @@ class _EventStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventState
     EVENT_STATE_DEAD_LETTER: _EventState.ValueType  # 5
     """Set aside; ReplayDeadLetters brings it back."""
     EVENT_STATE_DEFERRED: _EventState.ValueType  # 6
-    """Waits for the end of work at the provider."""
+    """Waits for the end of work at the provider or, being that end, for the call that began it."""
 
 class EventState(_EventState, metaclass=_EventStateEnumTypeWrapper):
     """Where an event stands."""
@@ -87,7 +87,7 @@ EVENT_STATE_ZERO: EventState.ValueType  # 4
 EVENT_STATE_DEAD_LETTER: EventState.ValueType  # 5
 """Set aside; ReplayDeadLetters brings it back."""
 EVENT_STATE_DEFERRED: EventState.ValueType  # 6
-"""Waits for the end of work at the provider."""
+"""Waits for the end of work at the provider or, being that end, for the call that began it."""
 Global___EventState: _TypeAlias = EventState  # noqa: Y015
 
 class _ReplayState:

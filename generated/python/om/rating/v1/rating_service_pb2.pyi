@@ -58,6 +58,7 @@ class RatedComponent(_message.Message):
     RATE_UNIT_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     FREE_AMOUNT_FIELD_NUMBER: _builtins.int
+    QUANTITY_THRESHOLD_FIELD_NUMBER: _builtins.int
     unit: _builtins.str
     """The unit."""
     amount: _builtins.int
@@ -80,6 +81,8 @@ class RatedComponent(_message.Message):
     """
     free_amount: _builtins.int
     """How much was consumed beside the amount and is free under the deciding rule."""
+    quantity_threshold: _builtins.int
+    """The rate is for the unit's steps above this many within the event; 0 for the first of them."""
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The attributes that chose the rate, for example size and quality of images."""
@@ -97,10 +100,11 @@ class RatedComponent(_message.Message):
         rate_unit: _builtins.str = ...,
         attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         free_amount: _builtins.int = ...,
+        quantity_threshold: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attributes", b"attributes", "currency_code", b"currency_code", "exact_amount", b"exact_amount", "free_amount", b"free_amount", "rate", b"rate", "rate_per_million", b"rate_per_million", "rate_steps", b"rate_steps", "rate_unit", b"rate_unit", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attributes", b"attributes", "currency_code", b"currency_code", "exact_amount", b"exact_amount", "free_amount", b"free_amount", "quantity_threshold", b"quantity_threshold", "rate", b"rate", "rate_per_million", b"rate_per_million", "rate_steps", b"rate_steps", "rate_unit", b"rate_unit", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -434,6 +438,7 @@ class PriceRate(_message.Message):
     AMOUNT_PER_MILLION_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     CONTEXT_THRESHOLD_FIELD_NUMBER: _builtins.int
+    QUANTITY_THRESHOLD_FIELD_NUMBER: _builtins.int
     unit: _builtins.str
     """The unit."""
     amount_per_million: _builtins.str
@@ -442,6 +447,11 @@ class PriceRate(_message.Message):
     """
     context_threshold: _builtins.int
     """Applies to requests whose whole prompt is above this many tokens; 0 is the base rate."""
+    quantity_threshold: _builtins.int
+    """Applies to the unit's steps above this many within one event, those that are free counted; the
+    steps up to it keep the rate below. 0 is the rate of the first step. Only in burn tables, and not
+    for a unit whose rates depend on attributes or on the prompt's size.
+    """
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Attributes that a line must have for this rate, for example size and quality."""
@@ -453,10 +463,11 @@ class PriceRate(_message.Message):
         amount_per_million: _builtins.str = ...,
         attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         context_threshold: _builtins.int = ...,
+        quantity_threshold: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_per_million", b"amount_per_million", "attributes", b"attributes", "context_threshold", b"context_threshold", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_per_million", b"amount_per_million", "attributes", b"attributes", "context_threshold", b"context_threshold", "quantity_threshold", b"quantity_threshold", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1000,7 +1011,9 @@ class SimulateBurnTableRequest(_message.Message):
     """How many of the biggest differences to show; 0 means 20."""
     @_builtins.property
     def burn_table(self) -> Global___BurnTable:
-        """The proposed rules."""
+        """The proposed rules, in the place of whatever applied in the range. With a customer_id only that
+        customer's events are looked at; without one, all but those that a customer's own table decided.
+        """
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -1035,8 +1048,11 @@ class ChargeDifference(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     CHARGE_BEFORE_FIELD_NUMBER: _builtins.int
     CHARGE_AFTER_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """The event."""
+    source: _builtins.str
+    """Its source."""
     @_builtins.property
     def charge_before(self) -> _money_pb2.Money:
         """What was charged."""
@@ -1051,10 +1067,11 @@ class ChargeDifference(_message.Message):
         event_id: _builtins.str = ...,
         charge_before: _money_pb2.Money | None = ...,
         charge_after: _money_pb2.Money | None = ...,
+        source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["charge_after", b"charge_after", "charge_before", b"charge_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_after", b"charge_after", "charge_before", b"charge_before", "event_id", b"event_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_after", b"charge_after", "charge_before", b"charge_before", "event_id", b"event_id", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1070,8 +1087,16 @@ class SimulateBurnTableResponse(_message.Message):
     CHARGE_BEFORE_FIELD_NUMBER: _builtins.int
     CHARGE_AFTER_FIELD_NUMBER: _builtins.int
     DIFFERENCES_FIELD_NUMBER: _builtins.int
+    CHANGED_COUNT_FIELD_NUMBER: _builtins.int
+    UNRATED_COUNT_FIELD_NUMBER: _builtins.int
     event_count: _builtins.int
-    """Events rated so far."""
+    """Events rated so far: those of the range that have a charge."""
+    changed_count: _builtins.int
+    """Events whose charge would differ."""
+    unrated_count: _builtins.int
+    """Events that would have no charge under the proposed rules and today's prices, as where a rule by
+    unit lacks a unit. They are in event_count and in none of the sums.
+    """
     @_builtins.property
     def charge_before(self) -> _money_pb2.Money:
         """Sum of what was charged."""
@@ -1082,7 +1107,7 @@ class SimulateBurnTableResponse(_message.Message):
 
     @_builtins.property
     def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChargeDifference]:
-        """The biggest differences so far."""
+        """The biggest differences so far, the biggest first."""
 
     def __init__(
         self,
@@ -1091,10 +1116,12 @@ class SimulateBurnTableResponse(_message.Message):
         charge_before: _money_pb2.Money | None = ...,
         charge_after: _money_pb2.Money | None = ...,
         differences: _abc.Iterable[Global___ChargeDifference] | None = ...,
+        changed_count: _builtins.int = ...,
+        unrated_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["charge_after", b"charge_after", "charge_before", b"charge_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_after", b"charge_after", "charge_before", b"charge_before", "differences", b"differences", "event_count", b"event_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_count", b"changed_count", "charge_after", b"charge_after", "charge_before", b"charge_before", "differences", b"differences", "event_count", b"event_count", "unrated_count", b"unrated_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1112,14 +1139,25 @@ class RerateEventsRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    BURN_TABLE_ID_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_COUNT_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
-    """Only this provider; empty for all."""
+    """Only events with a line of this provider; empty for all."""
     model: _builtins.str
-    """Only this model; empty for all."""
+    """Only events with a line of this model, by the name that it was served under; empty for all."""
     dry_run: _builtins.bool
     """Say what would happen and write nothing."""
     idempotency_key: _builtins.str
-    """Makes a retry safe."""
+    """Makes a retry safe: it goes on where the first call ended, or repeats its answer. A dry run
+    stores nothing and ignores it.
+    """
+    burn_table_id: _builtins.str
+    """Rate under this burn table, as if it had applied in the whole range to the organization or
+    customer that it was made for; empty: under what is in force at each event's time. It is not
+    activated. `default` names the built-in one.
+    """
+    difference_count: _builtins.int
+    """How many of the biggest differences to answer with; 0 means 20."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """From when, inclusive."""
@@ -1137,10 +1175,12 @@ class RerateEventsRequest(_message.Message):
         model: _builtins.str = ...,
         dry_run: _builtins.bool = ...,
         idempotency_key: _builtins.str = ...,
+        burn_table_id: _builtins.str = ...,
+        difference_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "end_time", b"end_time", "idempotency_key", b"idempotency_key", "model", b"model", "provider", b"provider", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burn_table_id", b"burn_table_id", "difference_count", b"difference_count", "dry_run", b"dry_run", "end_time", b"end_time", "idempotency_key", b"idempotency_key", "model", b"model", "provider", b"provider", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1155,13 +1195,33 @@ class RerateEventsResponse(_message.Message):
     EVENT_COUNT_FIELD_NUMBER: _builtins.int
     CHANGED_COUNT_FIELD_NUMBER: _builtins.int
     CHARGE_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    COST_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    WALLET_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    UNRATED_COUNT_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
     event_count: _builtins.int
-    """Events looked at."""
+    """Events looked at: those of the range that have a charge."""
     changed_count: _builtins.int
     """Events whose charge differs."""
+    unrated_count: _builtins.int
+    """Events that would have no cost or charge now, and were left as they are."""
     @_builtins.property
     def charge_difference(self) -> _money_pb2.Money:
-        """Sum of the differences; negative where credits return."""
+        """Sum of the differences of charges; negative where credits return."""
+
+    @_builtins.property
+    def cost_difference(self) -> _money_pb2.Money:
+        """Sum of the differences of costs."""
+
+    @_builtins.property
+    def wallet_difference(self) -> _money_pb2.Money:
+        """What wallets paid more in sum, receivables included; negative where credits returned. Less than
+        charge_difference where nobody paid or charges had been refunded. Absent for a dry run.
+        """
+
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChargeDifference]:
+        """The biggest differences, the biggest first."""
 
     def __init__(
         self,
@@ -1169,10 +1229,14 @@ class RerateEventsResponse(_message.Message):
         event_count: _builtins.int = ...,
         changed_count: _builtins.int = ...,
         charge_difference: _money_pb2.Money | None = ...,
+        cost_difference: _money_pb2.Money | None = ...,
+        wallet_difference: _money_pb2.Money | None = ...,
+        unrated_count: _builtins.int = ...,
+        differences: _abc.Iterable[Global___ChargeDifference] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["charge_difference", b"charge_difference"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["charge_difference", b"charge_difference", "cost_difference", b"cost_difference", "wallet_difference", b"wallet_difference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_count", b"changed_count", "charge_difference", b"charge_difference", "event_count", b"event_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_count", b"changed_count", "charge_difference", b"charge_difference", "cost_difference", b"cost_difference", "differences", b"differences", "event_count", b"event_count", "unrated_count", b"unrated_count", "wallet_difference", b"wallet_difference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -155,15 +155,25 @@ class RatingServiceServicer:
 
     def SimulateBurnTable(self, request, context):
         """Rates a past range again under a proposed table and streams totals and the biggest
-        differences. Writes nothing.
+        differences. Writes nothing. The arithmetic is that of settlement and of RerateEvents: a table
+        that is created from the same rules and named there charges exactly what was shown here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RerateEvents(self, request, context):
-        """Rates past events again and posts the differences as compensating entries. Running it twice
-        changes nothing more.
+        """Rates settled events again, each at its own time, and posts the differences as compensating
+        entries; what was posted before stays as it is. Running it twice changes nothing more. It works
+        in small transactions: a call that ended early is resumed by a repeat under its key.
+
+        A reduction returns to the grants that paid, as a refund does; an increase is charged to the
+        wallet that paid (available, credit line, then receivable) and never refused. Events that
+        nobody paid for change their cost and charge alone. Of what was refunded by hand nothing is
+        taken back or returned twice: after it, an event has cost its wallet its charge less its
+        refunds, and never less than nothing. Left as they are: events of the sandbox and those that
+        cost nothing by their outcome; events without a price or in suspense, which are charged when
+        one arrives or an owner decides; events that would have no price now (unrated_count).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

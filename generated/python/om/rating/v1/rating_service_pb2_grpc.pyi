@@ -61,11 +61,21 @@ class RatingServiceStub:
     """
     SimulateBurnTable: _grpc.UnaryStreamMultiCallable[_rating_service_pb2.SimulateBurnTableRequest, _rating_service_pb2.SimulateBurnTableResponse]
     """Rates a past range again under a proposed table and streams totals and the biggest
-    differences. Writes nothing.
+    differences. Writes nothing. The arithmetic is that of settlement and of RerateEvents: a table
+    that is created from the same rules and named there charges exactly what was shown here.
     """
     RerateEvents: _grpc.UnaryUnaryMultiCallable[_rating_service_pb2.RerateEventsRequest, _rating_service_pb2.RerateEventsResponse]
-    """Rates past events again and posts the differences as compensating entries. Running it twice
-    changes nothing more.
+    """Rates settled events again, each at its own time, and posts the differences as compensating
+    entries; what was posted before stays as it is. Running it twice changes nothing more. It works
+    in small transactions: a call that ended early is resumed by a repeat under its key.
+
+    A reduction returns to the grants that paid, as a refund does; an increase is charged to the
+    wallet that paid (available, credit line, then receivable) and never refused. Events that
+    nobody paid for change their cost and charge alone. Of what was refunded by hand nothing is
+    taken back or returned twice: after it, an event has cost its wallet its charge less its
+    refunds, and never less than nothing. Left as they are: events of the sandbox and those that
+    cost nothing by their outcome; events without a price or in suspense, which are charged when
+    one arrives or an owner decides; events that would have no price now (unrated_count).
     """
 
 @_typing.type_check_only
@@ -101,11 +111,21 @@ class RatingServiceAsyncStub(RatingServiceStub):
     """
     SimulateBurnTable: _aio.UnaryStreamMultiCallable[_rating_service_pb2.SimulateBurnTableRequest, _rating_service_pb2.SimulateBurnTableResponse]  # type: ignore[assignment]
     """Rates a past range again under a proposed table and streams totals and the biggest
-    differences. Writes nothing.
+    differences. Writes nothing. The arithmetic is that of settlement and of RerateEvents: a table
+    that is created from the same rules and named there charges exactly what was shown here.
     """
     RerateEvents: _aio.UnaryUnaryMultiCallable[_rating_service_pb2.RerateEventsRequest, _rating_service_pb2.RerateEventsResponse]  # type: ignore[assignment]
-    """Rates past events again and posts the differences as compensating entries. Running it twice
-    changes nothing more.
+    """Rates settled events again, each at its own time, and posts the differences as compensating
+    entries; what was posted before stays as it is. Running it twice changes nothing more. It works
+    in small transactions: a call that ended early is resumed by a repeat under its key.
+
+    A reduction returns to the grants that paid, as a refund does; an increase is charged to the
+    wallet that paid (available, credit line, then receivable) and never refused. Events that
+    nobody paid for change their cost and charge alone. Of what was refunded by hand nothing is
+    taken back or returned twice: after it, an event has cost its wallet its charge less its
+    refunds, and never less than nothing. Left as they are: events of the sandbox and those that
+    cost nothing by their outcome; events without a price or in suspense, which are charged when
+    one arrives or an owner decides; events that would have no price now (unrated_count).
     """
 
 class RatingServiceServicer:
@@ -183,7 +203,8 @@ class RatingServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_rating_service_pb2.SimulateBurnTableResponse], _abc.AsyncIterator[_rating_service_pb2.SimulateBurnTableResponse]]:
         """Rates a past range again under a proposed table and streams totals and the biggest
-        differences. Writes nothing.
+        differences. Writes nothing. The arithmetic is that of settlement and of RerateEvents: a table
+        that is created from the same rules and named there charges exactly what was shown here.
         """
 
     def RerateEvents(
@@ -191,8 +212,17 @@ class RatingServiceServicer:
         request: _rating_service_pb2.RerateEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rating_service_pb2.RerateEventsResponse, _abc.Awaitable[_rating_service_pb2.RerateEventsResponse]]:
-        """Rates past events again and posts the differences as compensating entries. Running it twice
-        changes nothing more.
+        """Rates settled events again, each at its own time, and posts the differences as compensating
+        entries; what was posted before stays as it is. Running it twice changes nothing more. It works
+        in small transactions: a call that ended early is resumed by a repeat under its key.
+
+        A reduction returns to the grants that paid, as a refund does; an increase is charged to the
+        wallet that paid (available, credit line, then receivable) and never refused. Events that
+        nobody paid for change their cost and charge alone. Of what was refunded by hand nothing is
+        taken back or returned twice: after it, an event has cost its wallet its charge less its
+        refunds, and never less than nothing. Left as they are: events of the sandbox and those that
+        cost nothing by their outcome; events without a price or in suspense, which are charged when
+        one arrives or an owner decides; events that would have no price now (unrated_count).
         """
 
 def add_RatingServiceServicer_to_server(servicer: RatingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

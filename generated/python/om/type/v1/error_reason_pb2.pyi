@@ -90,6 +90,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. A strict wallet pays and the model has no price. Metadata: provider, model."""
     ERROR_REASON_BOUND_UNKNOWN: _ErrorReason.ValueType  # 57
     """FAILED_PRECONDITION. The cost of the request has no upper bound. Metadata: field."""
+    ERROR_REASON_LETTER_UNREADABLE: _ErrorReason.ValueType  # 58
+    """FAILED_PRECONDITION. The event of a dead letter could never be read, or only a newer server can
+    read it, so it cannot be settled here. Metadata: dead_letter_id.
+    """
     ERROR_REASON_INSUFFICIENT_FUNDS: _ErrorReason.ValueType  # 60
     """FAILED_PRECONDITION. The wallet cannot pay. Metadata: wallet_id, needed, available (decimals
     in credits), and output_tokens_max where the request can be made smaller.
@@ -180,6 +184,10 @@ ERROR_REASON_PRICE_UNKNOWN: ErrorReason.ValueType  # 56
 """FAILED_PRECONDITION. A strict wallet pays and the model has no price. Metadata: provider, model."""
 ERROR_REASON_BOUND_UNKNOWN: ErrorReason.ValueType  # 57
 """FAILED_PRECONDITION. The cost of the request has no upper bound. Metadata: field."""
+ERROR_REASON_LETTER_UNREADABLE: ErrorReason.ValueType  # 58
+"""FAILED_PRECONDITION. The event of a dead letter could never be read, or only a newer server can
+read it, so it cannot be settled here. Metadata: dead_letter_id.
+"""
 ERROR_REASON_INSUFFICIENT_FUNDS: ErrorReason.ValueType  # 60
 """FAILED_PRECONDITION. The wallet cannot pay. Metadata: wallet_id, needed, available (decimals
 in credits), and output_tokens_max where the request can be made smaller.

@@ -260,6 +260,15 @@ Global___Funding: _TypeAlias = Funding  # noqa: Y015
 class UsageEvent(_message.Message):
     """A fact about usage. Identity: organization, source, event_id. The same identity with another
     payload is a conflict; the same payload again changes nothing.
+
+    Deferred work is two messages and one event. The call that began it ends in OUTCOME_DEFERRED with
+    job_id, and its first line names the provider. Its end is the message job:<provider>:<job_id>, from
+    whichever edge saw it: without funding, with the usage, and CHARGED, ESTIMATED or ZERO. In either order
+    they become the event of the call, with its attribution, wallet, funding and time, and the lines and
+    outcome of the end, which is no event of its own; GetEventStatus knows both ids. An end whose call was
+    not seen within a day is charged as an event of its own, to whom it names itself, with the flag
+    job_alone. A call whose job was charged by another event is an event of outcome ZERO, without usage,
+    with the flag job_repeated.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -303,7 +312,9 @@ class UsageEvent(_message.Message):
     unfunded: _builtins.bool
     """Edges only: the work was admitted without funds while the server was away."""
     job_id: _builtins.str
-    """Edges only: the provider's id of deferred work."""
+    """Edges only: the provider's id of deferred work. A call without it is never completed: what it kept
+    goes to suspense after a day, as that of a call whose end never came.
+    """
     http_status: _builtins.int
     """The status that the provider answered with; 0 if there was none or it is not known."""
     latency_ms: _builtins.int

@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from om.type.v1 import error_reason_pb2 as _error_reason_pb2
 from om.type.v1 import event_pb2 as _event_pb2
+from om.type.v1 import limit_warning_pb2 as _limit_warning_pb2
 from om.type.v1 import money_pb2 as _money_pb2
 import builtins as _builtins
 import sys
@@ -229,6 +230,7 @@ class CheckEntitlementResponse(_message.Message):
     ESTIMATED_CHARGE_FIELD_NUMBER: _builtins.int
     ESTIMATED_COST_FIELD_NUMBER: _builtins.int
     AVAILABLE_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     allowed: _builtins.bool
     """Whether it may be done."""
     reason: _error_reason_pb2.ErrorReason.ValueType
@@ -249,6 +251,12 @@ class CheckEntitlementResponse(_message.Message):
     def available(self) -> _money_pb2.Money:
         """What the paying wallet has available; absent where nobody pays."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_limit_warning_pb2.LimitWarning]:
+        """Every soft limit that it would pass, those that will be passed longest first; reason, message and
+        entitlement_id tell the first. Empty for a refusal.
+        """
+
     def __init__(
         self,
         *,
@@ -259,10 +267,11 @@ class CheckEntitlementResponse(_message.Message):
         estimated_charge: _money_pb2.Money | None = ...,
         estimated_cost: _money_pb2.Money | None = ...,
         available: _money_pb2.Money | None = ...,
+        warnings: _abc.Iterable[_limit_warning_pb2.LimitWarning] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "estimated_charge", b"estimated_charge", "estimated_cost", b"estimated_cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "available", b"available", "entitlement_id", b"entitlement_id", "estimated_charge", b"estimated_charge", "estimated_cost", b"estimated_cost", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "available", b"available", "entitlement_id", b"entitlement_id", "estimated_charge", b"estimated_charge", "estimated_cost", b"estimated_cost", "message", b"message", "reason", b"reason", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -619,7 +619,7 @@ export enum EventState {
   DEAD_LETTER = 5,
 
   /**
-   * Waits for the end of work at the provider.
+   * Waits for the end of work at the provider or, being that end, for the call that began it.
    *
    * @generated from enum value: EVENT_STATE_DEFERRED = 6;
    */

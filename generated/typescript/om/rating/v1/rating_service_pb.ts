@@ -23,7 +23,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file om/rating/v1/rating_service.proto.
  */
 export const file_om_rating_v1_rating_service: GenFile = /*@__PURE__*/
-  fileDesc("CiFvbS9yYXRpbmcvdjEvcmF0aW5nX3NlcnZpY2UucHJvdG8SDG9tLnJhdGluZy52MSK0AgoOUmF0ZWRDb21wb25lbnQSDAoEdW5pdBgBIAEoCRIOCgZhbW91bnQYAiABKAMSGAoQcmF0ZV9wZXJfbWlsbGlvbhgDIAEoCRIUCgxleGFjdF9hbW91bnQYBCABKAkSFQoNY3VycmVuY3lfY29kZRgFIAEoCRIMCgRyYXRlGAYgASgJEhIKCnJhdGVfc3RlcHMYByABKAMSEQoJcmF0ZV91bml0GAggASgJEkAKCmF0dHJpYnV0ZXMYCSADKAsyLC5vbS5yYXRpbmcudjEuUmF0ZWRDb21wb25lbnQuQXR0cmlidXRlc0VudHJ5EhMKC2ZyZWVfYW1vdW50GAogASgDGjEKD0F0dHJpYnV0ZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIokCCglSYXRlZExpbmUSEAoIcHJvdmlkZXIYASABKAkSDQoFbW9kZWwYAiABKAkSDAoEdGllchgDIAEoCRIVCg1wcmljZV92ZXJzaW9uGAQgASgJEhkKEWNvbnRleHRfdGhyZXNob2xkGAUgASgDEjAKCmNvbXBvbmVudHMYBiADKAsyHC5vbS5yYXRpbmcudjEuUmF0ZWRDb21wb25lbnQSHwoEY29zdBgHIAEoCzIRLm9tLnR5cGUudjEuTW9uZXkSIQoGY2hhcmdlGAggASgLMhEub20udHlwZS52MS5Nb25leRIYChBjcmVkaXRzX3Blcl9jb3N0GAkgASgJEgsKA2ZlZRgKIAEoCSKfAQoMVW5yYXRlZENhdXNlEikKBnJlYXNvbhgBIAEoDjIZLm9tLnR5cGUudjEuVW5yYXRlZFJlYXNvbhIXCgpsaW5lX2luZGV4GAIgASgFSACIAQESDAoEdW5pdBgDIAEoCRIVCg1wcmV2ZW50c19jb3N0GAQgASgIEhcKD3ByZXZlbnRzX2NoYXJnZRgFIAEoCEINCgtfbGluZV9pbmRleCLwAQoGUmF0aW5nEh8KBGNvc3QYASABKAsyES5vbS50eXBlLnYxLk1vbmV5EiEKBmNoYXJnZRgCIAEoCzIRLm9tLnR5cGUudjEuTW9uZXkSJgoFbGluZXMYAyADKAsyFy5vbS5yYXRpbmcudjEuUmF0ZWRMaW5lEhoKEmJ1cm5fdGFibGVfdmVyc2lvbhgEIAEoCRIxCg51bnJhdGVkX3JlYXNvbhgFIAEoDjIZLm9tLnR5cGUudjEuVW5yYXRlZFJlYXNvbhIrCgd1bnJhdGVkGAYgAygLMhoub20ucmF0aW5nLnYxLlVucmF0ZWRDYXVzZSKfAQoQUmF0ZVVzYWdlUmVxdWVzdBIwCgVsaW5lcxgBIAMoCzIVLm9tLnR5cGUudjEuVXNhZ2VMaW5lQgq6SAeSAQQIARBAEisKB2F0X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKC2F0dHJpYnV0aW9uGAMgASgLMhcub20udHlwZS52MS5BdHRyaWJ1dGlvbiI5ChFSYXRlVXNhZ2VSZXNwb25zZRIkCgZyYXRpbmcYASABKAsyFC5vbS5yYXRpbmcudjEuUmF0aW5nIk0KFEV4cGxhaW5DaGFyZ2VSZXF1ZXN0EhwKCGV2ZW50X2lkGAEgASgJQgq6SAdyBRABGP8BEhcKBnNvdXJjZRgCIAEoCUIHukgEcgIYQCLNAQoVRXhwbGFpbkNoYXJnZVJlc3BvbnNlEiQKBnJhdGluZxgBIAEoCzIULm9tLnJhdGluZy52MS5SYXRpbmcSKwoHYXRfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoMc2V0dGxlZF9jb3N0GAMgASgLMhEub20udHlwZS52MS5Nb25leRIpCg5zZXR0bGVkX2NoYXJnZRgEIAEoCzIRLm9tLnR5cGUudjEuTW9uZXkSDQoFZXhhY3QYBSABKAgihAIKCVByaWNlUmF0ZRIXCgR1bml0GAEgASgJQgm6SAZyBBABGFASQAoSYW1vdW50X3Blcl9taWxsaW9uGAIgASgJQiS6SCFyHzIdXlswLTldezEsMTJ9KFwuWzAtOV17MSwxMn0pPyQSRQoKYXR0cmlidXRlcxgDIAMoCzInLm9tLnJhdGluZy52MS5QcmljZVJhdGUuQXR0cmlidXRlc0VudHJ5Qgi6SAWaAQIQEBIiChFjb250ZXh0X3RocmVzaG9sZBgEIAEoA0IHukgEIgIoABoxCg9BdHRyaWJ1dGVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKuAgoFUHJpY2USEAoIcHJpY2VfaWQYASABKAkSHAoIcHJvdmlkZXIYAiABKAlCCrpIB3IFEAEYgAESGQoFbW9kZWwYAyABKAlCCrpIB3IFEAEY/wESFQoEdGllchgEIAEoCUIHukgEcgIYQBIrCg1jdXJyZW5jeV9jb2RlGAUgASgJQhS6SBFyDzINXihbQS1aXXszfSk/JBIyCg5lZmZlY3RpdmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZXhwaXJlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKBXJhdGVzGAggAygLMhcub20ucmF0aW5nLnYxLlByaWNlUmF0ZUIJukgGkgEDEIACIq8BChFMaXN0UHJpY2VzUmVxdWVzdBIaCghwcm92aWRlchgBIAEoCUIIukgFcgMYgAESFwoFbW9kZWwYAiABKAlCCLpIBXIDGP8BEisKB2F0X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKCXBhZ2Vfc2l6ZRgEIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAUgASgJQgi6SAVyAxiAECJSChJMaXN0UHJpY2VzUmVzcG9uc2USIwoGcHJpY2VzGAEgAygLMhMub20ucmF0aW5nLnYxLlByaWNlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJlChJDcmVhdGVQcmljZVJlcXVlc3QSKgoFcHJpY2UYASABKAsyEy5vbS5yYXRpbmcudjEuUHJpY2VCBrpIA8gBARIjCg9pZGVtcG90ZW5jeV9rZXkYAiABKAlCCrpIB3IFEAEY/wEiOQoTQ3JlYXRlUHJpY2VSZXNwb25zZRIiCgVwcmljZRgBIAEoCzITLm9tLnJhdGluZy52MS5QcmljZSLSAwoIQnVyblJ1bGUSHAoKZmVhdHVyZV9pZBgBIAEoCUIIukgFcgMY/wESGgoIcHJvdmlkZXIYAiABKAlCCLpIBXIDGIABEh8KDW1vZGVsX3BhdHRlcm4YAyABKAlCCLpIBXIDGP8BEkEKEGNyZWRpdHNfcGVyX2Nvc3QYBCABKAlCJ7pIJHIiMiBeKFswLTldezEsMTJ9KFwuWzAtOV17MSwxMn0pPyk/JBIxCgVyYXRlcxgFIAMoCzIXLm9tLnJhdGluZy52MS5QcmljZVJhdGVCCbpIBpIBAxCAAhIbCgpmbGF0X25hbm9zGAYgASgDQge6SAQiAigAEh4KDW1pbmltdW1fbmFub3MYByABKANCB7pIBCICKAASQwoKZnJlZV91bml0cxgIIAMoCzIlLm9tLnJhdGluZy52MS5CdXJuUnVsZS5GcmVlVW5pdHNFbnRyeUIIukgFmgECEEASKQoTY2FjaGVkX2Fuc3dlcl9uYW5vcxgJIAEoA0IHukgEIgIoAEgAiAEBGjAKDkZyZWVVbml0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAFCFgoUX2NhY2hlZF9hbnN3ZXJfbmFub3MiigIKCUJ1cm5UYWJsZRIVCg1idXJuX3RhYmxlX2lkGAEgASgJEiAKDGRpc3BsYXlfbmFtZRgCIAEoCUIKukgHcgUQARj/ARIdCgtjdXN0b21lcl9pZBgDIAEoCUIIukgFcgMY/wESMAoFcnVsZXMYBCADKAsyFi5vbS5yYXRpbmcudjEuQnVyblJ1bGVCCbpIBpIBAxDoBxIOCgZhY3RpdmUYBSABKAgSMgoOZWZmZWN0aXZlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJwChVMaXN0QnVyblRhYmxlc1JlcXVlc3QSHQoLY3VzdG9tZXJfaWQYASABKAlCCLpIBXIDGP8BEhoKCXBhZ2Vfc2l6ZRgCIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiAECJfChZMaXN0QnVyblRhYmxlc1Jlc3BvbnNlEiwKC2J1cm5fdGFibGVzGAEgAygLMhcub20ucmF0aW5nLnYxLkJ1cm5UYWJsZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiNwoTR2V0QnVyblRhYmxlUmVxdWVzdBIgCg1idXJuX3RhYmxlX2lkGAEgASgJQgm6SAZyBBABGEAiQwoUR2V0QnVyblRhYmxlUmVzcG9uc2USKwoKYnVybl90YWJsZRgBIAEoCzIXLm9tLnJhdGluZy52MS5CdXJuVGFibGUicgoWQ3JlYXRlQnVyblRhYmxlUmVxdWVzdBIzCgpidXJuX3RhYmxlGAEgASgLMhcub20ucmF0aW5nLnYxLkJ1cm5UYWJsZUIGukgDyAEBEiMKD2lkZW1wb3RlbmN5X2tleRgCIAEoCUIKukgHcgUQARj/ASJGChdDcmVhdGVCdXJuVGFibGVSZXNwb25zZRIrCgpidXJuX3RhYmxlGAEgASgLMhcub20ucmF0aW5nLnYxLkJ1cm5UYWJsZSJwChhBY3RpdmF0ZUJ1cm5UYWJsZVJlcXVlc3QSIAoNYnVybl90YWJsZV9pZBgBIAEoCUIJukgGcgQQARhAEjIKDmVmZmVjdGl2ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJIChlBY3RpdmF0ZUJ1cm5UYWJsZVJlc3BvbnNlEisKCmJ1cm5fdGFibGUYASABKAsyFy5vbS5yYXRpbmcudjEuQnVyblRhYmxlIuMBChhTaW11bGF0ZUJ1cm5UYWJsZVJlcXVlc3QSMwoKYnVybl90YWJsZRgBIAEoCzIXLm9tLnJhdGluZy52MS5CdXJuVGFibGVCBrpIA8gBARI2CgpzdGFydF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBEjQKCGVuZF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBEiQKEGRpZmZlcmVuY2VfY291bnQYBCABKAVCCrpIBxoFGOgHKAAidwoQQ2hhcmdlRGlmZmVyZW5jZRIQCghldmVudF9pZBgBIAEoCRIoCg1jaGFyZ2VfYmVmb3JlGAIgASgLMhEub20udHlwZS52MS5Nb25leRInCgxjaGFyZ2VfYWZ0ZXIYAyABKAsyES5vbS50eXBlLnYxLk1vbmV5IrgBChlTaW11bGF0ZUJ1cm5UYWJsZVJlc3BvbnNlEhMKC2V2ZW50X2NvdW50GAEgASgDEigKDWNoYXJnZV9iZWZvcmUYAiABKAsyES5vbS50eXBlLnYxLk1vbmV5EicKDGNoYXJnZV9hZnRlchgDIAEoCzIRLm9tLnR5cGUudjEuTW9uZXkSMwoLZGlmZmVyZW5jZXMYBCADKAsyHi5vbS5yYXRpbmcudjEuQ2hhcmdlRGlmZmVyZW5jZSLuAQoTUmVyYXRlRXZlbnRzUmVxdWVzdBI2CgpzdGFydF90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBEjQKCGVuZF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBEhoKCHByb3ZpZGVyGAMgASgJQgi6SAVyAxiAARIXCgVtb2RlbBgEIAEoCUIIukgFcgMY/wESDwoHZHJ5X3J1bhgFIAEoCBIjCg9pZGVtcG90ZW5jeV9rZXkYBiABKAlCCrpIB3IFEAEY/wEicAoUUmVyYXRlRXZlbnRzUmVzcG9uc2USEwoLZXZlbnRfY291bnQYASABKAMSFQoNY2hhbmdlZF9jb3VudBgCIAEoAxIsChFjaGFyZ2VfZGlmZmVyZW5jZRgDIAEoCzIRLm9tLnR5cGUudjEuTW9uZXky0QoKDVJhdGluZ1NlcnZpY2UScwoJUmF0ZVVzYWdlEh4ub20ucmF0aW5nLnYxLlJhdGVVc2FnZVJlcXVlc3QaHy5vbS5yYXRpbmcudjEuUmF0ZVVzYWdlUmVzcG9uc2UiJZACAYq1GAcKAwIDBBADgtPkkwIROgEqIgwvYXBpL3YxL3JhdGUSigEKDUV4cGxhaW5DaGFyZ2USIi5vbS5yYXRpbmcudjEuRXhwbGFpbkNoYXJnZVJlcXVlc3QaIy5vbS5yYXRpbmcudjEuRXhwbGFpbkNoYXJnZVJlc3BvbnNlIjCQAgGKtRgHCgMCAwQQA4LT5JMCHBIaL2FwaS92MS9jaGFyZ2VzL3tldmVudF9pZH0SdQoKTGlzdFByaWNlcxIfLm9tLnJhdGluZy52MS5MaXN0UHJpY2VzUmVxdWVzdBogLm9tLnJhdGluZy52MS5MaXN0UHJpY2VzUmVzcG9uc2UiJJACAYq1GAcKAwIDBBADgtPkkwIQEg4vYXBpL3YxL3ByaWNlcxJ6CgtDcmVhdGVQcmljZRIgLm9tLnJhdGluZy52MS5DcmVhdGVQcmljZVJlcXVlc3QaIS5vbS5yYXRpbmcudjEuQ3JlYXRlUHJpY2VSZXNwb25zZSImkAICirUYBgoCAgQQBILT5JMCEzoBKiIOL2FwaS92MS9wcmljZXMShgEKDkxpc3RCdXJuVGFibGVzEiMub20ucmF0aW5nLnYxLkxpc3RCdXJuVGFibGVzUmVxdWVzdBokLm9tLnJhdGluZy52MS5MaXN0QnVyblRhYmxlc1Jlc3BvbnNlIimQAgGKtRgHCgMCAwQQA4LT5JMCFRITL2FwaS92MS9idXJuLXRhYmxlcxKQAQoMR2V0QnVyblRhYmxlEiEub20ucmF0aW5nLnYxLkdldEJ1cm5UYWJsZVJlcXVlc3QaIi5vbS5yYXRpbmcudjEuR2V0QnVyblRhYmxlUmVzcG9uc2UiOZACAYq1GAcKAwIDBBADgtPkkwIlEiMvYXBpL3YxL2J1cm4tdGFibGVzL3tidXJuX3RhYmxlX2lkfRKLAQoPQ3JlYXRlQnVyblRhYmxlEiQub20ucmF0aW5nLnYxLkNyZWF0ZUJ1cm5UYWJsZVJlcXVlc3QaJS5vbS5yYXRpbmcudjEuQ3JlYXRlQnVyblRhYmxlUmVzcG9uc2UiK5ACAoq1GAYKAgIEEASC0+STAhg6ASoiEy9hcGkvdjEvYnVybi10YWJsZXMSqgEKEUFjdGl2YXRlQnVyblRhYmxlEiYub20ucmF0aW5nLnYxLkFjdGl2YXRlQnVyblRhYmxlUmVxdWVzdBonLm9tLnJhdGluZy52MS5BY3RpdmF0ZUJ1cm5UYWJsZVJlc3BvbnNlIkSQAgKKtRgGCgICBBAEgtPkkwIxOgEqIiwvYXBpL3YxL2J1cm4tdGFibGVzL3tidXJuX3RhYmxlX2lkfS9hY3RpdmF0ZRJ1ChFTaW11bGF0ZUJ1cm5UYWJsZRImLm9tLnJhdGluZy52MS5TaW11bGF0ZUJ1cm5UYWJsZVJlcXVlc3QaJy5vbS5yYXRpbmcudjEuU2ltdWxhdGVCdXJuVGFibGVSZXNwb25zZSINkAIBirUYBgoCAgQQBDABEn0KDFJlcmF0ZUV2ZW50cxIhLm9tLnJhdGluZy52MS5SZXJhdGVFdmVudHNSZXF1ZXN0GiIub20ucmF0aW5nLnYxLlJlcmF0ZUV2ZW50c1Jlc3BvbnNlIiaQAgKKtRgGCgICBBAEgtPkkwITOgEqIg4vYXBpL3YxL3JlcmF0ZUJJWkdnaXRodWIuY29tL29wZW5tb25ldGl6ZS9vcGVubW9uZXRpemUvZ2VuZXJhdGVkL2dvL29tL3JhdGluZy92MTtyYXRpbmd2MWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_om_type_v1_access, file_om_type_v1_event, file_om_type_v1_money, file_om_type_v1_unrated_reason]);
+  fileDesc("CiFvbS9yYXRpbmcvdjEvcmF0aW5nX3NlcnZpY2UucHJvdG8SDG9tLnJhdGluZy52MSLQAgoOUmF0ZWRDb21wb25lbnQSDAoEdW5pdBgBIAEoCRIOCgZhbW91bnQYAiABKAMSGAoQcmF0ZV9wZXJfbWlsbGlvbhgDIAEoCRIUCgxleGFjdF9hbW91bnQYBCABKAkSFQoNY3VycmVuY3lfY29kZRgFIAEoCRIMCgRyYXRlGAYgASgJEhIKCnJhdGVfc3RlcHMYByABKAMSEQoJcmF0ZV91bml0GAggASgJEkAKCmF0dHJpYnV0ZXMYCSADKAsyLC5vbS5yYXRpbmcudjEuUmF0ZWRDb21wb25lbnQuQXR0cmlidXRlc0VudHJ5EhMKC2ZyZWVfYW1vdW50GAogASgDEhoKEnF1YW50aXR5X3RocmVzaG9sZBgLIAEoAxoxCg9BdHRyaWJ1dGVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKJAgoJUmF0ZWRMaW5lEhAKCHByb3ZpZGVyGAEgASgJEg0KBW1vZGVsGAIgASgJEgwKBHRpZXIYAyABKAkSFQoNcHJpY2VfdmVyc2lvbhgEIAEoCRIZChFjb250ZXh0X3RocmVzaG9sZBgFIAEoAxIwCgpjb21wb25lbnRzGAYgAygLMhwub20ucmF0aW5nLnYxLlJhdGVkQ29tcG9uZW50Eh8KBGNvc3QYByABKAsyES5vbS50eXBlLnYxLk1vbmV5EiEKBmNoYXJnZRgIIAEoCzIRLm9tLnR5cGUudjEuTW9uZXkSGAoQY3JlZGl0c19wZXJfY29zdBgJIAEoCRILCgNmZWUYCiABKAkinwEKDFVucmF0ZWRDYXVzZRIpCgZyZWFzb24YASABKA4yGS5vbS50eXBlLnYxLlVucmF0ZWRSZWFzb24SFwoKbGluZV9pbmRleBgCIAEoBUgAiAEBEgwKBHVuaXQYAyABKAkSFQoNcHJldmVudHNfY29zdBgEIAEoCBIXCg9wcmV2ZW50c19jaGFyZ2UYBSABKAhCDQoLX2xpbmVfaW5kZXgi8AEKBlJhdGluZxIfCgRjb3N0GAEgASgLMhEub20udHlwZS52MS5Nb25leRIhCgZjaGFyZ2UYAiABKAsyES5vbS50eXBlLnYxLk1vbmV5EiYKBWxpbmVzGAMgAygLMhcub20ucmF0aW5nLnYxLlJhdGVkTGluZRIaChJidXJuX3RhYmxlX3ZlcnNpb24YBCABKAkSMQoOdW5yYXRlZF9yZWFzb24YBSABKA4yGS5vbS50eXBlLnYxLlVucmF0ZWRSZWFzb24SKwoHdW5yYXRlZBgGIAMoCzIaLm9tLnJhdGluZy52MS5VbnJhdGVkQ2F1c2UinwEKEFJhdGVVc2FnZVJlcXVlc3QSMAoFbGluZXMYASADKAsyFS5vbS50eXBlLnYxLlVzYWdlTGluZUIKukgHkgEECAEQQBIrCgdhdF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCgthdHRyaWJ1dGlvbhgDIAEoCzIXLm9tLnR5cGUudjEuQXR0cmlidXRpb24iOQoRUmF0ZVVzYWdlUmVzcG9uc2USJAoGcmF0aW5nGAEgASgLMhQub20ucmF0aW5nLnYxLlJhdGluZyJNChRFeHBsYWluQ2hhcmdlUmVxdWVzdBIcCghldmVudF9pZBgBIAEoCUIKukgHcgUQARj/ARIXCgZzb3VyY2UYAiABKAlCB7pIBHICGEAizQEKFUV4cGxhaW5DaGFyZ2VSZXNwb25zZRIkCgZyYXRpbmcYASABKAsyFC5vbS5yYXRpbmcudjEuUmF0aW5nEisKB2F0X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKDHNldHRsZWRfY29zdBgDIAEoCzIRLm9tLnR5cGUudjEuTW9uZXkSKQoOc2V0dGxlZF9jaGFyZ2UYBCABKAsyES5vbS50eXBlLnYxLk1vbmV5Eg0KBWV4YWN0GAUgASgIIqkCCglQcmljZVJhdGUSFwoEdW5pdBgBIAEoCUIJukgGcgQQARhQEkAKEmFtb3VudF9wZXJfbWlsbGlvbhgCIAEoCUIkukghch8yHV5bMC05XXsxLDEyfShcLlswLTldezEsMTJ9KT8kEkUKCmF0dHJpYnV0ZXMYAyADKAsyJy5vbS5yYXRpbmcudjEuUHJpY2VSYXRlLkF0dHJpYnV0ZXNFbnRyeUIIukgFmgECEBASIgoRY29udGV4dF90aHJlc2hvbGQYBCABKANCB7pIBCICKAASIwoScXVhbnRpdHlfdGhyZXNob2xkGAUgASgDQge6SAQiAigAGjEKD0F0dHJpYnV0ZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIq4CCgVQcmljZRIQCghwcmljZV9pZBgBIAEoCRIcCghwcm92aWRlchgCIAEoCUIKukgHcgUQARiAARIZCgVtb2RlbBgDIAEoCUIKukgHcgUQARj/ARIVCgR0aWVyGAQgASgJQge6SARyAhhAEisKDWN1cnJlbmN5X2NvZGUYBSABKAlCFLpIEXIPMg1eKFtBLVpdezN9KT8kEjIKDmVmZmVjdGl2ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMQoFcmF0ZXMYCCADKAsyFy5vbS5yYXRpbmcudjEuUHJpY2VSYXRlQgm6SAaSAQMQgAIirwEKEUxpc3RQcmljZXNSZXF1ZXN0EhoKCHByb3ZpZGVyGAEgASgJQgi6SAVyAxiAARIXCgVtb2RlbBgCIAEoCUIIukgFcgMY/wESKwoHYXRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGgoJcGFnZV9zaXplGAQgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YBSABKAlCCLpIBXIDGIAQIlIKEkxpc3RQcmljZXNSZXNwb25zZRIjCgZwcmljZXMYASADKAsyEy5vbS5yYXRpbmcudjEuUHJpY2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJImUKEkNyZWF0ZVByaWNlUmVxdWVzdBIqCgVwcmljZRgBIAEoCzITLm9tLnJhdGluZy52MS5QcmljZUIGukgDyAEBEiMKD2lkZW1wb3RlbmN5X2tleRgCIAEoCUIKukgHcgUQARj/ASI5ChNDcmVhdGVQcmljZVJlc3BvbnNlEiIKBXByaWNlGAEgASgLMhMub20ucmF0aW5nLnYxLlByaWNlItIDCghCdXJuUnVsZRIcCgpmZWF0dXJlX2lkGAEgASgJQgi6SAVyAxj/ARIaCghwcm92aWRlchgCIAEoCUIIukgFcgMYgAESHwoNbW9kZWxfcGF0dGVybhgDIAEoCUIIukgFcgMY/wESQQoQY3JlZGl0c19wZXJfY29zdBgEIAEoCUInukgkciIyIF4oWzAtOV17MSwxMn0oXC5bMC05XXsxLDEyfSk/KT8kEjEKBXJhdGVzGAUgAygLMhcub20ucmF0aW5nLnYxLlByaWNlUmF0ZUIJukgGkgEDEIACEhsKCmZsYXRfbmFub3MYBiABKANCB7pIBCICKAASHgoNbWluaW11bV9uYW5vcxgHIAEoA0IHukgEIgIoABJDCgpmcmVlX3VuaXRzGAggAygLMiUub20ucmF0aW5nLnYxLkJ1cm5SdWxlLkZyZWVVbml0c0VudHJ5Qgi6SAWaAQIQQBIpChNjYWNoZWRfYW5zd2VyX25hbm9zGAkgASgDQge6SAQiAigASACIAQEaMAoORnJlZVVuaXRzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4AUIWChRfY2FjaGVkX2Fuc3dlcl9uYW5vcyKKAgoJQnVyblRhYmxlEhUKDWJ1cm5fdGFibGVfaWQYASABKAkSIAoMZGlzcGxheV9uYW1lGAIgASgJQgq6SAdyBRABGP8BEh0KC2N1c3RvbWVyX2lkGAMgASgJQgi6SAVyAxj/ARIwCgVydWxlcxgEIAMoCzIWLm9tLnJhdGluZy52MS5CdXJuUnVsZUIJukgGkgEDEOgHEg4KBmFjdGl2ZRgFIAEoCBIyCg5lZmZlY3RpdmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wInAKFUxpc3RCdXJuVGFibGVzUmVxdWVzdBIdCgtjdXN0b21lcl9pZBgBIAEoCUIIukgFcgMY/wESGgoJcGFnZV9zaXplGAIgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIAQIl8KFkxpc3RCdXJuVGFibGVzUmVzcG9uc2USLAoLYnVybl90YWJsZXMYASADKAsyFy5vbS5yYXRpbmcudjEuQnVyblRhYmxlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSI3ChNHZXRCdXJuVGFibGVSZXF1ZXN0EiAKDWJ1cm5fdGFibGVfaWQYASABKAlCCbpIBnIEEAEYQCJDChRHZXRCdXJuVGFibGVSZXNwb25zZRIrCgpidXJuX3RhYmxlGAEgASgLMhcub20ucmF0aW5nLnYxLkJ1cm5UYWJsZSJyChZDcmVhdGVCdXJuVGFibGVSZXF1ZXN0EjMKCmJ1cm5fdGFibGUYASABKAsyFy5vbS5yYXRpbmcudjEuQnVyblRhYmxlQga6SAPIAQESIwoPaWRlbXBvdGVuY3lfa2V5GAIgASgJQgq6SAdyBRABGP8BIkYKF0NyZWF0ZUJ1cm5UYWJsZVJlc3BvbnNlEisKCmJ1cm5fdGFibGUYASABKAsyFy5vbS5yYXRpbmcudjEuQnVyblRhYmxlInAKGEFjdGl2YXRlQnVyblRhYmxlUmVxdWVzdBIgCg1idXJuX3RhYmxlX2lkGAEgASgJQgm6SAZyBBABGEASMgoOZWZmZWN0aXZlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIkgKGUFjdGl2YXRlQnVyblRhYmxlUmVzcG9uc2USKwoKYnVybl90YWJsZRgBIAEoCzIXLm9tLnJhdGluZy52MS5CdXJuVGFibGUi4wEKGFNpbXVsYXRlQnVyblRhYmxlUmVxdWVzdBIzCgpidXJuX3RhYmxlGAEgASgLMhcub20ucmF0aW5nLnYxLkJ1cm5UYWJsZUIGukgDyAEBEjYKCnN0YXJ0X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESNAoIZW5kX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESJAoQZGlmZmVyZW5jZV9jb3VudBgEIAEoBUIKukgHGgUY6AcoACKHAQoQQ2hhcmdlRGlmZmVyZW5jZRIQCghldmVudF9pZBgBIAEoCRIoCg1jaGFyZ2VfYmVmb3JlGAIgASgLMhEub20udHlwZS52MS5Nb25leRInCgxjaGFyZ2VfYWZ0ZXIYAyABKAsyES5vbS50eXBlLnYxLk1vbmV5Eg4KBnNvdXJjZRgEIAEoCSLmAQoZU2ltdWxhdGVCdXJuVGFibGVSZXNwb25zZRITCgtldmVudF9jb3VudBgBIAEoAxIoCg1jaGFyZ2VfYmVmb3JlGAIgASgLMhEub20udHlwZS52MS5Nb25leRInCgxjaGFyZ2VfYWZ0ZXIYAyABKAsyES5vbS50eXBlLnYxLk1vbmV5EjMKC2RpZmZlcmVuY2VzGAQgAygLMh4ub20ucmF0aW5nLnYxLkNoYXJnZURpZmZlcmVuY2USFQoNY2hhbmdlZF9jb3VudBgFIAEoAxIVCg11bnJhdGVkX2NvdW50GAYgASgDIrQCChNSZXJhdGVFdmVudHNSZXF1ZXN0EjYKCnN0YXJ0X3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESNAoIZW5kX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESGgoIcHJvdmlkZXIYAyABKAlCCLpIBXIDGIABEhcKBW1vZGVsGAQgASgJQgi6SAVyAxj/ARIPCgdkcnlfcnVuGAUgASgIEiMKD2lkZW1wb3RlbmN5X2tleRgGIAEoCUIKukgHcgUQARj/ARIeCg1idXJuX3RhYmxlX2lkGAcgASgJQge6SARyAhhAEiQKEGRpZmZlcmVuY2VfY291bnQYCCABKAVCCrpIBxoFGOgHKAAilgIKFFJlcmF0ZUV2ZW50c1Jlc3BvbnNlEhMKC2V2ZW50X2NvdW50GAEgASgDEhUKDWNoYW5nZWRfY291bnQYAiABKAMSLAoRY2hhcmdlX2RpZmZlcmVuY2UYAyABKAsyES5vbS50eXBlLnYxLk1vbmV5EioKD2Nvc3RfZGlmZmVyZW5jZRgEIAEoCzIRLm9tLnR5cGUudjEuTW9uZXkSLAoRd2FsbGV0X2RpZmZlcmVuY2UYBSABKAsyES5vbS50eXBlLnYxLk1vbmV5EhUKDXVucmF0ZWRfY291bnQYBiABKAMSMwoLZGlmZmVyZW5jZXMYByADKAsyHi5vbS5yYXRpbmcudjEuQ2hhcmdlRGlmZmVyZW5jZTLRCgoNUmF0aW5nU2VydmljZRJzCglSYXRlVXNhZ2USHi5vbS5yYXRpbmcudjEuUmF0ZVVzYWdlUmVxdWVzdBofLm9tLnJhdGluZy52MS5SYXRlVXNhZ2VSZXNwb25zZSIlkAIBirUYBwoDAgMEEAOC0+STAhE6ASoiDC9hcGkvdjEvcmF0ZRKKAQoNRXhwbGFpbkNoYXJnZRIiLm9tLnJhdGluZy52MS5FeHBsYWluQ2hhcmdlUmVxdWVzdBojLm9tLnJhdGluZy52MS5FeHBsYWluQ2hhcmdlUmVzcG9uc2UiMJACAYq1GAcKAwIDBBADgtPkkwIcEhovYXBpL3YxL2NoYXJnZXMve2V2ZW50X2lkfRJ1CgpMaXN0UHJpY2VzEh8ub20ucmF0aW5nLnYxLkxpc3RQcmljZXNSZXF1ZXN0GiAub20ucmF0aW5nLnYxLkxpc3RQcmljZXNSZXNwb25zZSIkkAIBirUYBwoDAgMEEAOC0+STAhASDi9hcGkvdjEvcHJpY2VzEnoKC0NyZWF0ZVByaWNlEiAub20ucmF0aW5nLnYxLkNyZWF0ZVByaWNlUmVxdWVzdBohLm9tLnJhdGluZy52MS5DcmVhdGVQcmljZVJlc3BvbnNlIiaQAgKKtRgGCgICBBAEgtPkkwITOgEqIg4vYXBpL3YxL3ByaWNlcxKGAQoOTGlzdEJ1cm5UYWJsZXMSIy5vbS5yYXRpbmcudjEuTGlzdEJ1cm5UYWJsZXNSZXF1ZXN0GiQub20ucmF0aW5nLnYxLkxpc3RCdXJuVGFibGVzUmVzcG9uc2UiKZACAYq1GAcKAwIDBBADgtPkkwIVEhMvYXBpL3YxL2J1cm4tdGFibGVzEpABCgxHZXRCdXJuVGFibGUSIS5vbS5yYXRpbmcudjEuR2V0QnVyblRhYmxlUmVxdWVzdBoiLm9tLnJhdGluZy52MS5HZXRCdXJuVGFibGVSZXNwb25zZSI5kAIBirUYBwoDAgMEEAOC0+STAiUSIy9hcGkvdjEvYnVybi10YWJsZXMve2J1cm5fdGFibGVfaWR9EosBCg9DcmVhdGVCdXJuVGFibGUSJC5vbS5yYXRpbmcudjEuQ3JlYXRlQnVyblRhYmxlUmVxdWVzdBolLm9tLnJhdGluZy52MS5DcmVhdGVCdXJuVGFibGVSZXNwb25zZSIrkAICirUYBgoCAgQQBILT5JMCGDoBKiITL2FwaS92MS9idXJuLXRhYmxlcxKqAQoRQWN0aXZhdGVCdXJuVGFibGUSJi5vbS5yYXRpbmcudjEuQWN0aXZhdGVCdXJuVGFibGVSZXF1ZXN0Gicub20ucmF0aW5nLnYxLkFjdGl2YXRlQnVyblRhYmxlUmVzcG9uc2UiRJACAoq1GAYKAgIEEASC0+STAjE6ASoiLC9hcGkvdjEvYnVybi10YWJsZXMve2J1cm5fdGFibGVfaWR9L2FjdGl2YXRlEnUKEVNpbXVsYXRlQnVyblRhYmxlEiYub20ucmF0aW5nLnYxLlNpbXVsYXRlQnVyblRhYmxlUmVxdWVzdBonLm9tLnJhdGluZy52MS5TaW11bGF0ZUJ1cm5UYWJsZVJlc3BvbnNlIg2QAgGKtRgGCgICBBAEMAESfQoMUmVyYXRlRXZlbnRzEiEub20ucmF0aW5nLnYxLlJlcmF0ZUV2ZW50c1JlcXVlc3QaIi5vbS5yYXRpbmcudjEuUmVyYXRlRXZlbnRzUmVzcG9uc2UiJpACAoq1GAYKAgIEEASC0+STAhM6ASoiDi9hcGkvdjEvcmVyYXRlQklaR2dpdGh1Yi5jb20vb3Blbm1vbmV0aXplL29wZW5tb25ldGl6ZS9nZW5lcmF0ZWQvZ28vb20vcmF0aW5nL3YxO3JhdGluZ3YxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_om_type_v1_access, file_om_type_v1_event, file_om_type_v1_money, file_om_type_v1_unrated_reason]);
 
 /**
  * One product of the sum that makes a cost or charge: amount x rate.
@@ -102,6 +102,13 @@ export type RatedComponent = Message<"om.rating.v1.RatedComponent"> & {
    * @generated from field: int64 free_amount = 10;
    */
   freeAmount: bigint;
+
+  /**
+   * The rate is for the unit's steps above this many within the event; 0 for the first of them.
+   *
+   * @generated from field: int64 quantity_threshold = 11;
+   */
+  quantityThreshold: bigint;
 };
 
 /**
@@ -473,6 +480,15 @@ export type PriceRate = Message<"om.rating.v1.PriceRate"> & {
    * @generated from field: int64 context_threshold = 4;
    */
   contextThreshold: bigint;
+
+  /**
+   * Applies to the unit's steps above this many within one event, those that are free counted; the
+   * steps up to it keep the rate below. 0 is the rate of the first step. Only in burn tables, and not
+   * for a unit whose rates depend on attributes or on the prompt's size.
+   *
+   * @generated from field: int64 quantity_threshold = 5;
+   */
+  quantityThreshold: bigint;
 };
 
 /**
@@ -1032,7 +1048,8 @@ export const ActivateBurnTableResponseSchema: GenMessage<ActivateBurnTableRespon
  */
 export type SimulateBurnTableRequest = Message<"om.rating.v1.SimulateBurnTableRequest"> & {
   /**
-   * The proposed rules.
+   * The proposed rules, in the place of whatever applied in the range. With a customer_id only that
+   * customer's events are looked at; without one, all but those that a customer's own table decided.
    *
    * @generated from field: om.rating.v1.BurnTable burn_table = 1;
    */
@@ -1093,6 +1110,13 @@ export type ChargeDifference = Message<"om.rating.v1.ChargeDifference"> & {
    * @generated from field: om.type.v1.Money charge_after = 3;
    */
   chargeAfter?: Money | undefined;
+
+  /**
+   * Its source.
+   *
+   * @generated from field: string source = 4;
+   */
+  source: string;
 };
 
 /**
@@ -1109,7 +1133,7 @@ export const ChargeDifferenceSchema: GenMessage<ChargeDifference> = /*@__PURE__*
  */
 export type SimulateBurnTableResponse = Message<"om.rating.v1.SimulateBurnTableResponse"> & {
   /**
-   * Events rated so far.
+   * Events rated so far: those of the range that have a charge.
    *
    * @generated from field: int64 event_count = 1;
    */
@@ -1130,11 +1154,26 @@ export type SimulateBurnTableResponse = Message<"om.rating.v1.SimulateBurnTableR
   chargeAfter?: Money | undefined;
 
   /**
-   * The biggest differences so far.
+   * The biggest differences so far, the biggest first.
    *
    * @generated from field: repeated om.rating.v1.ChargeDifference differences = 4;
    */
   differences: ChargeDifference[];
+
+  /**
+   * Events whose charge would differ.
+   *
+   * @generated from field: int64 changed_count = 5;
+   */
+  changedCount: bigint;
+
+  /**
+   * Events that would have no charge under the proposed rules and today's prices, as where a rule by
+   * unit lacks a unit. They are in event_count and in none of the sums.
+   *
+   * @generated from field: int64 unrated_count = 6;
+   */
+  unratedCount: bigint;
 };
 
 /**
@@ -1165,14 +1204,14 @@ export type RerateEventsRequest = Message<"om.rating.v1.RerateEventsRequest"> & 
   endTime?: Timestamp | undefined;
 
   /**
-   * Only this provider; empty for all.
+   * Only events with a line of this provider; empty for all.
    *
    * @generated from field: string provider = 3;
    */
   provider: string;
 
   /**
-   * Only this model; empty for all.
+   * Only events with a line of this model, by the name that it was served under; empty for all.
    *
    * @generated from field: string model = 4;
    */
@@ -1186,11 +1225,28 @@ export type RerateEventsRequest = Message<"om.rating.v1.RerateEventsRequest"> & 
   dryRun: boolean;
 
   /**
-   * Makes a retry safe.
+   * Makes a retry safe: it goes on where the first call ended, or repeats its answer. A dry run
+   * stores nothing and ignores it.
    *
    * @generated from field: string idempotency_key = 6;
    */
   idempotencyKey: string;
+
+  /**
+   * Rate under this burn table, as if it had applied in the whole range to the organization or
+   * customer that it was made for; empty: under what is in force at each event's time. It is not
+   * activated. `default` names the built-in one.
+   *
+   * @generated from field: string burn_table_id = 7;
+   */
+  burnTableId: string;
+
+  /**
+   * How many of the biggest differences to answer with; 0 means 20.
+   *
+   * @generated from field: int32 difference_count = 8;
+   */
+  differenceCount: number;
 };
 
 /**
@@ -1207,7 +1263,7 @@ export const RerateEventsRequestSchema: GenMessage<RerateEventsRequest> = /*@__P
  */
 export type RerateEventsResponse = Message<"om.rating.v1.RerateEventsResponse"> & {
   /**
-   * Events looked at.
+   * Events looked at: those of the range that have a charge.
    *
    * @generated from field: int64 event_count = 1;
    */
@@ -1221,11 +1277,40 @@ export type RerateEventsResponse = Message<"om.rating.v1.RerateEventsResponse"> 
   changedCount: bigint;
 
   /**
-   * Sum of the differences; negative where credits return.
+   * Sum of the differences of charges; negative where credits return.
    *
    * @generated from field: om.type.v1.Money charge_difference = 3;
    */
   chargeDifference?: Money | undefined;
+
+  /**
+   * Sum of the differences of costs.
+   *
+   * @generated from field: om.type.v1.Money cost_difference = 4;
+   */
+  costDifference?: Money | undefined;
+
+  /**
+   * What wallets paid more in sum, receivables included; negative where credits returned. Less than
+   * charge_difference where nobody paid or charges had been refunded. Absent for a dry run.
+   *
+   * @generated from field: om.type.v1.Money wallet_difference = 5;
+   */
+  walletDifference?: Money | undefined;
+
+  /**
+   * Events that would have no cost or charge now, and were left as they are.
+   *
+   * @generated from field: int64 unrated_count = 6;
+   */
+  unratedCount: bigint;
+
+  /**
+   * The biggest differences, the biggest first.
+   *
+   * @generated from field: repeated om.rating.v1.ChargeDifference differences = 7;
+   */
+  differences: ChargeDifference[];
 };
 
 /**
@@ -1328,7 +1413,8 @@ export const RatingService: GenService<{
   },
   /**
    * Rates a past range again under a proposed table and streams totals and the biggest
-   * differences. Writes nothing.
+   * differences. Writes nothing. The arithmetic is that of settlement and of RerateEvents: a table
+   * that is created from the same rules and named there charges exactly what was shown here.
    *
    * @generated from rpc om.rating.v1.RatingService.SimulateBurnTable
    */
@@ -1338,8 +1424,17 @@ export const RatingService: GenService<{
     output: typeof SimulateBurnTableResponseSchema;
   },
   /**
-   * Rates past events again and posts the differences as compensating entries. Running it twice
-   * changes nothing more.
+   * Rates settled events again, each at its own time, and posts the differences as compensating
+   * entries; what was posted before stays as it is. Running it twice changes nothing more. It works
+   * in small transactions: a call that ended early is resumed by a repeat under its key.
+   *
+   * A reduction returns to the grants that paid, as a refund does; an increase is charged to the
+   * wallet that paid (available, credit line, then receivable) and never refused. Events that
+   * nobody paid for change their cost and charge alone. Of what was refunded by hand nothing is
+   * taken back or returned twice: after it, an event has cost its wallet its charge less its
+   * refunds, and never less than nothing. Left as they are: events of the sandbox and those that
+   * cost nothing by their outcome; events without a price or in suspense, which are charged when
+   * one arrives or an owner decides; events that would have no price now (unrated_count).
    *
    * @generated from rpc om.rating.v1.RatingService.RerateEvents
    */

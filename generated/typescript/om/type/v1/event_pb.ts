@@ -186,6 +186,15 @@ export const FundingSchema: GenMessage<Funding> = /*@__PURE__*/
  * A fact about usage. Identity: organization, source, event_id. The same identity with another
  * payload is a conflict; the same payload again changes nothing.
  *
+ * Deferred work is two messages and one event. The call that began it ends in OUTCOME_DEFERRED with
+ * job_id, and its first line names the provider. Its end is the message job:<provider>:<job_id>, from
+ * whichever edge saw it: without funding, with the usage, and CHARGED, ESTIMATED or ZERO. In either order
+ * they become the event of the call, with its attribution, wallet, funding and time, and the lines and
+ * outcome of the end, which is no event of its own; GetEventStatus knows both ids. An end whose call was
+ * not seen within a day is charged as an event of its own, to whom it names itself, with the flag
+ * job_alone. A call whose job was charged by another event is an event of outcome ZERO, without usage,
+ * with the flag job_repeated.
+ *
  * @generated from message om.type.v1.UsageEvent
  */
 export type UsageEvent = Message<"om.type.v1.UsageEvent"> & {
@@ -296,7 +305,8 @@ export type UsageEvent = Message<"om.type.v1.UsageEvent"> & {
   unfunded: boolean;
 
   /**
-   * Edges only: the provider's id of deferred work.
+   * Edges only: the provider's id of deferred work. A call without it is never completed: what it kept
+   * goes to suspense after a day, as that of a call whose end never came.
    *
    * @generated from field: string job_id = 16;
    */
