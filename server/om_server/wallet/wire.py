@@ -52,6 +52,7 @@ def change_from_proto(request: pb.UpdateWalletRequest) -> WalletChange:
         raise CurrencyMismatch(limit.currency, CREDITS)
     soft = wallet.mode == pb.WALLET_MODE_SOFT
     return WalletChange(
+        wallet_id=wallet.wallet_id or None,
         mode=(WalletMode.SOFT if soft else WalletMode.STRICT) if "mode" in paths else None,
         credit_limit=(limit.nanos if limit else 0) if "credit_limit" in paths else None,
         blocked=_BLOCKED[wallet.state] if "state" in paths else None,

@@ -169,6 +169,18 @@ def test_what_cannot_be_set_is_refused_and_creates_nothing(
     assert not stub.GetWallet(pb.GetWalletRequest(), metadata=ADMIN).wallet.exists
 
 
+def test_a_wallet_that_is_named_beside_its_owner_must_be_that_owners(stub: Stub) -> None:
+    org, ada = grant(stub, 10).wallet, grant(stub, 20, "ada", ADA).wallet
+    with failing() as failures:
+        # An id alone would otherwise change the organization's own wallet.
+        blocked = pb.Wallet(wallet_id=ada.wallet_id, state=pb.WALLET_STATE_BLOCKED)
+        stub.UpdateWallet(pb.UpdateWalletRequest(wallet=blocked), metadata=ADMIN)
+    assert failures[0].reason == "INVALID_ARGUMENT"
+    assert stub.GetWallet(pb.GetWalletRequest(), metadata=ADMIN).wallet == org
+    own = pb.Wallet(wallet_id=ada.wallet_id, owner=ADA, state=pb.WALLET_STATE_BLOCKED)
+    assert stub.UpdateWallet(pb.UpdateWalletRequest(wallet=own), metadata=ADMIN).wallet.state == own.state
+
+
 def test_wallets_and_entries_are_listed_in_pages(stub: Stub) -> None:
     org, ada = grant(stub, 10).wallet, grant(stub, 20, "ada", ADA).wallet
     page = stub.ListWallets(pb.ListWalletsRequest(page_size=1), metadata=READER)

@@ -1385,7 +1385,7 @@ func (x *ListWalletsResponse) GetNextPageToken() string {
 type UpdateWalletRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The wallet by its owner, with the new mode, credit_limit, overflow_wallet_id or state
-	// (BLOCKED, or ACTIVE to lift the block).
+	// (BLOCKED, or ACTIVE to lift the block). A wallet_id beside it must be that owner's.
 	Wallet *Wallet `protobuf:"bytes,1,opt,name=wallet,proto3" json:"wallet,omitempty"`
 	// Which of them to change; absent means those that are set. Another path is an error.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`

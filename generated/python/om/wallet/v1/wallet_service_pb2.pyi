@@ -755,7 +755,7 @@ class UpdateWalletRequest(_message.Message):
     @_builtins.property
     def wallet(self) -> Global___Wallet:
         """The wallet by its owner, with the new mode, credit_limit, overflow_wallet_id or state
-        (BLOCKED, or ACTIVE to lift the block).
+        (BLOCKED, or ACTIVE to lift the block). A wallet_id beside it must be that owner's.
         """
 
     @_builtins.property

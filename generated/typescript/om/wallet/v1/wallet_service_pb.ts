@@ -660,7 +660,7 @@ export const ListWalletsResponseSchema: GenMessage<ListWalletsResponse> = /*@__P
 export type UpdateWalletRequest = Message<"om.wallet.v1.UpdateWalletRequest"> & {
   /**
    * The wallet by its owner, with the new mode, credit_limit, overflow_wallet_id or state
-   * (BLOCKED, or ACTIVE to lift the block).
+   * (BLOCKED, or ACTIVE to lift the block). A wallet_id beside it must be that owner's.
    *
    * @generated from field: om.wallet.v1.Wallet wallet = 1;
    */
