@@ -141,7 +141,8 @@ def _check_term(
     for row in rows:
         lease = next((one for one in admitted if one in row.funding), None)
         used = _used(oracle, stint, row)
-        if "lease_resolved" in row.flags:
+        identity = (stint.organization_id, row.source, row.event_id)
+        if "lease_resolved" in row.flags or identity in oracle.facts.discarded:
             # Its owner gave it up, and with it what was reserved; what comes late is recorded all the same.
             continue
         if lease is not None:
