@@ -96,7 +96,11 @@ def _proxy(settings: Settings, shared: Mapping[str, str]) -> Component:
         arguments=[*_PROXY, "serve"],
         ready=lambda: http_ready(url),
         ports={"OM_PROXY_PORT": settings.proxy_port},
-        environment={**shared, "OM_PROXY_PORT": str(settings.proxy_port)},
+        environment={
+            **shared,
+            "OM_PROXY_PORT": str(settings.proxy_port),
+            "OM_PROXY_JOURNAL_DIR": str(settings.data_dir / "journal"),
+        },
     )
 
 
@@ -123,6 +127,12 @@ def _simulated(settings: Settings, shared: Mapping[str, str]) -> list[Component]
             arguments=[*_PROXY, "serve"],
             ready=lambda: http_ready(url),
             ports={"OM_SIMULATED_PROXY_PORT": proxy_port},
-            environment={**shared, **upstreams, "OM_PROXY_PORT": str(proxy_port)},
+            environment={
+                **shared,
+                **upstreams,
+                "OM_PROXY_PORT": str(proxy_port),
+                # Two proxies never share a journal.
+                "OM_PROXY_JOURNAL_DIR": str(settings.data_dir / "simulated-journal"),
+            },
         ),
     ]

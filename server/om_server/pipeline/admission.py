@@ -176,9 +176,7 @@ class Admission:
         self, asker: Asker, request: AdmissionRequest, estimate: Estimate, *, user_wallet_required: bool
     ) -> Decision:
         organization_id, team_id = asker.organization_id, asker.team_id
-        # Read first: a wallet that is made in between must end a decision cached under this version.
-        version = self._wallet.resolution_version(organization_id)
-        wallet = self._wallet.resolve(
+        wallet, version = self._wallet.resolve(
             organization_id,
             user_id=request.attribution.user_id,
             customer_id=request.attribution.customer_id,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from om_server.account.organization import UNKNOWN_OUTCOME_SUSPEND
 from om_server.core.event import Outcome
+from om_server.pipeline.job_event import part_of_batch
 from om_server.pipeline.rated_event import charge_of, count_of, rate_event, settled_event
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ class EventCharging:
     def _charges(self, organization_id: str, rated: Sequence[RatedEvent], *, alone: bool) -> list[Charge]:
         """Decide who pays where admission did not."""
         undecided = [
-            item.event for item in rated if (alone or item.event.edge is None) and not item.event.sandbox
+            item.event
+            for item in rated
+            if (alone or item.event.edge is None or part_of_batch(item.event)) and not item.event.sandbox
         ]
         payers = self._slices.wallet.resolve_many(organization_id, [event.attribution for event in undecided])
         payer_of = {event.identity: payer for event, payer in zip(undecided, payers, strict=True)}

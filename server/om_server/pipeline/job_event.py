@@ -17,9 +17,13 @@ from om_server.rating.model import canonical_provider
 from om_server.wallet.charging import SUSPENDED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from om_server.core.event import Event
+    from om_server.core.usage import Quantity
 
 _PREFIX = "job"
+_PART = "part"
 _ENDS = frozenset({Outcome.CHARGED, Outcome.ESTIMATED, Outcome.ZERO})
 
 #: The call brings only its money back: its job was charged by another event.
@@ -58,11 +62,35 @@ def deferred_job(event: Event) -> JobKey | None:
     return JobKey(event.organization_id, provider, event.job_id)
 
 
+def part_of_batch(event: Event) -> bool:
+    """Whether an event is the result of one request of a batch, as a poll showed it.
+
+    Polls are not admitted, so that nobody has decided who pays for it. It is no end of a job either: its
+    price depends on its own size, and the job's end only frees what was held for all of them.
+    """
+    prefix, _, rest = event.event_id.partition(":")
+    return event.edge is not None and prefix == _PART and bool(rest) and not event.wallet_id
+
+
 def ended(deferred: Event, terminal: Event) -> Event:
-    """Return the call with what its job used: its own attribution, funding and time, the other's usage."""
+    """Return the call with what its job used: its own attribution, funding and time, the other's usage.
+
+    Where the terminal object does not say how much it was and the request did (seconds of video), the
+    lines are the call's.
+    """
     # If it waits for a price from here on, that is charged from suspense, without an owner.
     flags = tuple(flag for flag in deferred.flags if flag not in (SUSPENDED, ESTIMATED))
+    missing = {quantity.unit for quantity in _quantities(terminal) if quantity.amount is None}
+    known = {quantity.unit for quantity in _quantities(deferred) if quantity.amount is not None}
+    if missing and missing <= known:
+        guessed = any(line.usage.estimated for line in deferred.lines)
+        outcome = Outcome.ESTIMATED if guessed else Outcome.CHARGED
+        return dataclasses.replace(deferred, outcome=outcome, flags=flags)
     return dataclasses.replace(deferred, lines=terminal.lines, outcome=terminal.outcome, flags=flags)
+
+
+def _quantities(event: Event) -> Iterator[Quantity]:
+    return (quantity for line in event.lines for quantity in line.usage.quantities)
 
 
 def freed(deferred: Event) -> Event:

@@ -5,16 +5,22 @@ yet, and is refused on tables with row-level security. SQLite gets executemany. 
 so locked, in the order given: who sorts them by key never deadlocks.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 import peewee
 
 from om_server.core.errors import Code, DomainError
-from om_server.storage.database import Database, Record
+from om_server.storage.database import Database, Record, uncounted
 
-Row = tuple[str | int | bool | None, ...]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from om_server.storage.database import Counted
+
+Row: TypeAlias = tuple[str | int | bool | None, ...]
 
 _TRANSLATED = (peewee.OperationalError, peewee.InterfaceError, peewee.IntegrityError, peewee.DataError)
 _TYPES = {"TEXT": "text", "BIGINT": "bigint", "INT": "integer", "BOOL": "boolean"}
@@ -31,7 +37,11 @@ class RowsContended(DomainError):
 
 
 class BatchWriter:
-    """Inserts and updates rows of a model inside the caller's transaction."""
+    """Inserts and updates rows of a model inside the caller's transaction.
+
+    Nobody waits for an insert or an update on PostgreSQL: what is wrong with it is raised later in the
+    transaction, as `Database.send` says.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -45,9 +55,9 @@ class BatchWriter:
         columns: list[str] = meta.sorted_field_names
         head = f"INSERT INTO {meta.table_name} ({', '.join(columns)})"
         if self._database.supports_row_locks:
-            self._document(f"{head} SELECT * FROM {_recordset(model, columns)} {on_conflict}", rows)  # noqa: S608 - as below
+            self._run(f"{head} SELECT * FROM {_recordset(model, columns)} {on_conflict}", rows)  # noqa: S608 - as below
         else:
-            self._many(f"{head} VALUES ({', '.join('?' * len(columns))}) {on_conflict}", rows)
+            self._run(f"{head} VALUES ({', '.join('?' * len(columns))}) {on_conflict}", rows)
 
     def insert_new(
         self, model: type[Record], rows: Sequence[Row], *, returning: Sequence[str]
@@ -90,20 +100,22 @@ class BatchWriter:
             matches = [f"{name} = ?" for name in conditions]
             source = ""
         sql = f"UPDATE {meta.table_name} AS t SET {settings}{source} WHERE {' AND '.join(matches)}"  # noqa: S608 - names of our own columns
-        if (self._document(sql, rows) if source else self._many(sql, rows)) != len(rows):
-            raise RowsContended(meta.table_name)
 
-    def _document(self, sql: str, rows: Sequence[Row]) -> int:
-        if not rows:
-            return 0
-        return int(self._database.engine.execute_sql(sql, (_document(rows).decode(),)).rowcount)
+        def require_all(changed: int) -> None:
+            if changed != len(rows):
+                raise RowsContended(meta.table_name)
 
-    def _many(self, sql: str, rows: Sequence[Row]) -> int:
+        self._run(sql, rows, counted=require_all)
+
+    def _run(self, sql: str, rows: Sequence[Row], *, counted: Counted = uncounted) -> None:
         if not rows:
-            return 0
+            return
+        if self._database.supports_row_locks:
+            self._database.send(sql, (_document(rows).decode(),), counted=counted)
+            return
         # Past peewee's own execute, a full disk would not be seen as the database's failure.
         with peewee.ExceptionWrapper({error.__name__: error for error in _TRANSLATED}):
-            return int(self._database.engine.cursor().executemany(sql, rows).rowcount)
+            counted(int(self._database.engine.cursor().executemany(sql, rows).rowcount))
 
 
 def _document(rows: Sequence[Row]) -> bytes:

@@ -114,7 +114,7 @@ class ChangeLog:
             for part in ranges
         ]
         if rows:
-            self._database.write(lambda: ChangeRow.insert_many(rows).execute())
+            self._database.write(lambda: self._database.send_query(ChangeRow.insert_many(rows)))
 
     def newest(self, limit: int) -> Reading:
         """Return where the log ends, and its last changes."""

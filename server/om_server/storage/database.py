@@ -18,7 +18,14 @@ from om_server.core.errors import DependencyUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    #: Is told how many rows a write changed.
+    Counted = Callable[[int], None]
+
 T = TypeVar("T")
+
+
+def uncounted(_rows: int, /) -> None:
+    """Take any number of changed rows."""
 
 
 class Record(peewee.Model):
@@ -64,6 +71,19 @@ class Database(abc.ABC):
 
     def on_write(self, listener: Callable[[], None]) -> None:  # noqa: B027 - most have nothing to call
         """Call `listener` after every commit, where all of them are this process's own; else never."""
+
+    def send(self, sql: str, values: Sequence[object], *, counted: Counted = uncounted) -> None:
+        """Run a write, in the caller's transaction, whose result nobody waits for.
+
+        What it changed is there for the next statement. That it failed is raised, and `counted` is
+        called and may raise, now or by a later statement, at the latest by the commit.
+        """
+        counted(int(self._engine.execute_sql(sql, values).rowcount))
+
+    def send_query(self, query: peewee.Query) -> None:
+        """Run a write of peewee's as `send` does."""
+        sql, values = self._engine.get_sql_context().sql(query).query()
+        self.send(sql, values)
 
     def locked(self, query: peewee.ModelSelect) -> peewee.ModelSelect:
         """Lock the rows of `query` until the transaction ends. The caller orders them."""

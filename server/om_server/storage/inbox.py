@@ -92,7 +92,7 @@ class SqlInbox:
 
         def delete() -> None:
             for batch in batches:
-                self._row(batch, Inbox.delete()).execute()
+                self._database.send_query(self._row(batch, Inbox.delete()))
 
         self._database.write(delete)
 

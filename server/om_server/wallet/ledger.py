@@ -109,13 +109,18 @@ class WalletBook:
         return tuple(line.current() for line in self.postings.lines)
 
     @property
-    def changes(self) -> tuple[tuple[Grant, ...], tuple[Grant, ...]]:
-        """The grants that came in since the wallet was locked, and the older ones that changed."""
-        changed = [line for line in self.postings.lines if line.changed]
-        return (
-            tuple(line.current() for line in changed if line.new),
-            tuple(line.current() for line in changed if not line.new),
-        )
+    def new_grants(self) -> list[Grant]:
+        """The grants that came in since the wallet was locked, as they are now."""
+        return [line.current() for line in self.postings.lines if line.new]
+
+    @property
+    def changed_columns(self) -> list[tuple[str, int, int]]:
+        """The id, what is available and what is held of the older grants that changed."""
+        return [
+            (line.grant.grant_id, line.available, line.held)
+            for line in self.postings.lines
+            if line.changed and not line.new
+        ]
 
     @property
     def spendable(self) -> int:

@@ -156,12 +156,17 @@ class WalletOperations:
         """Replay the ledgers of every organization, and yield each with what is wrong in it."""
         return self._audit.verify_all()
 
-    def resolve(self, organization_id: str, *, user_id: str, customer_id: str, team_id: str) -> Wallet | None:
-        """Return the wallet that pays for these, as it is stored; None if nobody does."""
+    def resolve(
+        self, organization_id: str, *, user_id: str, customer_id: str, team_id: str
+    ) -> tuple[Wallet | None, int]:
+        """Return the wallet that pays for these, as it is stored, None if nobody does; and the version.
+
+        A decision that is kept under the version ends with the next wallet.
+        """
         owners = payers(organization_id, user_id=user_id, customer_id=customer_id, team_id=team_id)
 
-        found = self._database.read(lambda: self._store.of_owners(organization_id, owners))
-        return next((found[owner] for owner in owners if owner in found), None)
+        version, found = self._database.read(lambda: self._store.resolution(organization_id, owners))
+        return next((found[owner] for owner in owners if owner in found), None), version
 
     def resolve_many(self, organization_id: str, attributions: Sequence[Attribution]) -> list[str]:
         """Return, for each attribution, the id of the wallet that pays; empty if nobody does."""

@@ -61,9 +61,14 @@ class Postings:
             available=self.available,
             held=self.held,
             receivable=self.receivable,
-            entry_sequence=self.opened.entry_sequence + len(self.entries),
+            entry_sequence=self.entry_sequence,
             next_expire_time=min((time for time in living if time and time > self.now), default=None),
         )
+
+    @property
+    def entry_sequence(self) -> int:
+        """The position of the last entry."""
+        return self.opened.entry_sequence + len(self.entries)
 
     def add(self, grant: Grant) -> Line:
         """Take in a grant that is not stored yet, with nothing in it."""

@@ -36,9 +36,11 @@ class WalletReads:
         version: peewee.ModelSelect[Any] = ResolutionRow.select(ResolutionRow.resolution_version).where(
             ResolutionRow.organization_id == _ORGANIZATION
         )
+        owned = _of_owners(database)
         self._by_ids = Statement(database, by_ids)
         self._by_ids_locked = Statement(database, database.locked(by_ids))
-        self._of_owners = Statement(database, _of_owners(database))
+        self._of_owners = Statement(database, owned)
+        self._resolution = Statement(database, _with_version(owned))
         self._grants = Statement(database, grants.select(*GRANT_COLUMNS, any_lapsed(database)))
         self._expiring = Statement(database, grants.where(~GrantRow.expire_time.is_null()))
         self._version = Statement(database, version)
@@ -58,8 +60,17 @@ class WalletReads:
 
     def of_owners(self, organization_id: str, owners: Collection[Owner]) -> list[Wallet]:
         """Return the wallets that these owners have."""
-        ids = {kind.value: sorted({one.owner_id for one in owners if one.kind is kind}) for kind in OwnerKind}
-        return [wallet_from_row(row) for row in self._of_owners.rows(organization_id=organization_id, **ids)]
+        rows = self._of_owners.rows(organization_id=organization_id, **_by_kind(owners))
+        return [wallet_from_row(row) for row in rows]
+
+    def resolution(self, organization_id: str, owners: Collection[Owner]) -> tuple[int, list[Wallet]]:
+        """Return the version of decisions who pays, 0 before the first wallet, and these owners' wallets.
+
+        Both are of one moment: a wallet that is made a moment later is another version.
+        """
+        rows = self._resolution.rows(organization_id=organization_id, **_by_kind(owners))
+        # Without a wallet there is one row, for the version alone.
+        return rows[0][0] or 0, [wallet_from_row(row[1:]) for row in rows if row[1] is not None]
 
     def grants(
         self, organization_id: str, wallet_ids: Collection[str], *, now: int
@@ -86,6 +97,21 @@ class WalletReads:
     def lock_resolution(self, organization_id: str) -> None:
         """Lock the version, if there is one."""
         self._version_locked.row(organization_id=organization_id)
+
+
+def _by_kind(owners: Collection[Owner]) -> dict[str, list[str]]:
+    return {kind.value: sorted({one.owner_id for one in owners if one.kind is kind}) for kind in OwnerKind}
+
+
+def _with_version(owned: Any) -> peewee.Node:  # noqa: ANN401 - peewee's stubs leave the compound untyped
+    """Select the version, and wallets beside it: an aggregate is a row also where there is none."""
+    current: Any = ResolutionRow.select(
+        peewee.fn.MAX(ResolutionRow.resolution_version).alias("resolution_version")
+    ).where(ResolutionRow.organization_id == _ORGANIZATION)
+    version, wallets = current.alias("version"), owned.alias("owned")
+    columns = [version.c.resolution_version, *(getattr(wallets.c, column.name) for column in WALLET_COLUMNS)]
+    joined = peewee.Join(version, wallets, peewee.JOIN.LEFT_OUTER, peewee.SQL("TRUE"))
+    return peewee.Select([joined], columns)
 
 
 def _of_owners(database: Database) -> peewee.Node:

@@ -65,6 +65,11 @@ class WalletStore:
         """Return the wallets that these owners have, as they are stored."""
         return {wallet.owner: wallet for wallet in self._reads.of_owners(organization_id, owners)}
 
+    def resolution(self, organization_id: str, owners: Collection[Owner]) -> tuple[int, dict[Owner, Wallet]]:
+        """Return the version of decisions who pays, and of the same moment what `of_owners` does."""
+        version, wallets = self._reads.resolution(organization_id, owners)
+        return version, {wallet.owner: wallet for wallet in wallets}
+
     def page(self, organization_id: str, kind: OwnerKind | None, *, after: str, limit: int) -> list[Wallet]:
         """Return wallets with ids above `after`, oldest first: ids grow with time."""
         query: peewee.ModelSelect[Any] = WalletRow.select(*WALLET_COLUMNS).where(
@@ -138,15 +143,15 @@ class WalletStore:
         ledgers = [chained(organization_id, book.entries, previous=book.opened.chain_hash) for book in moved]
         heads = [rows[-1][-1] for rows in ledgers]
         self._guarded_update(organization_id, moved, heads)
-        new: list[Grant] = []
-        changed: list[Grant] = []
-        for book in moved:
-            added, altered = book.changes
-            new.extend(added)
-            changed.extend(altered)
-        if new:
-            GrantRow.insert_many([grant_to_row(organization_id, grant) for grant in new]).execute()
-        rows = [(grant.available, grant.held, organization_id, grant.grant_id) for grant in changed]
+        new, changed = [book.new_grants for book in moved], [book.changed_columns for book in moved]
+        if any(new):
+            grants = [grant_to_row(organization_id, grant) for added in new for grant in added]
+            GrantRow.insert_many(grants).execute()
+        rows = [
+            (available, held, organization_id, grant_id)
+            for altered in changed
+            for grant_id, available, held in altered
+        ]
         self._batch.update(GrantRow, ("available", "held"), rows=rows)
         self.holds.save(organization_id, [hold for book in moved for hold in book.lapsed])
         self.journal.append([row for rows in ledgers for row in rows])
@@ -214,10 +219,11 @@ class WalletStore:
         """Move wallets on from the entry that they had when they were locked, or fail."""
         rows = []
         for book, head in zip(books, heads, strict=True):
-            wallet = book.wallet
+            after, opened = book.postings, book.opened
+            # Not by way of `wallet`, which is a new one with its next expiry each time.
             rows.append((
-                wallet.available, wallet.held, wallet.receivable, wallet.entry_sequence, head,
-                organization_id, wallet.wallet_id, book.opened.entry_sequence,
+                after.available, after.held, after.receivable, after.entry_sequence, head,
+                organization_id, opened.wallet_id, opened.entry_sequence,
             ))  # fmt: skip
         columns = ("available", "held", "receivable", "entry_sequence", "chain_hash")
         self._batch.update(WalletRow, columns, rows=rows, guard="entry_sequence")

@@ -49,9 +49,9 @@ def test_a_lease_is_opened_and_closed_in_few_statements(
     lease = world.admit(tenant, admit_key="second").lease
     assert lease is not None
     closed = counted(lambda: world.wallet.close_lease(EDGE, LeaseReport(lease.lease_id, 0, 0)))
-    writes = 4 if world.database.supports_row_locks else 0
-    assert len(opened) <= 9 + writes, opened
-    assert len(closed) <= 9 + writes + 1, closed
+    # Writes that nobody waits for are not among them.
+    assert len(opened) <= 8, opened
+    assert len(closed) <= 7, closed
 
 
 def test_a_check_reads_few_times(
@@ -62,7 +62,7 @@ def test_a_check_reads_few_times(
     found = counted(
         lambda: check.check(asker, tenant.key_id, attribution=Attribution(), lines=[tokens(1_000)])
     )
-    assert len(found) <= 7, found
+    assert len(found) <= 5, found
 
 
 def test_whose_a_key_is_is_looked_up_once(

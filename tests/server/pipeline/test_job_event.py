@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from om_server.core.event import Attribution, EdgePosition, Event, EventType, Outcome, UsageLine
-from om_server.core.usage import Usage
+from om_server.core.usage import Certainty, Quantity, Usage
 from om_server.ingestion.job import JobKey
-from om_server.pipeline.job_event import deferred_job, ended_job, terminal_key
+from om_server.pipeline.job_event import deferred_job, ended, ended_job, part_of_batch, terminal_key
 
 CALL = Event(
     organization_id="org_1",
@@ -60,3 +60,58 @@ def test_a_call_that_names_no_job_is_known_by_its_own_name(changes: dict[str, ob
 
     assert key == JobKey("org_1", "", "proxy:evt_1")
     assert terminal_key("org_1", f"job::{key.job_id}") is None
+
+
+SECONDS = UsageLine("google", "veo", Usage((Quantity("video_seconds", 8_000),)))
+UNKNOWN = UsageLine("google", "veo", Usage((Quantity("video_seconds", None, Certainty.UNKNOWN),)))
+
+
+def test_what_only_the_request_said_is_taken_from_the_call() -> None:
+    call = dataclasses.replace(CALL, lines=(SECONDS,))
+
+    seen = dataclasses.replace(END, lines=(UNKNOWN,), outcome=Outcome.ESTIMATED)
+    assumed = dataclasses.replace(
+        SECONDS, usage=Usage((Quantity("video_seconds", 8_000, Certainty.ESTIMATED),))
+    )
+
+    assert ended(call, seen).lines == (SECONDS,)
+    assert ended(call, seen).outcome is Outcome.CHARGED
+    assert ended(dataclasses.replace(CALL, lines=(assumed,)), seen).outcome is Outcome.ESTIMATED
+    # A job that failed is free, whatever was asked for.
+    assert ended(call, dataclasses.replace(END, lines=(), outcome=Outcome.ZERO)).lines == ()
+
+
+def test_what_neither_knows_stays_unknown() -> None:
+    end = dataclasses.replace(END, lines=(UNKNOWN,))
+
+    assert ended(CALL, end).lines == (UNKNOWN,)
+    assert ended(dataclasses.replace(CALL, lines=(UNKNOWN,)), end).lines == (UNKNOWN,)
+
+
+def test_an_end_that_knows_is_believed_more_than_the_request() -> None:
+    shorter = dataclasses.replace(SECONDS, usage=Usage.measured(video_seconds=4_000))
+
+    assert ended(
+        dataclasses.replace(CALL, lines=(SECONDS,)), dataclasses.replace(END, lines=(shorter,))
+    ).lines == (shorter,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_part"),
+    [
+        ({}, True),
+        ({"edge": None}, False),
+        ({"wallet_id": "wal_1"}, False),
+        ({"event_id": "part:"}, False),
+        ({"event_id": "parts:anthropic:b:c"}, False),
+        ({"event_id": "evt_1"}, False),
+    ],
+)
+def test_only_a_result_that_an_edge_saw_is_part_of_a_batch(
+    changes: dict[str, object], *, is_part: bool
+) -> None:
+    result = dataclasses.replace(CALL, event_id="part:anthropic:msgbatch_1:a", outcome=Outcome.CHARGED)
+    result = dataclasses.replace(result, **changes)  # type: ignore[arg-type] # A table's row.
+
+    assert part_of_batch(result) is is_part
+    assert ended_job(result) is None

@@ -711,3 +711,32 @@ def test_a_call_alone_waits_and_its_end_is_not_known(world: World, tenant: Tenan
     found = standings(tenant.organization_id, source="proxy", event_id="evt_1")
     assert found is not None
     assert found.state is EventState.DEFERRED
+
+
+def test_the_results_of_a_batch_are_charged_once_each_and_its_end_frees_what_was_held(
+    world: World, tenant: Tenant
+) -> None:
+    """Whoever polls: every line of the results is an event of its own, to whom the poll named."""
+    call = deferred(world, tenant, leased(world, tenant))
+    results = [
+        terminal(world, tenant, event_id=f"part:openai:{JOB}:{part}", lines=(tokens(100),)) for part in "ab"
+    ]
+    end = terminal(world, tenant, outcome=Outcome.ZERO, lines=())
+
+    settle(world, [[call], [end, *results], [results[0], end], results])
+
+    settled = {event.event.event_id: event for event in events_of(world, tenant)}
+    assert settled.keys() == {"evt_1", f"part:openai:{JOB}:a", f"part:openai:{JOB}:b"}
+    assert settled["evt_1"].state is SettledState.ZERO
+    assert {settled[name].wallet_id for name in settled if name != "evt_1"} == {call.wallet_id}
+    assert sum(event.charge or 0 for event in settled.values()) == USED
+    assert world.money(tenant) == (GRANTED - USED, 0, 0)
+    assert verified(world, tenant)
+
+
+def test_a_result_that_is_seen_before_the_batch_ends_is_charged_without_waiting(
+    world: World, tenant: Tenant
+) -> None:
+    world.settler.settle([terminal(world, tenant, event_id=f"part:openai:{JOB}:a")])
+
+    assert world.money(tenant) == (GRANTED - USED, 0, 0)

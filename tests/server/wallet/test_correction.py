@@ -96,8 +96,8 @@ def test_a_grant_that_was_spent_to_its_end_and_forgotten_is_recalled() -> None:
     later = WalletBook(book.wallet, [line], now=NOW, new_id=lambda prefix: f"{prefix}_new")
     give_back(later, [Payment("wal", "a", 7)], grants={"a": spent}, cause=EVENT)
     assert later.grant("a").available == later.wallet.available == 7
-    assert later.changes[0] == ()
-    assert [one.grant_id for one in later.changes[1]] == ["a"]
+    assert later.new_grants == []
+    assert [grant_id for grant_id, _, _ in later.changed_columns] == ["a"]
 
 
 def test_what_was_never_paid_lowers_the_receivable_first() -> None:

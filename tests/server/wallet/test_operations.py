@@ -181,7 +181,8 @@ def test_the_user_pays_before_the_customer_before_the_team_before_the_organizati
     wallets: WalletOperations,
 ) -> None:
     def payer(user_id: str = "ada", customer_id: str = "acme", team_id: str = "team") -> str:
-        wallet = wallets.resolve(ORG, user_id=user_id, customer_id=customer_id, team_id=team_id)
+        wallet, version = wallets.resolve(ORG, user_id=user_id, customer_id=customer_id, team_id=team_id)
+        assert version == wallets.resolution_version(ORG)
         who = Attribution(user_id=user_id, customer_id=customer_id, team_id=team_id)
         assert wallets.resolve_many(ORG, [who]) == [wallet.wallet_id if wallet else ""]
         return wallet.owner.kind if wallet else "nobody"
@@ -202,7 +203,7 @@ def test_the_user_pays_before_the_customer_before_the_team_before_the_organizati
 
 def test_an_id_is_only_ever_matched_with_its_own_kind(wallets: WalletOperations) -> None:
     grant(wallets, 1, owner=Owner(OwnerKind.TEAM, "ada"))
-    assert wallets.resolve(ORG, user_id="ada", customer_id="ada", team_id="") is None
+    assert wallets.resolve(ORG, user_id="ada", customer_id="ada", team_id="")[0] is None
 
 
 def test_many_attributions_are_resolved_at_once(wallets: WalletOperations) -> None:

@@ -62,11 +62,16 @@ class LeaseClosing:
 
         def run() -> Closed:
             require_current(edge, self._store.edges.registered(edge.edge_id, for_update=False))
-            lease_id = report.lease_id
-            organization_id = self._store.leases.organizations(edge.edge_id, [lease_id]).get(lease_id)
-            if organization_id is None:
-                raise NotFound("lease", lease_id)
-            [closed] = self._apply(organization_id, [lease_id], lambda lease: declare(lease, report))
+            origin = self._store.leases.origin(edge.edge_id, report.lease_id)
+            if origin is None:
+                raise NotFound("lease", report.lease_id)
+            organization_id, wallet_ids = origin
+            [closed] = self._apply(
+                organization_id,
+                [report.lease_id],
+                lambda lease: declare(lease, report),
+                wallet_ids=wallet_ids,
+            )
             return closed
 
         return self._database.write(run)
@@ -100,7 +105,9 @@ class LeaseClosing:
             )
             for organization_id, leases in groupby(earlier, key=lambda lease: lease.organization_id):
                 lease_ids = [lease.lease_id for lease in leases]
-                left += [closed.lease for closed in self._apply(organization_id, lease_ids, verdict)]
+                wallet_ids = self._store.leases.wallets(organization_id, lease_ids) - {""}
+                ended = self._apply(organization_id, lease_ids, verdict, wallet_ids=wallet_ids)
+                left += [closed.lease for closed in ended]
             return Resynced(
                 [lease for lease in left if lease.state not in ENDED],
                 [lease_id for lease_id in reports if lease_id not in known],
@@ -117,9 +124,15 @@ class LeaseClosing:
             require_successor(edge, registered)
         self._store.edges.register(edge, boot_id=past.boot_id, now=now)
 
-    def _apply(self, organization_id: str, lease_ids: Collection[str], verdict: Verdict) -> Sequence[Closed]:
+    def _apply(
+        self,
+        organization_id: str,
+        lease_ids: Collection[str],
+        verdict: Verdict,
+        *,
+        wallet_ids: Collection[str],
+    ) -> Sequence[Closed]:
         """Judge leases behind their locks, so that an event that settles meanwhile counts before or after."""
-        wallet_ids = self._store.leases.wallets(organization_id, lease_ids) - {""}
         books = self._store.lock(organization_id, wallet_ids, now=self._clock(), new_id=self._ids.new)
         before = self._store.leases.lock(organization_id, lease_ids)
         closed = [_closed(verdict(lease), books) for lease in before]

@@ -1,7 +1,7 @@
 """A lease: money that an edge spends from without asking, and what settling an event does to it."""
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from om_server.core.clock import MICROS_PER_SECOND
 from om_server.wallet.grant import Slice
@@ -90,6 +90,8 @@ class Lease:
     #: Since when a neighbour needs the money; None if none does.
     recall_time: int | None = None
     slices: tuple[Slice, ...] = ()
+    #: Whether limits may have something reserved for it. Nothing is reserved for a lease after its birth.
+    reserves: bool = field(default=True, compare=False)
 
     @property
     def ends_next(self) -> bool:

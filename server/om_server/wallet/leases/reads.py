@@ -59,6 +59,7 @@ class LeaseReads:
         organizations: peewee.ModelSelect[Any] = LeaseRow.select(
             LeaseRow.lease_id, LeaseRow.organization_id
         ).where(among(database, LeaseRow.lease_id, "lease_ids") & (LeaseRow.edge_id == given("edge_id")))
+        self._origin = Statement(database, _origin())
         self._of_key = Statement(database, leases.where(LeaseRow.admit_key == given("admit_key")))
         self._locked = Statement(database, database.locked(by_ids))
         self._recent = Statement(database, recent)
@@ -86,6 +87,14 @@ class LeaseReads:
         rows = self._wallets.rows(organization_id=organization_id, lease_ids=lease_ids)
         return {wallet_id for (wallet_id,) in rows}
 
+    def origin(self, edge_id: str, lease_id: str) -> tuple[str, set[str]] | None:
+        """Return the organization and the wallets of an edge's lease, of its slices as well."""
+        rows = self._origin.rows(edge_id=edge_id, lease_id=lease_id)
+        if not rows:
+            return None
+        # A lease without money has no slices.
+        return rows[0][0], {wallet_id for row in rows for wallet_id in row[1:] if wallet_id}
+
     def organizations(self, edge_id: str, lease_ids: Collection[str]) -> dict[str, str]:
         """Return the organizations of an edge's leases, by their ids."""
         return dict(self._organizations.rows(edge_id=edge_id, lease_ids=lease_ids)) if lease_ids else {}
@@ -112,6 +121,16 @@ def lease_from_row(row: Row, slices: tuple[Slice, ...]) -> Lease:
     *columns, state, keep, recall_time = row
     fields: list[Any] = [*columns, LeaseState(state), keep, recall_time, slices]
     return Lease(*fields)
+
+
+def _origin() -> peewee.Node:
+    slices = (SliceRow.organization_id == LeaseRow.organization_id) & (SliceRow.lease_id == LeaseRow.lease_id)
+    query: peewee.ModelSelect[Any] = (
+        LeaseRow.select(LeaseRow.organization_id, LeaseRow.wallet_id, SliceRow.wallet_id)
+        .join(SliceRow, peewee.JOIN.LEFT_OUTER, on=slices)
+        .where((LeaseRow.lease_id == given("lease_id")) & (LeaseRow.edge_id == given("edge_id")))
+    )
+    return query
 
 
 def _wallets(database: Database) -> peewee.Node:

@@ -1,6 +1,7 @@
 """Where leases and their slices are kept."""
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import peewee
@@ -38,6 +39,10 @@ class LeaseStore:
         Each lease's own, and those behind it in whose grants it has slices.
         """
         return self._reads.wallets(organization_id, lease_ids)
+
+    def origin(self, edge_id: str, lease_id: str) -> tuple[str, set[str]] | None:
+        """Return the organization and the wallets of a lease that an edge has or had, without a lock."""
+        return self._reads.origin(edge_id, lease_id)
 
     def organizations(self, edge_id: str, lease_ids: Collection[str]) -> dict[str, str]:
         """Return the organizations of the leases that an edge has or had; the others are not known."""
@@ -92,8 +97,9 @@ class LeaseStore:
 
         The limits that they have reserved of are locked before them.
         """
-        self.reservations.lock_of_leases(organization_id, lease_ids)
-        return self._reads.lock(organization_id, lease_ids)
+        reserving = self.reservations.lock_of_leases(organization_id, lease_ids)
+        locked = self._reads.lock(organization_id, lease_ids)
+        return [replace(lease, reserves=lease.lease_id in reserving) for lease in locked]
 
     def insert(self, lease: Lease) -> bool:
         """Insert a lease; False if its key was used by now, by a call that was not seen before."""
@@ -124,7 +130,7 @@ class LeaseStore:
             for piece in lease.slices
         ]
         self._batch.update(SliceRow, ("held",), rows=slices)
-        self._release_reservations([lease for lease in leases if lease.state in ENDED])
+        self._release_reservations([lease for lease in leases if lease.reserves and lease.state in ENDED])
 
     def page(
         self, organization_id: str, wallet_id: str, *, before: tuple[int, str] | None, limit: int

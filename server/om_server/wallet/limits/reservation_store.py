@@ -30,7 +30,7 @@ class ReservationStore:
     def __init__(self, database: Database) -> None:
         counters = _by_key(database)
         of_leases: peewee.ModelSelect[Any] = ReservationRow.select(
-            ReservationRow.limit_id, ReservationRow.user_id
+            ReservationRow.lease_id, ReservationRow.limit_id, ReservationRow.user_id
         ).where(
             (ReservationRow.organization_id == given("organization_id"))
             & among(database, ReservationRow.lease_id, "lease_ids")
@@ -75,13 +75,18 @@ class ReservationStore:
             ).execute()
             self._add(organization_id, demand.counter, amount)
 
-    def lock_of_leases(self, organization_id: str, lease_ids: Collection[str]) -> None:
-        """Lock the counters that leases have parts of. Which they are never changes, so it is read freely."""
-        counters: set[Counter] = set()
-        if lease_ids:
-            rows = self._of_leases.rows(organization_id=organization_id, lease_ids=lease_ids)
-            counters.update((limit_id, user_id) for limit_id, user_id in rows)
-        _figures(self._counters_locked, organization_id, counters)
+    def lock_of_leases(self, organization_id: str, lease_ids: Collection[str]) -> set[str]:
+        """Lock the counters that leases have parts of; return those leases.
+
+        Which they are never changes but that parts are given back, so it is read freely.
+        """
+        if not lease_ids:
+            return set()
+        rows = self._of_leases.rows(organization_id=organization_id, lease_ids=lease_ids)
+        _figures(
+            self._counters_locked, organization_id, {(limit_id, user_id) for _, limit_id, user_id in rows}
+        )
+        return {lease_id for lease_id, _, _ in rows}
 
     def keep(
         self, organization_id: str, events: Mapping[str, tuple[str, str]], *, settled: bool = True
