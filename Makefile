@@ -20,16 +20,19 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 export PATH := $(CURDIR)/$(TOOLCHAIN)/bin:$(PATH)
 
 PYTEST := $(BIN)/pytest -n 2
+PREVIOUS := .venv-previous
 DEVELOPMENT := $(STAMPS)/python $(STAMPS)/node $(STAMPS)/go
 # Not part of DEVELOPMENT: `make generate` must work where generated code does not compile.
 CLIENTS := $(STAMPS)/client-go $(STAMPS)/client-typescript
+# The providers' SDKs that tests/sdk runs, beside those of Python in this environment.
+SDKS := $(STAMPS)/sdk-previous $(STAMPS)/sdk-javascript
 
 .PHONY: help setup run demo check coverage test soak simulate bench generate clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(DEVELOPMENT) $(CLIENTS) ## Install everything that development needs
+setup: $(DEVELOPMENT) $(CLIENTS) $(SDKS) ## Install everything that development needs
 	@echo "Everything is installed."
 
 run: $(STAMPS)/runtime ## Start the whole platform on this machine, with demo data
@@ -66,13 +69,13 @@ coverage: $(DEVELOPMENT) ## Show which branches of the rules of money no example
 	$(BIN)/coverage run -m pytest --quiet $(RULE_TESTS)
 	$(BIN)/coverage report
 
-test: check coverage ## Run the checks, then the tests
+test: check coverage $(SDKS) ## Run the checks, then the tests
 	$(PYTEST)
 
 # With how many seeds `make soak` runs each crash test.
 FAULT_ROUNDS ?= 20
 
-soak: $(DEVELOPMENT) $(CLIENTS) ## Run the long tests: large seeds and kill counts
+soak: $(DEVELOPMENT) $(CLIENTS) $(SDKS) ## Run the long tests: large seeds and kill counts
 	OM_FAULT_ROUNDS=$(FAULT_ROUNDS) $(PYTEST) -m "soak or not soak" --hypothesis-profile=soak
 
 # How many histories `make simulate` plays.
@@ -88,7 +91,7 @@ generate: $(DEVELOPMENT) ## Write generated/ from proto/
 	$(BIN)/python tools/generate.py
 
 clean: ## Remove what setup installed and what tools cached
-	rm -rf $(VENV) tools/node/node_modules tools/go/bin
+	rm -rf $(VENV) $(PREVIOUS) tools/node/node_modules tools/go/bin tests/sdk/js/node_modules
 	rm -rf clients/go/bin clients/typescript/node_modules clients/typescript/dist
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 	find server proxy tests tools clients generated -name __pycache__ -prune -exec rm -rf {} +
@@ -126,6 +129,17 @@ $(STAMPS)/node: tools/node/package.json tools/node/package-lock.json | $(STAMPS)
 $(STAMPS)/go: tools/go/go.mod tools/go/go.sum | $(STAMPS)/toolchain
 	@echo "--- Go tools"
 	cd tools/go && GOBIN="$$PWD/bin" go install tool
+	@touch $@
+
+$(STAMPS)/sdk-previous: requirements/sdk-previous.txt | $(STAMPS)/uv
+	@echo "--- $(PREVIOUS) with the previous generation of the providers' SDKs"
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PREVIOUS)
+	$(BIN)/uv pip sync --python $(PREVIOUS)/bin/python --require-hashes requirements/sdk-previous.txt
+	@touch $@
+
+$(STAMPS)/sdk-javascript: tests/sdk/js/package.json tests/sdk/js/package-lock.json | $(STAMPS)/toolchain
+	@echo "--- The providers' SDKs for JavaScript, both generations"
+	cd tests/sdk/js && npm ci
 	@touch $@
 
 # Building is the type check of the clients and of all generated Go and TypeScript.

@@ -1,87 +1,145 @@
-"""Admits calls one by one, and gives back what was admitted for a call that is never made."""
+"""Decides before a call whether it may be made: the bound, who pays, and the money out of a lease here.
+
+No question stands between a call and its provider where all of it is known and a lease is there.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import random
 from dataclasses import replace
 
 import structlog
 
-from om_proxy import outcome, problem
-from om_proxy.authorize import Admission, Authorizer, Key, Question
+from om_proxy import problem
+from om_proxy.ask import Ask
+from om_proxy.bound import Bound, Unbounded, bound
 from om_proxy.call import Call
-from om_proxy.dialects.openmonetize import Attribution
+from om_proxy.dialects.attribution import Attribution
+from om_proxy.funding.grant import Grant
+from om_proxy.keys import Key, KeyRing
+from om_proxy.lease_desk import LeaseDesk, Refused
 from om_proxy.outcome import Intent
+from om_proxy.payers import Mode, Payer, Payers
+from om_proxy.rate_cards import Card, RateCards
 from om_proxy.refusal import Problem
-from om_proxy.report import Reporter
-from om_proxy.server_client import ServerAway
+from om_proxy.server_client import ServerAway, ServerRefused
 
 _log = structlog.get_logger(__name__)
 
-#: Admissions without an answer that are asked about again; what is beyond is left to the server's owner.
-_UNANSWERED_MAX = 1_000
-_RETRY_DELAY_S = 0.2
-_RETRY_DELAY_MAX_S = 5.0
+#: Modes in which a call may go on without money while the server is away.
+_LENIENT = frozenset({Mode.NOBODY, Mode.SOFT})
+#: Modes in which leases are spent.
+_LEASING = frozenset({Mode.STRICT, Mode.SOFT})
+_KEY_ENDED = frozenset({"KEY_REVOKED", "NOT_FOUND"})
 
 
 class Admissions:
-    """Every intent that it gives ends in exactly one outcome: the forwarder's, or a zero of its own."""
+    """Gives an intent for every call that may be made."""
 
     def __init__(
-        self, authorizer: Authorizer, reporter: Reporter, *, retry_delay_s: float = _RETRY_DELAY_S
+        self, keys: KeyRing, cards: RateCards, payers: Payers, *, desk: LeaseDesk, grace_s: float
     ) -> None:
-        self._authorizer = authorizer
-        self._reporter = reporter
-        self._retry_delay_s = retry_delay_s
-        self._unanswered: set[asyncio.Task[None]] = set()
+        """`grace_s`: how long calls go on without money while the server is away, where that is allowed."""
+        self._keys = keys
+        self._cards = cards
+        self._payers = payers
+        self._desk = desk
+        self._grace_s = grace_s
 
     async def admit(self, event_id: str, key: Key, *, call: Call, who: Attribution) -> Intent | Problem:
-        """Ask whether the call may be made; the simulator's always may."""
-        if self._reporter.full:
-            return problem.unavailable()
-        if who.sandbox or key.test_mode:
-            return Intent(event_id, key, who, call, Admission())
-        question = await self._authorizer.question(event_id, key, call=call, who=who)
-        if isinstance(question, Problem):
-            return question
+        """Decide about a call; the simulator's may always be made, and what consumes nothing."""
+        if who.sandbox or key.test_mode or not call.billable:
+            return Intent(event_id, key, who, call, Grant())
         try:
-            answer = await self._authorizer.admit(question)
+            ask = await self._ask(event_id, key, call=call, who=who)
         except ServerAway:
-            self._ask_again(question, Intent(event_id, key, who, call, Admission()))
+            # Enough to tell whether a hard limit may count the call; not what to take from a lease.
+            card = self._cards.ended(key, who.customer_id, provider=call.provider, model=call.model)
+            if card is None:
+                return problem.unavailable()
+            return self._without_server(Ask(event_id, key, call, who, card, (), None))
+        except ServerRefused as refused:
+            return _problem_of_error(refused)
+        try:
+            granted = await self._granted(ask)
+        except ServerAway:
+            return self._without_server(ask)
+        except ServerRefused as refused:
+            return _problem_of_error(refused)
+        return granted if isinstance(granted, Problem) else self._intent(ask, granted)
+
+    def _intent(self, ask: Ask, grant: Grant) -> Intent:
+        rates_of = self._cards.rates_of(
+            ask.key, ask.who.customer_id, model=ask.call.model, rates=ask.card.rates
+        )
+        return Intent(ask.event_id, ask.key, ask.who, ask.call, grant, rates_of)
+
+    async def _granted(self, ask: Ask) -> Grant | Problem:
+        """Take the money for a call. ServerAway, ServerRefused."""
+        one_by_one = ask.card.one_by_one(ask.key, ask.who)
+        payer = self._payers.known(ask)
+        if payer is not None and not one_by_one:
+            decided = self._decided(ask, payer)
+            if decided is not None:
+                return decided
+        answer = await self._desk.fund(ask, one_by_one=one_by_one)
+        if isinstance(answer, Refused):
+            return ask.refused(answer.refusal, left=answer.left_nanos)
+        return answer
+
+    def _decided(self, ask: Ask, payer: Payer) -> Grant | Problem | None:
+        """Decide without the server; None where it has to be asked."""
+        if payer.mode is Mode.NOT_ALLOWED:
+            return problem.user_wallet_required()
+        if payer.mode is Mode.NOBODY:
+            return Grant()
+        if ask.needed is None:
+            return ask.cost_unknown() if payer.mode is Mode.STRICT else None
+        return self._desk.draw(ask, payer)
+
+    async def _ask(self, event_id: str, key: Key, *, call: Call, who: Attribution) -> Ask:
+        """Bound a call: each model that may run in it at its own card."""
+        own = await self._card(key, who, call.provider, call.model)
+        limits: list[Bound] = []
+        needed: int | None = 0
+        parts = [call, *(replace(call, model=share.model, demand=share.demand) for share in call.shares)]
+        for part in parts:
+            card = await self._card(key, who, call.provider, part.model)
+            limit = bound(part, card.rates.limits)
+            if isinstance(limit, Unbounded):
+                field = limit.field if card.rates.priced else None
+                return Ask(event_id, key, call, who, own, (), None, field)
+            limits.append(limit)
+            needed = _sum(needed, card.rates.bound_nanos(limit))
+        return Ask(event_id, key, call, who, own, tuple(limits), needed)
+
+    async def _card(self, key: Key, who: Attribution, provider: str, model: str) -> Card:
+        card = self._cards.known(key, who.customer_id, provider=provider, model=model)
+        if card is not None:
+            return card
+        return await self._cards.find(key, who.customer_id, provider=provider, model=model)
+
+    def _without_server(self, ask: Ask) -> Intent | Problem:
+        """Let a call go on from a lease that is here, or flagged for a while where its payer allows it."""
+        payer = self._payers.last_known(ask)
+        if payer is None or ask.card.one_by_one(ask.key, ask.who):
             return problem.unavailable()
-        except asyncio.CancelledError:
-            # The caller left while the server decided.
-            self._ask_again(question, Intent(event_id, key, who, call, Admission()))
-            raise
-        return answer if isinstance(answer, Problem) else Intent(event_id, key, who, call, answer)
+        if payer.mode in _LEASING and ask.needed is not None:
+            grant = self._desk.draw(ask, payer)
+            if grant is not None:
+                return self._intent(ask, grant)
+        if payer.mode in _LENIENT and self._keys.unconfirmed_s(ask.who.api_key) < self._grace_s:
+            return self._intent(ask, Grant(payer.wallet_id, unfunded=True))
+        return problem.unavailable()
 
-    async def close(self) -> None:
-        """Give up what is still unanswered."""
-        if self._unanswered:
-            _log.error("admissions_unanswered", count=len(self._unanswered))
-        for task in self._unanswered:
-            task.cancel()
-        await asyncio.gather(*self._unanswered, return_exceptions=True)
 
-    def _ask_again(self, question: Question, intent: Intent) -> None:
-        if len(self._unanswered) >= _UNANSWERED_MAX:
-            _log.error("admission_unanswered", event_id=intent.event_id)
-            return
-        task = asyncio.create_task(self._give_back(question, intent))
-        self._unanswered.add(task)
-        task.add_done_callback(self._unanswered.discard)
+def _sum(one: int | None, other: int | None) -> int | None:
+    """Add what is known; what is not known stays so."""
+    return None if one is None or other is None else one + other
 
-    async def _give_back(self, question: Question, intent: Intent) -> None:
-        """Ask until the server answers: money may be set aside, and the same key finds it again."""
-        delay_s = self._retry_delay_s
-        while True:
-            try:
-                answer = await self._authorizer.admit(question)
-            except ServerAway:
-                await asyncio.sleep(random.uniform(0, delay_s))  # noqa: S311 - spreads load, hides nothing
-                delay_s = min(delay_s * 2, _RETRY_DELAY_MAX_S)
-                continue
-            if isinstance(answer, Admission):
-                self._reporter.report(outcome.zero(replace(intent, admission=answer)))
-            return
+
+def _problem_of_error(refused: ServerRefused) -> Problem:
+    """A key that ended between its look-up and now is an invalid key; anything else is our trouble."""
+    if refused.reason in _KEY_ENDED:
+        return problem.invalid_api_key()
+    _log.error("server_refused", reason=refused.reason)
+    return problem.unavailable()

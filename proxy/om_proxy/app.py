@@ -4,91 +4,147 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import sys
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import structlog
 from aiohttp import web
 
-from om_proxy.admission import Admissions
-from om_proxy.authorize import Authorizer
+from om_proxy.background import in_background
 from om_proxy.body import BodyLimits
+from om_proxy.call_book import CallBook
+from om_proxy.cost_headers import CostHeaders
+from om_proxy.departure import Departure
+from om_proxy.edge import EdgeLife
 from om_proxy.forward import Forwarder, Origins
 from om_proxy.handler import Handler
-from om_proxy.identity import new_edge
+from om_proxy.health import Health
+from om_proxy.incarnation import Incarnation
+from om_proxy.journal.boot import boot_id
+from om_proxy.journal.group_sync import GroupSync
+from om_proxy.journal.home import HomeTaken, IdentityUnreadable
+from om_proxy.journal.journal import Journal, open_journal
 from om_proxy.listener import Answer, Listener
-from om_proxy.providers import all_providers, sandbox
+from om_proxy.orphans import Orphans
+from om_proxy.providers import all_providers, compatible_providers, sandbox
 from om_proxy.report import Reporter
-from om_proxy.server_client import ServerAway, ServerClient, ServerRefused
+from om_proxy.server_client import ServerClient
 from om_proxy.settings import ProxySettings
-from om_proxy.stop_signal import stop_signal
+from om_proxy.spending import Spending
+from om_proxy.stop_signal import Grace, leave_at_once, stop_signal
 from om_proxy.upstream import Upstream
+from om_proxy.watch import JournalNews, Watch
 
 _log = structlog.get_logger(__name__)
 
-_RESYNC_DELAY_S = 0.2
+_LEASE_GRACE_S = 2.0
 _SHIP_GRACE_S = 10.0
-_STREAM_GRACE_S = 30.0
-_SERVICE = "ai-proxy-service"
+#: For connections on which nothing is answered any more.
+_CLOSE_GRACE_S = 1.0
 
 
-class Health:
-    """Whether the process lives, and whether it can admit calls."""
+class EdgeUnavailable(Exception):
+    """The edge cannot begin, or cannot go on; the message says why."""
 
-    def __init__(self) -> None:
-        self.ready = False
 
-    def answer(self, method: str, raw_path: str) -> web.Response | None:
-        """The published bodies; the connectivity test of the documents uses POST. None for other paths."""
-        if not raw_path.startswith("/health") or method not in {"GET", "HEAD", "POST"}:
-            return None
-        path = raw_path.partition("?")[0]
-        if path == "/health":
-            return web.json_response({"status": "healthy", "service": _SERVICE})
-        if path == "/health/live":
-            return web.json_response({"status": "live"})
-        if path == "/health/ready":
-            status = 200 if self.ready else 503
-            return web.json_response({"status": "ready" if self.ready else "starting"}, status=status)
-        return None
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A proxy that listens."""
+
+    url: str
+    #: Why its edge cannot go on.
+    ended: asyncio.Future[str]
 
 
 @contextlib.asynccontextmanager
 async def running(settings: ProxySettings, *, ship_grace_s: float = _SHIP_GRACE_S) -> AsyncIterator[str]:
-    """Serve until the block is left; gives the URL. Port 0 takes a free one."""
-    edge = new_edge()
+    """Serve until the block is left; gives the URL. Port 0 takes a free one. EdgeUnavailable, OSError."""
+    async with serving(settings, ship_grace_s=ship_grace_s) as served:
+        yield served.url
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    settings: ProxySettings, *, worker: int = 0, ship_grace_s: float = _SHIP_GRACE_S
+) -> AsyncIterator[Served]:
+    """Serve as one of the workers, until the block is left."""
     server = ServerClient(settings.grpc_address, settings.service_token.get_secret_value())
-    authorizer = Authorizer(server, edge)
-    reporter = Reporter(server, edge, queue_max=settings.report_queue_max)
-    admissions = Admissions(authorizer, reporter)
-    health = Health()
-    providers = all_providers()
     async with contextlib.AsyncExitStack() as stack:
-        # Left in the opposite order: callers first, then what their calls still have to report.
+        # Left in the opposite order: callers, what reads their answers, the leases, the journal's tail.
         stack.push_async_callback(server.close)
-        simulator = await stack.enter_async_context(sandbox.running())
+        # Public: callers steer it with X-Sim, and must not order answers without end.
+        simulator = await stack.enter_async_context(sandbox.running(public=True))
         upstream = await stack.enter_async_context(Upstream(settings))
-        origins = Origins(
-            {provider.name: settings.origin_of(provider.name) for provider in providers}, simulator.url
+        journal = _journal(settings, worker)
+        reporter = Reporter(server, journal)
+        incarnation = Incarnation()
+        life = EdgeLife(server, journal, reporter, incarnation=incarnation)
+        stack.push_async_callback(life.close, ship_grace_s)
+        group_sync = None
+        if settings.journal_fsync == "batch":
+            group_sync = GroupSync(journal)
+            stack.push_async_callback(group_sync.close)
+        spending = Spending(
+            server,
+            journal.edge,
+            journal=journal,
+            life=life,
+            incarnation=incarnation,
+            grace_s=settings.auth_grace_s,
         )
-        forwarder = Forwarder(upstream, reporter, origins=origins)
+        stack.push_async_callback(spending.close, _LEASE_GRACE_S)
+        book = CallBook(journal, spending.desk, on_outcome=reporter.wake, group_sync=group_sync)
+        native, compatible = all_providers(), compatible_providers(settings.providers_file)
+        own = {provider.name: settings.origin_of(provider.name) for provider in native}
+        named = {provider.name: provider.origin for provider in compatible}
+        forwarder = Forwarder(
+            upstream,
+            book,
+            origins=Origins(own | named, simulator.url),
+            costs=CostHeaders(server),
+            departure=Departure(settings.on_disconnect, settings.drain_s, settings.drain_bytes_max),
+        )
+        grace = Grace(settings.stop_grace_s)
+        stack.push_async_callback(_close_forwarder, forwarder, grace)
         handler = Handler(
-            providers,
-            authorizer=authorizer,
-            admissions=admissions,
+            (*native, *compatible),
+            keys=spending.keys,
+            admissions=spending.admissions,
             forwarder=forwarder,
             limits=BodyLimits(settings.body_bytes_max, settings.body_timeout_s),
         )
-        reporter.start()
-        stack.push_async_callback(reporter.stop, ship_grace_s)
-        stack.push_async_callback(admissions.close)
-        stack.push_async_callback(forwarder.close)
-        url = await stack.enter_async_context(_listening(_front(health, handler), settings))
-        resync = asyncio.create_task(_resync(authorizer, health), name="resync")
+        if worker == 0:
+            orphans = Orphans(
+                server, journal.home.path.parent, workers=settings.workers, synced=journal.home.synced
+            )
+            stack.push_async_callback(orphans.close)
+            orphans.start()
+        health = Health(life.ready)
+        url = await stack.enter_async_context(_listening(_front(health, handler), settings, grace))
+        news = JournalNews(journal.settle, on_queue_changed=reporter.again)
+        watch = Watch(
+            server, journal.edge, incarnation=incarnation, hearers=(spending.changes.hear, news.hear)
+        )
+        await stack.enter_async_context(in_background(watch.run()))
+        spending.start()
+        life.start()
         try:
-            yield url
+            yield Served(url, life.ended)
         finally:
-            health.ready = False
-            resync.cancel()
+            # The edge itself stays ready: streams that go on may need more money.
+            health.ending = True
+
+
+def _journal(settings: ProxySettings, worker: int) -> Journal:
+    path = settings.journal_of(worker)
+    try:
+        return open_journal(path, boot_id=boot_id(), synced=settings.journal_fsync == "batch")
+    except HomeTaken as error:
+        raise EdgeUnavailable(f"{error}; OM_PROXY_JOURNAL_DIR gives each proxy a folder of its own") from None
+    except (IdentityUnreadable, OSError) as error:
+        raise EdgeUnavailable(f"the journal cannot be opened: {error}") from None
 
 
 def _front(health: Health, handler: Handler) -> Answer:
@@ -99,31 +155,37 @@ def _front(health: Health, handler: Handler) -> Answer:
 
 
 @contextlib.asynccontextmanager
-async def _listening(answer: Answer, settings: ProxySettings) -> AsyncIterator[str]:
-    runner = web.ServerRunner(Listener(answer), shutdown_timeout=_STREAM_GRACE_S)
+async def _listening(answer: Answer, settings: ProxySettings, grace: Grace) -> AsyncIterator[str]:
+    listener = Listener(
+        answer, head_timeout_s=settings.head_timeout_s, write_timeout_s=settings.write_timeout_s
+    )
+    runner = web.ServerRunner(listener, shutdown_timeout=_CLOSE_GRACE_S)
     await runner.setup()
     try:
-        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
-        yield f"http://{settings.host}:{runner.addresses[0][1]}"
+        shared = True if settings.workers > 1 else None
+        site = web.TCPSite(runner, settings.host, settings.port, backlog=1024, reuse_port=shared)
+        await site.start()
+        try:
+            yield f"http://{settings.host}:{runner.addresses[0][1]}"
+        finally:
+            await site.stop()
+            await listener.finish(grace.left_s())
     finally:
         await runner.cleanup()
 
 
-async def _resync(authorizer: Authorizer, health: Health) -> None:
-    """Register this edge as soon as the server is there; until then calls are answered with 503."""
-    while not health.ready:
-        try:
-            await authorizer.resync()
-            health.ready = True
-        except ServerAway:
-            await asyncio.sleep(_RESYNC_DELAY_S)
-        except ServerRefused as error:
-            _log.error("resync_refused", reason=error.reason)
-            await asyncio.sleep(_RESYNC_DELAY_S * 10)
+async def _close_forwarder(forwarder: Forwarder, grace: Grace) -> None:
+    await forwarder.close(grace.left_s())
 
 
-async def serve(settings: ProxySettings) -> None:
-    """Serve until SIGINT or SIGTERM, then let streams end and ship what waits."""
-    async with running(settings) as url:
-        _log.info("proxy_started", url=url)
-        await stop_signal()
+async def serve(settings: ProxySettings, *, worker: int = 0) -> None:
+    """Serve until SIGINT or SIGTERM, then let streams end and ship what waits. EdgeUnavailable."""
+    async with serving(settings, worker=worker) as served:
+        _log.info("proxy_started", url=served.url)
+        stopped = asyncio.create_task(stop_signal(again=leave_at_once))
+        await asyncio.wait((stopped, served.ended), return_when=asyncio.FIRST_COMPLETED)
+        if served.ended.done():
+            # Nothing that calls do from now on can be written down, so none may go on.
+            sys.stderr.write(f"om_proxy: {served.ended.result()}\n")
+            sys.stderr.flush()
+            os._exit(1)

@@ -43,12 +43,13 @@ class Bound:
 
     provider: str
     model: str
-    ceilings: tuple[Ceiling, ...]
+    ceilings: tuple[Ceiling, ...]  # By token.
+    instead: tuple[Ceiling, ...] = ()  # Where the model is charged by image, second or character.
 
     def per_unit(self) -> dict[Unit, int]:
         """Give the most of each unit, for limits that count units. Alternatives are not added up."""
         most: dict[Unit, int] = {}
-        for ceiling in self.ceilings:
+        for ceiling in (*self.ceilings, *self.instead):
             for unit in ceiling.units:
                 most[unit] = most.get(unit, 0) + ceiling.amount
         return most
@@ -56,14 +57,21 @@ class Bound:
     def nanos(self, per_million: Mapping[str, int]) -> int | None:
         """Multiply each ceiling by its dearest rate, in nano-credits for a million steps; round up.
 
-        None where a unit has no rate: the price is unknown, which is not free.
+        Which way a model is charged shows in its prices; the dearer where it has both. None where a unit has
+        no rate: the price is unknown, which is not free.
         """
-        total = 0
-        for ceiling in self.ceilings:
-            if not per_million.keys() >= set(ceiling.units):
-                return None
-            total += ceiling.amount * max(per_million[unit] for unit in ceiling.units)
-        return -(-total // _STEPS_PER_RATE)
+        ways = [_steps(way, per_million) for way in (self.ceilings, self.instead) if way]
+        priced = [steps for steps in ways if steps is not None]
+        return -(-max(priced) // _STEPS_PER_RATE) if priced else None
+
+
+def _steps(ceilings: tuple[Ceiling, ...], per_million: Mapping[str, int]) -> int | None:
+    total = 0
+    for ceiling in ceilings:
+        if not per_million.keys() >= set(ceiling.units):
+            return None
+        total += ceiling.amount * max(per_million[unit] for unit in ceiling.units)
+    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,30 +82,46 @@ class Unbounded:
 
 
 def bound(call: Call, limits: ModelLimits) -> Bound | Unbounded:
-    """Bound a call, or name the field that makes it impossible."""
+    """Bound what a call asks of its own model, or name the field that makes it impossible."""
     demand = call.demand
     if demand.unbounded_field is not None:
         return Unbounded(demand.unbounded_field)
-    prompt = _prompt_max(demand, limits)
-    output = _output_max(demand, limits)
-    if isinstance(prompt, Unbounded):
-        return prompt
-    if isinstance(output, Unbounded):
-        return output
-    ceilings = [Ceiling(prompt, demand.prompt_units), Ceiling(output, demand.output_units)]
+    tokens = _tokens(demand, limits)
+    instead = tuple(Ceiling(amount, (unit,)) for unit, amount in demand.instead)
+    if isinstance(tokens, Unbounded):
+        # A model that is not charged by token has no limits in tokens either.
+        return Bound(call.provider, call.model, (), instead) if instead else tokens
+    return Bound(call.provider, call.model, tokens, instead)
+
+
+def _tokens(demand: Demand, limits: ModelLimits) -> tuple[Ceiling, ...] | Unbounded:
+    """Bound tokens, and what is charged beside them."""
+    ceilings = []
+    if demand.prompt_units:
+        prompt = _prompt_max(demand, limits)
+        if isinstance(prompt, Unbounded):
+            return prompt
+        ceilings.append(Ceiling(prompt, demand.prompt_units))
+    if demand.output_units:
+        output = _output_max(demand, limits)
+        if isinstance(output, Unbounded):
+            return output
+        ceilings.append(Ceiling(output, demand.output_units))
     if demand.web_searches:
         ceilings.append(Ceiling(demand.web_searches, (Unit.WEB_SEARCHES,)))
-    return Bound(call.provider, call.model, tuple(ceilings))
+    ceilings += [Ceiling(amount, (unit,)) for unit, amount in demand.fees]
+    return tuple(ceilings)
 
 
 def _prompt_max(demand: Demand, limits: ModelLimits) -> int | Unbounded:
     field = demand.window_field
     images = 0
     if demand.images:
-        if limits.image_tokens_max is None:
+        each = limits.image_tokens_max if limits.image_tokens_max is not None else demand.image_tokens
+        if each is None:
             field = field or demand.image_field
         else:
-            images = demand.images * limits.image_tokens_max
+            images = demand.images * each
     if field is not None or demand.turns > 1:
         if limits.context_window is None:
             return Unbounded(field or "tools")

@@ -29,6 +29,24 @@ class Demand:
     predicted_bytes: int = 0  # Predicted output that is charged even where it is rejected.
     turns: int = 1  # How often the prompt may be read again, because tools run at the provider.
     web_searches: int = 0
+    fees: tuple[tuple[Unit, int], ...] = ()  # At most so much of other units, beside the tokens.
+    instead: tuple[tuple[Unit, int], ...] = ()  # At most so much where the model is not charged by token.
+    known: tuple[tuple[Unit, int], ...] = ()  # What the request itself says will be consumed, exactly.
+    media_bytes: int = 0  # Of a recording whose length nothing says.
+    image_tokens: int | None = None  # Of one image of the prompt, where the provider says so itself.
+
+
+#: A request that consumes nothing.
+NOTHING = Demand(text_bytes=0, prompt_units=(), output_units=())
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a model may consume within a call beside the call's own demand; paid at that model's rates."""
+
+    model: str
+    demand: Demand
+    field: str  # What in the request asks for it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +60,15 @@ class Call:
     tier: str  # As asked for; empty if not.
     body: bytes  # What goes upstream.
     demand: Demand
+    output_clamped: int | None = None  # The output cap that was lowered to this, because the caller let us.
     usage_added: bool = False  # The body was edited to ask for usage: the client must not see that event.
+    billable: bool = True  # May consume: needs to be admitted. Else only its answer may tell of earlier work.
+    shares: tuple[Share, ...] = ()
+    resource: str = ""  # The job, batch or file that the path names.
+    deferrable: bool = False  # May go on at the provider under an id that the stream's beginning says.
+    usage: str = ""  # How the answer's usage is read, as the route says.
+    attributes: tuple[tuple[str, str], ...] = ()  # What was asked for that a price may depend on.
+    tool_models: tuple[tuple[str, str], ...] = ()  # Kinds of server tools with the models that they run on.
 
 
 class Notes:

@@ -11,10 +11,10 @@ _log = structlog.get_logger(__name__)
 
 def log_defect(event: str, error: BaseException, *, event_id: str = "") -> None:
     """Log an error that nobody expected, without its text and without the values around it."""
-    _log.error(event, event_id=event_id, kind=type(error).__name__, place=_place(error))
+    _log.error(event, event_id=event_id, kind=type(error).__name__, place=place_of(error))
 
 
-def _place(error: BaseException) -> str:
+def place_of(error: BaseException) -> str:
     """Name the file and line where it was raised."""
     trace = error.__traceback__
     if trace is None:

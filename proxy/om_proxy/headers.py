@@ -49,10 +49,10 @@ _REQUEST_DROPPED: Final = (
 )
 _REQUEST_DROPPED_PREFIXES: Final = ("x-om-", "x-forwarded-", "cf-")
 
-# Alt-Svc would send clients past us, a cookie would tie callers together, and CORS is the browser's
-# business with us.
+# Alt-Svc would send clients past us, a cookie would tie callers together, CORS is the browser's business
+# with us, and what begins with x-om- is ours to say.
 _RESPONSE_DROPPED: Final = _HOP_BY_HOP | {"alt-svc", "set-cookie", "set-cookie2"}
-_RESPONSE_DROPPED_PREFIXES: Final = ("access-control-",)
+_RESPONSE_DROPPED_PREFIXES: Final = ("access-control-", "x-om-")
 
 HeaderList = list[tuple[str, str]]
 
@@ -122,7 +122,7 @@ def response_headers(received: MultiMapping[str], *, body_changed: bool = False)
 def readable_codings(accepted: list[str]) -> str | None:
     """Narrow Accept-Encoding to what the meter can decode; None where the client sent none.
 
-    A client that offers Brotli would else get answers whose usage nobody can read.
+    A client that offers another coding would else get answers whose usage nobody can read.
     """
     if not accepted:
         return None

@@ -22,9 +22,9 @@ def new_event_id() -> str:
     return _random_id("evt")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Edge:
-    """One process. Without a journal nothing of an earlier life is known, so each start is a new edge."""
+    """One process and its journal. The epoch grows when the process begins another one."""
 
     edge_id: str
     edge_epoch: int
@@ -35,6 +35,16 @@ class Edge:
         return pb.EdgeIdentity(edge_id=self.edge_id, edge_epoch=self.edge_epoch, instance=self.instance)
 
 
+def new_admit_key() -> str:
+    """Name a question for a lease, so that asking it again takes nothing twice."""
+    return _random_id("adm")
+
+
+def new_edge_id() -> str:
+    """Name an edge that never was."""
+    return _random_id("edg")
+
+
 def new_edge() -> Edge:
     """Make up an edge that never was."""
-    return Edge(_random_id("edg"), 1, secrets.token_hex(_ID_BYTES))
+    return Edge(new_edge_id(), 1, secrets.token_hex(_ID_BYTES))

@@ -69,6 +69,43 @@ def replace(text: bytes, member: Member, *, value: bytes) -> bytes:
     return text[: member.start] + value + text[member.end :]
 
 
+def without(text: bytes, name: str) -> bytes:
+    """Take every member with a name out of the outermost object: each with one comma, and no other byte."""
+    removed: list[tuple[int, int]] = []
+    comma_before: tuple[int, int] | None = None  # Of what stays.
+    for member, named, end in _members(text, name):
+        is_last = text[end : end + 1] != b","
+        if named:
+            removed.append((member.start, member.end))
+            if not is_last:
+                removed.append((end, end + 1))
+            elif comma_before is not None:
+                removed.append(comma_before)
+        elif not is_last:
+            comma_before = (end, end + 1)
+    kept, position = [], 0
+    for start, end in sorted(removed):
+        kept.append(text[position:start])
+        position = end
+    return b"".join((*kept, text[position:]))
+
+
+def _members(text: bytes, name: str) -> Iterator[tuple[Member, bool, int]]:
+    """Give the members of the outermost object, whether each has the name, and where it is followed."""
+    depth = 0
+    key: tuple[int, int] | None = None
+    for mark, at, end in _tokens(text, 0):
+        if mark in _OPENING:
+            depth += 1
+        elif mark in _CLOSING:
+            depth -= 1
+        if mark == _QUOTE and key is None:
+            key = at, end
+        elif key is not None and ((mark == b"," and depth == 1) or depth == 0):
+            yield _trimmed(text, Member(key[0], at)), _is_name(text[slice(*key)], name), at
+            key = None
+
+
 def _tokens(text: bytes, start: int) -> Iterator[tuple[bytes, int, int]]:
     """Give strings and punctuation, with where they start and end; other values need no token."""
     position = start

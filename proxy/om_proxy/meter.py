@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from om_proxy.call import Call
-from om_proxy.decode import DecodeFault, Decoder
-from om_proxy.framing import Framing
+from om_proxy.decode import DECODED_MAX, DecodeFault, Decoder
+from om_proxy.framing import Framing, JsonLines
 from om_proxy.provider import Provider, UsageReader
 from om_proxy.reading import Flag, Line, Metered
 from om_proxy.usage import Certainty, Quantity, Unit, Usage
 
 # English is near four bytes a token with every provider's tokenizer.
 BYTES_PER_TOKEN = 4
+# Results of a batch: of them only one line is ever held, and what is not read is not charged.
+DECODED_LINES_MAX = 4 << 30
 
 _FAULTS = {
     DecodeFault.UNREADABLE: Flag.ENCODING_UNREADABLE,
@@ -38,6 +40,14 @@ class Meter:
             for document in self._framing.feed(piece):
                 self._reader.read(document)
 
+    def so_far(self) -> Metered:
+        """Say what was consumed until now, in case that nothing more is seen."""
+        metered = self._reader.metered()
+        lines = metered.lines
+        if lines and Certainty.UNKNOWN in lines[0].usage.certainties:
+            lines = (self._estimated(lines[0]), *lines[1:])
+        return replace(metered, lines=lines)
+
     def finish(self) -> Metered:
         """Say what was consumed. What the provider did not say is estimated and marked so."""
         for document in self._framing.finish():
@@ -49,7 +59,8 @@ class Meter:
         if self._framing.given_up:
             flags.add(Flag.DOCUMENT_OVER_LIMIT)
         lines = metered.lines
-        if lines and Certainty.UNKNOWN in lines[0].usage.certainties:
+        # What goes on has no figures yet, and its end will say them.
+        if lines and metered.job_id is None and Certainty.UNKNOWN in lines[0].usage.certainties:
             flags.add(Flag.USAGE_MISSING)
             lines = (self._estimated(lines[0]), *lines[1:])
         return replace(metered, lines=lines, flags=frozenset(flags))
@@ -84,9 +95,10 @@ def tokens_of(size_bytes: int) -> int:
 
 def open_meter(provider: Provider, call: Call, *, content_type: str, content_encoding: str = "") -> Meter:
     """Open a meter for a successful response; an error of the provider's consumes nothing and needs none."""
+    framing = provider.framing(call, content_type.strip().lower())
     return Meter(
-        Decoder(content_encoding),
-        provider.framing(call, content_type.strip().lower()),
+        Decoder(content_encoding, DECODED_LINES_MAX if isinstance(framing, JsonLines) else DECODED_MAX),
+        framing,
         reader=provider.reader(call),
         prompt_bytes=call.demand.text_bytes,
     )

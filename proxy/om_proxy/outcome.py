@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import orjson
 from google.protobuf import timestamp_pb2
 
 from om.type.v1 import event_pb2, usage_pb2
-from om_proxy.authorize import Admission, Key
 from om_proxy.call import Call
-from om_proxy.dialects.openmonetize import Attribution
+from om_proxy.dialects.attribution import Attribution
+from om_proxy.funding.grant import Grant, RatesOf, kept_nanos
+from om_proxy.funding.rates import ModelRates
+from om_proxy.keys import Key
+from om_proxy.labels import attribution_of
 from om_proxy.meter import tokens_of
-from om_proxy.reading import Line, Metered
+from om_proxy.reading import EndedJob, Line, Metered
 from om_proxy.usage import Certainty, Quantity, Unit, Usage
 
 #: Deeper metadata cannot be read by the server: messages nest at most 100 levels, JSON takes three for each.
@@ -28,6 +31,12 @@ _CERTAINTIES = {
 }
 
 
+def no_rates(provider: str, model: str) -> ModelRates | None:
+    """Know no model: what a call keeps is then its whole bound."""
+    del provider, model
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Intent:
     """A call that was admitted, before it is made. Its time chooses the prices."""
@@ -36,7 +45,9 @@ class Intent:
     key: Key
     who: Attribution
     call: Call
-    admission: Admission
+    grant: Grant
+    #: The rate card as it was.
+    rates_of: RatesOf = no_rates
     time_ns: int = field(default_factory=time.time_ns)
 
     @property
@@ -45,44 +56,96 @@ class Intent:
         return self.who.sandbox or self.key.test_mode
 
 
+def pending(intent: Intent) -> event_pb2.UsageEvent:
+    """What is reported if nothing more becomes known: the prompt was read, and the whole bound is kept.
+
+    No output is an estimate, and the outcome says that the end was not seen.
+    """
+    return _unknown(intent, (_guess(intent, Quantity(Unit.OUTPUT_TOKENS, 0, Certainty.ESTIMATED)),))
+
+
+def progress(intent: Intent, metered: Metered) -> event_pb2.UsageEvent:
+    """What is reported if nothing more becomes known of a call that has come so far.
+
+    Deferred work is found again by its id, and would be charged twice if it were estimated here as well.
+    """
+    if metered.job_id is not None:
+        return _deferred(intent, metered)
+    return _unknown(intent, metered.lines) if metered.lines else pending(intent)
+
+
 def zero(intent: Intent, *, http_status: int = 0) -> event_pb2.UsageEvent:
     """Nothing was consumed: not sent, or refused by the provider. The whole bound returns."""
-    event = _event(intent, event_pb2.OUTCOME_ZERO, retained=0)
+    event = _event(intent, event_pb2.OUTCOME_ZERO, kept=0)
     event.http_status = http_status
     return event
 
 
+def job_ends(intent: Intent, metered: Metered) -> list[event_pb2.UsageEvent]:
+    """The ends of deferred work that an answer shows. They belong to the calls that began it, not to this."""
+    return [_job_end(intent, job) for job in metered.ended]
+
+
 def consumed(intent: Intent, metered: Metered, *, http_status: int, latency_ms: int) -> event_pb2.UsageEvent:
     """What the meter read. A figure that is not the provider's own makes the outcome an estimate."""
-    if not metered.lines:
+    if metered.job_id is not None:
+        event = _deferred(intent, metered)
+    elif not metered.lines:
         return zero(intent, http_status=http_status)
-    outcome = event_pb2.OUTCOME_CHARGED if metered.measured else event_pb2.OUTCOME_ESTIMATED
-    # The lease is for this call alone, so the edge has nothing to give back from it: settlement captures
-    # what the call cost and releases the rest.
-    event = _event(intent, outcome, retained=intent.admission.bound_nanos)
+    else:
+        kept = kept_nanos(intent.grant, metered.lines, intent.rates_of)
+        event = _event(intent, _outcome_of(metered.lines), kept=kept)
+        for index, line in enumerate(metered.lines):
+            raw = metered.raw_usage if index == 0 else None
+            event.lines.append(_line(line, raw))
     event.http_status = http_status
     event.latency_ms = latency_ms
-    for index, line in enumerate(metered.lines):
-        raw = metered.raw_usage if index == 0 else None
-        event.lines.append(_line(line, raw))
     return event
 
 
 def unread(intent: Intent, *, http_status: int, latency_ms: int) -> event_pb2.UsageEvent:
     """The answer could not be read, through a defect of ours: what came out is unknown, which is not zero."""
-    call = intent.call
-    usage = Usage(
-        (
-            Quantity(Unit.INPUT_TOKENS, tokens_of(call.demand.text_bytes), Certainty.ESTIMATED),
-            Quantity(Unit.OUTPUT_TOKENS, None, Certainty.UNKNOWN),
-        )
-    )
-    line = Line(call.provider, call.model, call.model, call.tier or "standard", usage)
+    line = _guess(intent, Quantity(Unit.OUTPUT_TOKENS, None, Certainty.UNKNOWN))
     return consumed(intent, Metered((line,)), http_status=http_status, latency_ms=latency_ms)
 
 
-def _event(intent: Intent, outcome: event_pb2.Outcome.ValueType, *, retained: int) -> event_pb2.UsageEvent:
-    who, admission = intent.who, intent.admission
+def _deferred(intent: Intent, metered: Metered) -> event_pb2.UsageEvent:
+    event = _event(intent, event_pb2.OUTCOME_DEFERRED, kept=intent.grant.bound_nanos)
+    event.job_id = metered.job_id or ""
+    event.lines.extend(_line(line, None) for line in metered.lines)
+    return event
+
+
+def _guess(intent: Intent, output: Quantity) -> Line:
+    """Say what can be said of a call without its answer."""
+    call = intent.call
+    prompt = Quantity(Unit.INPUT_TOKENS, tokens_of(call.demand.text_bytes), Certainty.ESTIMATED)
+    return Line(call.provider, call.model, call.model, call.tier or "standard", Usage((prompt, output)))
+
+
+def _outcome_of(lines: tuple[Line, ...]) -> event_pb2.Outcome.ValueType:
+    measured = Metered(lines).measured
+    return event_pb2.OUTCOME_CHARGED if measured else event_pb2.OUTCOME_ESTIMATED
+
+
+def _job_end(intent: Intent, job: EndedJob) -> event_pb2.UsageEvent:
+    outcome = _outcome_of(job.lines) if job.lines else event_pb2.OUTCOME_ZERO
+    event = _event(replace(intent, grant=Grant()), outcome, kept=0)
+    name = f"{intent.call.provider}:{job.job_id}"
+    event.event_id = f"part:{name}:{job.part}" if job.part else f"job:{name}"
+    for index, line in enumerate(job.lines):
+        event.lines.append(_line(line, job.raw_usage if index == 0 else None))
+    return event
+
+
+def _unknown(intent: Intent, lines: tuple[Line, ...]) -> event_pb2.UsageEvent:
+    event = _event(intent, event_pb2.OUTCOME_UNKNOWN, kept=intent.grant.bound_nanos)
+    event.lines.extend(_line(line, None) for line in lines)
+    return event
+
+
+def _event(intent: Intent, outcome: event_pb2.Outcome.ValueType, *, kept: int) -> event_pb2.UsageEvent:
+    who, grant = intent.who, intent.grant
     event = event_pb2.UsageEvent(
         event_id=intent.event_id,
         source="proxy",
@@ -90,20 +153,19 @@ def _event(intent: Intent, outcome: event_pb2.Outcome.ValueType, *, retained: in
             seconds=intent.time_ns // 10**9, nanos=intent.time_ns % 10**9 // 1000 * 1000
         ),
         type=event_pb2.EVENT_TYPE_TOKEN_USAGE,
-        attribution=event_pb2.Attribution(
-            customer_id=who.customer_id, user_id=who.user_id, feature_id=who.feature_id
-        ),
+        attribution=attribution_of(who),
         key_id=intent.key.key_id,
         outcome=outcome,
-        wallet_id=admission.wallet_id,
+        wallet_id=grant.wallet_id,
+        unfunded=grant.unfunded,
         sandbox=intent.sandbox,
     )
     if who.metadata is not None and (metadata := orjson.loads(who.metadata)) and _depth_fits(metadata):
         event.metadata.update(metadata)
-    if admission.lease_id:
-        event.funding.add(
-            lease_id=admission.lease_id, bound_nanos=admission.bound_nanos, retained_nanos=retained
-        )
+    for part in grant.parts:
+        share = min(part.bound_nanos, kept)
+        kept -= share
+        event.funding.add(lease_id=part.lease_id, bound_nanos=part.bound_nanos, retained_nanos=share)
     return event
 
 

@@ -46,6 +46,30 @@ def missing_provider_key(shape: Shape) -> Problem:
     )
 
 
+def missing_platform_key() -> Problem:
+    """401: the path-based dialect wants the platform key as a bearer token."""
+    return Problem(
+        401,
+        "missing_platform_key",
+        "authentication_error",
+        "UNAUTHENTICATED",
+        "Missing or invalid Authorization header. Expected: Bearer <platform API key>",
+        param="Authorization",
+    )
+
+
+def missing_provider_header() -> Problem:
+    """401: the path-based dialect wants the provider key in a header of its own."""
+    return Problem(
+        401,
+        "missing_provider_key",
+        "authentication_error",
+        "UNAUTHENTICATED",
+        "Missing X-Provider-Key header. Expected: X-Provider-Key: <provider API key>",
+        param="X-Provider-Key",
+    )
+
+
 def upstream_timeout(shape: Shape, *, sent: bool = True) -> Problem:
     """504: the provider took too long. Only where nothing was sent may an SDK repeat the call."""
     whom = "upstream provider" if shape is Shape.OPENAI else shape.value
@@ -90,7 +114,15 @@ def insufficient_credits(
         message += f" A cap of {output_tokens_max} output tokens would be affordable."
         details.append(("output_tokens_max", str(output_tokens_max)))
     code = "insufficient_credits"
-    return Problem(402, code, code, "RESOURCE_EXHAUSTED", message, details=tuple(details))
+    return Problem(
+        402,
+        code,
+        code,
+        "RESOURCE_EXHAUSTED",
+        message,
+        details=tuple(details),
+        output_tokens_max=output_tokens_max,
+    )
 
 
 def limit_reached(*, limit_id: str, window: str) -> Problem:
@@ -166,8 +198,8 @@ def body_too_large(limit_bytes: int) -> Problem:
 
 
 def encoded_body() -> Problem:
-    """415: a compressed request body cannot be bounded before it is read."""
-    message = "Compressed request bodies are not accepted."
+    """415: a compressed request body that we cannot read, or that would have to be edited."""
+    message = "This request body cannot be accepted compressed."
     return Problem(415, "unsupported_encoding", _INVALID, "INVALID_ARGUMENT", message)
 
 

@@ -53,6 +53,11 @@ class Provider(Protocol):
         """Headers that it insists on, sent where the client does not."""
         ...
 
+    @property
+    def keyless(self) -> bool:
+        """Whether it may be called without a key, as a model server of one's own."""
+        ...
+
     def misrouted(self, method: str, raw_path: str) -> Problem | None:
         """Explain a path that is this provider's and is on no route."""
         ...
@@ -61,11 +66,15 @@ class Provider(Protocol):
         """Find the provider's key in a request."""
         ...
 
+    def credential_of(self, key: Secret) -> Credential:
+        """Put a key that came in a header of ours where the provider wants it."""
+        ...
+
     def upstream_query(self, raw_query: str) -> str:
         """Give the query that goes upstream: without keys, otherwise as it came."""
         ...
 
-    def read(self, target: Target, body: bytes) -> Call | Problem:
+    def read(self, target: Target, body: bytes, *, content_type: str = "") -> Call | Problem:
         """Understand a request's body, and edit it where that is needed."""
         ...
 

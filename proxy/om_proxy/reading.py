@@ -55,6 +55,19 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedJob:
+    """The end of deferred work, as an answer shows it: an event of its own, whoever asked.
+
+    No lines: nothing is charged for it.
+    """
+
+    job_id: str
+    lines: tuple[Line, ...]
+    raw_usage: bytes | None = None
+    part: str = ""  # Of a job whose parts are charged one by one: an event that no call waits for.
+
+
+@dataclass(frozen=True, slots=True)
 class Metered:
     """The outcome of a call. No lines: nothing was consumed."""
 
@@ -62,6 +75,8 @@ class Metered:
     raw_usage: bytes | None = None  # The provider's usage object, compact JSON, at most RAW_USAGE_MAX bytes.
     response_id: str | None = None
     flags: frozenset[Flag] = frozenset()
+    job_id: str | None = None  # The work goes on under this id: the call is deferred, not charged.
+    ended: tuple[EndedJob, ...] = ()
 
     @property
     def measured(self) -> bool:

@@ -47,6 +47,7 @@ class Problem:
     form: Form = Form.RICH
     retry: bool = False  # Whether an SDK may repeat the call by itself: only while nothing was sent upstream.
     retry_after_s: int | None = None
+    output_tokens_max: int | None = None  # The largest output cap with which the call could be paid.
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,11 @@ def render(problem: Problem, shape: Shape, *, request_id: str) -> Refusal:
     headers = [
         ("Content-Type", "application/json"),
         ("Cache-Control", "no-store"),
+        ("Vary", "Authorization"),
         # OpenAI's SDKs read the first of these, Anthropic's the second.
         ("x-request-id", request_id),
         ("request-id", request_id),
+        ("x-om-request-id", request_id),
     ]
     if not problem.retry:
         headers.append(("x-should-retry", "false"))

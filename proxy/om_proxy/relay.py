@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 import structlog
 from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
 
-from om_proxy.headers import as_sent, response_headers
+from om_proxy import cost_headers, trailer
+from om_proxy.headers import HeaderList, as_sent, response_headers
 from om_proxy.listener import UNTYPED
 from om_proxy.tally import Tally
 from om_proxy.upstream import Upstream, UpstreamBroken
@@ -19,11 +21,27 @@ _log = structlog.get_logger(__name__)
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
+#: A plain answer up to here waits for its cost, for a caller who asked for it; a larger one does not.
+HELD_BYTES_MAX = 8 * 1024 * 1024
+
+#: Says what the call cost, once its whole answer was seen.
+Told = Callable[[], Awaitable[HeaderList]]
+
 
 async def relay(
-    request: web.BaseRequest, answer: aiohttp.ClientResponse, *, upstream: Upstream, tally: Tally
+    request: web.BaseRequest,
+    answer: aiohttp.ClientResponse,
+    *,
+    upstream: Upstream,
+    tally: Tally,
+    told: Told | None = None,
 ) -> web.StreamResponse:
-    """Send the whole answer. One that breaks breaks the connection: a clean end would read as a success."""
+    """Send the whole answer. One that breaks breaks the connection: a clean end would read as a success.
+
+    `told` is there if the caller asked for the cost: in the headers of a plain answer, behind a stream.
+    """
+    if told is not None:
+        return await _relay_told(request, answer, upstream=upstream, tally=tally, told=told)
     whole = answer.content.is_eof() and answer.content.exception() is None
     response = _whole(answer, tally) if whole else _head(answer, tally)
     try:
@@ -40,9 +58,60 @@ async def relay(
     return response
 
 
+async def _relay_told(
+    request: web.BaseRequest,
+    answer: aiohttp.ClientResponse,
+    *,
+    upstream: Upstream,
+    tally: Tally,
+    told: Told,
+) -> web.StreamResponse:
+    streams = tally.intent.call.stream
+    held, whole = (b"", False) if streams else await _held(answer, upstream, tally)
+    if whole:
+        response = _with_body(answer, tally, held)
+        response.headers.extend(await told())
+    else:
+        response = _head(answer, tally)
+    trails = streams and trailer.may_follow(request)
+    if trails:
+        response.headers.popall("Content-Length", None)
+        response.headers["Trailer"] = ", ".join(cost_headers.NAMES)
+    try:
+        await response.prepare(request)
+        if not whole:
+            await response.write(held)
+            await _stream(response, answer, upstream=upstream, tally=tally)
+        await trailer.end_with(request, response, await told() if trails else [])
+    except UpstreamBroken:
+        _log.warning("upstream_broken", event_id=tally.intent.event_id)
+        _break(request)
+    except ConnectionError:
+        _log.info("caller_left", event_id=tally.intent.event_id)
+    return response
+
+
+async def _held(answer: aiohttp.ClientResponse, upstream: Upstream, tally: Tally) -> tuple[bytes, bool]:
+    """Take in an answer, and say whether that is all of it. If it breaks, the next reader finds out."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in upstream.chunks(answer):
+            parts.append(tally.take(chunk))
+            size += len(chunk)
+            if size > HELD_BYTES_MAX:
+                return b"".join(parts), False
+    except UpstreamBroken:
+        return b"".join(parts), False
+    return b"".join((*parts, tally.rest())), True
+
+
 def _whole(answer: aiohttp.ClientResponse, tally: Tally) -> web.StreamResponse:
     """An answer that is here already goes out in one write."""
-    body = tally.take(answer.content.read_nowait()) + tally.rest()
+    return _with_body(answer, tally, tally.take(answer.content.read_nowait()) + tally.rest())
+
+
+def _with_body(answer: aiohttp.ClientResponse, tally: Tally, body: bytes) -> web.StreamResponse:
     return _typed(
         web.Response(status=answer.status, reason=answer.reason, headers=_headers(answer, tally), body=body)
     )
@@ -63,6 +132,8 @@ def _typed(response: web.StreamResponse) -> web.StreamResponse:
 def _headers(answer: aiohttp.ClientResponse, tally: Tally) -> CIMultiDict[str]:
     headers = CIMultiDict(response_headers(as_sent(answer.raw_headers), body_changed=tally.edits))
     headers["x-om-request-id"] = tally.intent.event_id
+    if (cap := tally.intent.call.output_clamped) is not None:
+        headers["x-om-output-cap"] = str(cap)
     return headers
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from io import BytesIO
 from typing import Self
 
 import aiohttp
@@ -15,10 +13,10 @@ from yarl import URL
 
 from om_proxy.headers import HeaderList
 from om_proxy.settings import ProxySettings
+from om_proxy.upload import Upload
+from om_proxy.wire import AddressGuard, StrictConnector
 
 _HEADER_BYTES_MAX = 64 * 1024
-# Above it the library warns against plain bytes, which it writes at once.
-_PLAIN_BYTES_MAX = 1024 * 1024
 _SWITCHING_PROTOCOLS = 101
 
 
@@ -42,18 +40,6 @@ class UpstreamBroken(Exception):
     """The answer ended before its end, or stood still for too long."""
 
 
-class Upload:
-    """One request on its way, also for whoever asks after it was given up."""
-
-    def __init__(self) -> None:
-        self.tracker = aiohttp.UploadTracker()
-
-    @property
-    def sent(self) -> bool:
-        """Whether a byte of the body has left; without one no provider can have worked."""
-        return self.tracker.bytes_written > 0
-
-
 class Upstream:
     """One client session for all providers."""
 
@@ -61,7 +47,10 @@ class Upstream:
         self._response_timeout_s = settings.upstream_timeout_s
         self._idle_timeout_s = settings.upstream_idle_timeout_s
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=settings.upstream_connections_max, family=socket.AF_UNSPEC),
+            connector=StrictConnector(
+                AddressGuard(settings.private_hosts, timeout_s=settings.upstream_connect_timeout_s),
+                connections_max=settings.upstream_connections_max,
+            ),
             # The two other limits are ours: the library has one for the silence before and within an answer.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.upstream_connect_timeout_s),
             # A cookie of one tenant must not go with another tenant's request.
@@ -81,28 +70,30 @@ class Upstream:
 
     @asynccontextmanager
     async def send(
-        self, url: URL, headers: HeaderList, *, body: bytes, upload: Upload
+        self, url: URL, headers: HeaderList, *, body: bytes, upload: Upload, method: str = "POST"
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request and give the answer once its headers are there; leaving the block drops it.
 
         UpstreamUnreachable, UpstreamTimeout before that; what goes wrong afterwards is the reader's.
         """
-        answer = await self._post(url, headers, body=body, upload=upload)
+        answer = await self._request(url, headers, body=body, upload=upload, method=method)
         try:
             yield answer
         finally:
             # After a whole body the connection has been given back already; after half of one it is dropped.
             answer.close()
 
-    async def _post(
-        self, url: URL, headers: HeaderList, *, body: bytes, upload: Upload
+    async def _request(
+        self, url: URL, headers: HeaderList, *, body: bytes, upload: Upload, method: str
     ) -> aiohttp.ClientResponse:
         try:
             async with asyncio.timeout(self._response_timeout_s):
-                answer = await self._session.post(
+                answer = await self._session.request(
+                    method,
                     url,
                     headers=CIMultiDict(headers),
-                    data=body if len(body) <= _PLAIN_BYTES_MAX else BytesIO(body),
+                    # An empty body is none, but for the one method that always has one.
+                    data=upload.payload(body) if body or method == "POST" else None,
                     allow_redirects=False,
                     upload_tracker=upload.tracker,
                 )

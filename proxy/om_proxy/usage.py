@@ -30,7 +30,18 @@ class Unit(StrEnum):
     REASONING_TOKENS = "reasoning_tokens"  # Information: part of OUTPUT_TOKENS, never charged beside it.
     AUDIO_OUTPUT_TOKENS = "audio_output_tokens"
     IMAGE_OUTPUT_TOKENS = "image_output_tokens"
+    VIDEO_OUTPUT_TOKENS = "video_output_tokens"
+    IMAGES = "images"
+    AUDIO_SECONDS = "audio_seconds"  # In milliseconds.
+    VIDEO_SECONDS = "video_seconds"  # In milliseconds.
+    CHARACTERS = "characters"
+    REQUESTS = "requests"
     WEB_SEARCHES = "web_searches"
+    FILE_SEARCHES = "file_searches"
+    CODE_EXECUTIONS = "code_executions"
+    TOOL_CALLS = "tool_calls"
+    # No registered unit: it has a price where the organization gives it one. In millionths.
+    CACHED_TOKEN_HOURS = "custom:cached_token_hours"  # noqa: S105 - no secret.
 
 
 class Certainty(Enum):

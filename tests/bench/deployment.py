@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
+import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,7 @@ def proxy(name: str, port: int, *, upstream: str, grpc_target: str, service_toke
         "OM_GRPC_ADDRESS": grpc_target,
         "OM_HOST": "127.0.0.1",
         "OM_PROXY_PORT": str(port),
+        "OM_PROXY_JOURNAL_DIR": tempfile.mkdtemp(prefix="om-bench-journal-"),
         **dict.fromkeys(("OM_OPENAI_BASE_URL", "OM_ANTHROPIC_BASE_URL", "OM_GEMINI_BASE_URL"), upstream),
     }
     health = f"http://127.0.0.1:{port}/health/ready"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 from typing import TYPE_CHECKING
 
 import grpc
@@ -18,12 +19,22 @@ from om.type.v1 import access_pb2
 from om_server.account.development import KEY_ID, ORGANIZATION_ID, TEAM_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from google.protobuf.message import Message
 
 _WALLET_ID = "wal_" + "0" * 26
-_RATES = (("input_tokens", 2_500_000_000_000_000), ("output_tokens", 10_000_000_000_000_000))
+_RATES = (
+    ("input_tokens", 2_500_000_000_000_000),
+    ("cache_read_tokens", 1_250_000_000_000_000),
+    ("cache_write_tokens", 2_500_000_000_000_000),
+    ("output_tokens", 10_000_000_000_000_000),
+)
+_INCARNATION = "bench"
+_LIFE = duration_pb2.Duration(seconds=60)
+_HEARTBEAT_S = 5.0
+_ADMIT = "/om.edge.v1.EdgeService/Admit"
+_WATCH = "/om.edge.v1.EdgeService/Watch"
 
 
 def _answers() -> dict[str, Message]:
@@ -36,14 +47,6 @@ def _answers() -> dict[str, Message]:
         context_window=128_000,
         output_tokens_max=16_384,
     )
-    life = duration_pb2.Duration(seconds=60)
-    lease = edge_pb.Lease(
-        lease_id="lse_" + "0" * 26,
-        wallet_id=_WALLET_ID,
-        amount_nanos=10**10,
-        max_intents=1,
-        time_to_live=life,
-    )
     key = account_pb.AuthenticateKeyResponse(
         key_id=KEY_ID, organization_id=ORGANIZATION_ID, team_id=TEAM_ID, scopes=[access_pb2.SCOPE_PROXY]
     )
@@ -52,11 +55,9 @@ def _answers() -> dict[str, Message]:
             status=health_pb2.HealthCheckResponse.SERVING
         ),
         "/om.account.v1.AccountService/AuthenticateKey": key,
-        "/om.edge.v1.EdgeService/Resync": edge_pb.ResyncResponse(),
-        "/om.edge.v1.EdgeService/GetRateCard": edge_pb.GetRateCardResponse(models=[rate], time_to_live=life),
-        "/om.edge.v1.EdgeService/Admit": edge_pb.AdmitResponse(
-            allowed=True, wallet_id=_WALLET_ID, lease=lease
-        ),
+        "/om.edge.v1.EdgeService/Resync": edge_pb.ResyncResponse(incarnation=_INCARNATION),
+        "/om.edge.v1.EdgeService/GetRateCard": edge_pb.GetRateCardResponse(models=[rate], time_to_live=_LIFE),
+        "/om.edge.v1.EdgeService/CloseLease": edge_pb.CloseLeaseResponse(incarnation=_INCARNATION),
         "/om.ingestion.v1.IngestionService/IngestEvents": ingestion_pb.IngestEventsResponse(),
     }
 
@@ -69,6 +70,8 @@ class _Answerer(grpc.GenericRpcHandler):
             method: grpc.unary_unary_rpc_method_handler(_constant(answer.SerializeToString()))
             for method, answer in _answers().items()
         }
+        self._handlers[_ADMIT] = grpc.unary_unary_rpc_method_handler(_Leases().admit)
+        self._handlers[_WATCH] = grpc.unary_stream_rpc_method_handler(_watch)
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -81,6 +84,40 @@ def _constant(answer: bytes) -> Callable[[bytes, object], Awaitable[bytes]]:
         return answer
 
     return handle
+
+
+class _Leases:
+    """Grants whatever is wanted, each time under another name."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+
+    async def admit(self, request: bytes, _context: object) -> bytes:
+        want = edge_pb.AdmitRequest.FromString(request)
+        answer = edge_pb.AdmitResponse(
+            allowed=True,
+            wallet_id=_WALLET_ID,
+            funding_mode=edge_pb.FUNDING_MODE_STRICT,
+            organization_id=ORGANIZATION_ID,
+            incarnation=_INCARNATION,
+        )
+        if want.want_nanos:
+            answer.lease.CopyFrom(
+                edge_pb.Lease(
+                    lease_id=f"lse_{next(self._numbers):026d}",
+                    wallet_id=_WALLET_ID,
+                    amount_nanos=want.want_nanos,
+                    max_intents=want.max_intents,
+                    time_to_live=_LIFE,
+                )
+            )
+        return answer.SerializeToString()
+
+
+async def _watch(_request: bytes, _context: object) -> AsyncIterator[bytes]:
+    while True:
+        yield edge_pb.WatchResponse(incarnation=_INCARNATION).SerializeToString()
+        await asyncio.sleep(_HEARTBEAT_S)
 
 
 async def _serve(port: int) -> None:

@@ -76,7 +76,7 @@ def running(database: Database, folder: Path) -> Iterator[Running]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="documents")
     thread.start()
-    served = _serving(platform, token)
+    served = _serving(platform, token, folder)
     platform.worker.start()
     try:
         ports = asyncio.run_coroutine_threadsafe(served.__aenter__(), loop).result(_TIMEOUT_S)
@@ -93,7 +93,7 @@ def running(database: Database, folder: Path) -> Iterator[Running]:
 
 
 @asynccontextmanager
-async def _serving(platform: wiring.Platform, token: str) -> AsyncIterator[dict[int, int]]:
+async def _serving(platform: wiring.Platform, token: str, folder: Path) -> AsyncIterator[dict[int, int]]:
     rpc = RpcServer(
         platform.servicers,
         platform.account.authenticator(),
@@ -109,6 +109,7 @@ async def _serving(platform: wiring.Platform, token: str) -> AsyncIterator[dict[
         for documented, upstream in ((8082, _NOBODY), (8083, simulator.url)):
             settings = proxy_settings(
                 OM_PROXY_PORT=0,
+                OM_PROXY_JOURNAL_DIR=folder / f"journal-{documented}",
                 OM_GRPC_ADDRESS=f"{_HOST}:{ports[50051]}",
                 OM_SERVICE_TOKEN=token,
                 **dict.fromkeys(_PROVIDERS, upstream),

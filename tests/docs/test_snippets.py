@@ -42,6 +42,7 @@ NOT_RUN = {
     "docs/operations.md": [
         "it needs a PostgreSQL server, which the tests of the server start for themselves"
     ],
+    "docs/providers.md": ["it needs a key of Groq's", "a file"],
     "docs/prices.md": ["it rewrites the catalogue of this checkout"],
 }
 

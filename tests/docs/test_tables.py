@@ -10,7 +10,10 @@ import pytest
 import yaml
 from pydantic_core import PydanticUndefined
 
-from om_proxy import problem
+from om_proxy import cost_headers, problem
+from om_proxy.dialects.aipromptcost import AUTHORIZATION, PROVIDER_KEY
+from om_proxy.dialects.attribution import CUSTOMER_ID, FEATURE_ID, HEADERS, USER_ID
+from om_proxy.dialects.openmonetize import API_KEY
 from om_proxy.refusal import Form, Problem, Shape
 from om_proxy.settings import ProxySettings
 from om_server.account.servicer import AccountServicer
@@ -39,7 +42,7 @@ _WORDS = {
     ("S", "OM_GRPC_ADDRESS"): "this machine",
     ("P", "OM_GRPC_ADDRESS"): "this machine",
 }
-_SETTINGS = rows("docs/operations.md", "variable", "default", "read by", "meaning")
+_SETTINGS = rows("docs/settings.md", "variable", "default", "read by", "meaning")
 
 
 def _default(default: object) -> str:
@@ -82,7 +85,11 @@ _PROBLEMS: tuple[Problem, ...] = (
     problem.misrouted("x"),
     problem.invalid_api_key(),
     problem.missing_provider_key(Shape.OPENAI),
+    problem.missing_platform_key(),
+    problem.missing_provider_header(),
     problem.insufficient_credits(needed_nanos=1, available_nanos=0),
+    problem.limit_reached(limit_id="x", window="x"),
+    problem.user_wallet_required(),
     problem.price_unknown(provider="x", model="x"),
     problem.cost_unbounded("x"),
     problem.wallet_blocked(),
@@ -98,7 +105,7 @@ _PROBLEMS: tuple[Problem, ...] = (
 
 
 def test_the_errors_of_the_proxy_are_those_of_the_code() -> None:
-    told = [(status, code, shape) for status, code, _, shape in rows("docs/proxy.md", *_ERROR_COLUMNS)]
+    told = [(status, code, shape) for status, code, _, shape in rows("docs/errors.md", *_ERROR_COLUMNS)]
 
     assert told == [(str(made.status), made.code, made.form.value) for made in _PROBLEMS]
     assert {shape for *_, shape in told} == {form.value for form in Form}
@@ -107,10 +114,23 @@ def test_the_errors_of_the_proxy_are_those_of_the_code() -> None:
 def test_no_error_of_the_proxy_is_left_out() -> None:
     text = (ROOT / "proxy/om_proxy/problem.py").read_text(encoding="utf-8")
     makers = set(re.findall(r"^def ([a-z]\w+)\(", text, re.MULTILINE))
-    # Made for what comes later: the server does not refuse for these reasons yet.
-    later = {"limit_reached", "user_wallet_required"}
 
-    assert len(makers - later) == len(_PROBLEMS)
+    assert len(makers) == len(_PROBLEMS)
+
+
+def test_the_headers_of_the_dialects_are_those_of_the_code() -> None:
+    told = rows("docs/dialects.md", "header", "by header", "by path", "meaning")
+
+    assert [name for name, *_ in told] == [API_KEY, AUTHORIZATION, PROVIDER_KEY, *HEADERS]
+    required = {name for name, by_header, *_ in told if by_header == "required"}
+    assert required == {API_KEY, CUSTOMER_ID, USER_ID, FEATURE_ID}
+    assert {name for name, _, by_path, _ in told if by_path == "required"} == {AUTHORIZATION, PROVIDER_KEY}
+
+
+def test_the_headers_of_an_answer_are_those_of_the_code() -> None:
+    told = [name for name, *_ in rows("docs/dialects.md", "header", "when", "meaning")]
+
+    assert told == ["x-om-request-id", "x-om-output-cap", *cost_headers.NAMES]
 
 
 _SERVICERS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -143,6 +144,7 @@ async def _serving_rest(grpc_address: str) -> AsyncIterator[str]:
 def _proxy_settings(grpc_address: str, origin: str) -> ProxySettings:
     return load_settings(
         OM_PROXY_PORT=0,
+        OM_PROXY_JOURNAL_DIR=tempfile.mkdtemp(prefix="om-journal-"),
         OM_GRPC_ADDRESS=grpc_address,
         OM_SERVICE_TOKEN=SERVICE_TOKEN,
         OM_OPENAI_BASE_URL=origin,

@@ -49,6 +49,7 @@ def _assert_untouched(tenant: Tenant) -> None:
 
 
 @_EACH_FAMILY
+@pytest.mark.acceptance("B-039")
 def test_an_unknown_key_is_refused_as_documented(installation: Installation, family: Family) -> None:
     tenant = installation.tenant("100")
 
@@ -81,6 +82,7 @@ def test_every_official_client_takes_an_unknown_key_for_a_failed_authentication(
 
 
 @_EACH_FAMILY
+@pytest.mark.acceptance("B-036", "B-037", "B-038")
 def test_each_missing_header_is_refused_with_the_documented_body(
     installation: Installation, family: Family
 ) -> None:

@@ -120,6 +120,7 @@ def test_a_provider_that_takes_the_call_and_never_answers_leaves_nothing_held(
 
 @_EACH_FAMILY
 @pytest.mark.parametrize("status", [401, 429, 503, 529])
+@pytest.mark.acceptance("B-041", "B-042", "B-044")
 def test_a_provider_s_own_error_passes_byte_for_byte_and_costs_nothing(
     installation: Installation, refusing_proxy: str, family: Family, status: int
 ) -> None:

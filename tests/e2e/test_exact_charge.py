@@ -57,6 +57,7 @@ _DAYS = {
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("day", _DAYS.values(), ids=_DAYS.keys())
+@pytest.mark.acceptance("B-001", "B-002", "B-004", "B-016", "B-017")
 def test_the_charge_is_the_catalogue_s_price_times_what_was_consumed(
     installation: Installation, day: _Day, *, stream: bool
 ) -> None:

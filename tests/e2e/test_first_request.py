@@ -24,6 +24,7 @@ def _hello(*, stream: bool = False, model: str = "gpt-4o") -> Question:
     return Question(model, prompt="Hi there", stream=stream)
 
 
+@pytest.mark.acceptance("B-021")
 def test_the_development_key_pays_for_its_first_request(installation: Installation) -> None:
     organization_id = seed_development(installation.platform)
     tenant = installation.known_tenant(organization_id, DEVELOPMENT_KEY)
@@ -36,6 +37,7 @@ def test_the_development_key_pays_for_its_first_request(installation: Installati
 
 
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.acceptance("B-003", "B-004", "B-005")
 def test_a_request_is_charged_exactly_once_and_to_the_nano(
     installation: Installation, *, stream: bool
 ) -> None:

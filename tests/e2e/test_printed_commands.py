@@ -149,6 +149,7 @@ def send(request: pytest.FixtureRequest, installation: Installation) -> Callable
     return run
 
 
+@pytest.mark.acceptance("B-032", "B-033")
 def test_the_printed_health_checks_succeed(send: Callable[..., _Answer]) -> None:
     for printed in (_PROXY_HEALTH, _LOCAL_PROXY_HEALTH, _PROXY_HEALTH_POSTED):
         assert send(printed) == _Answer(200, {"status": "healthy", "service": "ai-proxy-service"})
@@ -167,6 +168,7 @@ def test_the_printed_health_checks_succeed(send: Callable[..., _Answer]) -> None
     ],
     ids=["troubleshooting", "guide-anthropic", "guide-openai", "guide-gemini"],
 )
+@pytest.mark.acceptance("B-018", "B-034")
 def test_a_printed_request_is_answered_in_the_sandbox_and_listed(
     installation: Installation, send: Callable[..., _Answer], printed: str, provider: str, model: str
 ) -> None:
@@ -188,6 +190,7 @@ def test_a_printed_request_is_answered_in_the_sandbox_and_listed(
     assert tenant.get("/v1/analytics/usage")["data"]["summary"]["totalEvents"] == 0
 
 
+@pytest.mark.acceptance("B-037", "B-039")
 def test_the_printed_errors_come_as_printed(installation: Installation, send: Callable[..., _Answer]) -> None:
     tenant = installation.tenant("100")
     nameless = _MESSAGE.replace('  -H "X-OM-User-Id: test" \\\n', "")

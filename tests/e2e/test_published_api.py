@@ -28,6 +28,7 @@ def _listed(tenant: Tenant) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("client", OFFICIAL_CLIENTS, ids=lambda client: client.provider)
+@pytest.mark.acceptance("B-031")
 def test_a_call_appears_in_the_list_of_events(
     installation: Installation, client: OfficialClient, *, stream: bool
 ) -> None:

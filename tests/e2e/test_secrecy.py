@@ -61,6 +61,7 @@ def log() -> Iterator[io.StringIO]:
     structlog.configure(**before)
 
 
+@pytest.mark.acceptance("B-161", "B-162", "B-163")
 def test_neither_logs_nor_database_hold_a_key_a_prompt_or_an_answer(
     installation: Installation, log: io.StringIO
 ) -> None:

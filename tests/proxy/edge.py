@@ -59,8 +59,10 @@ class Edge:
 
 
 def settings_for(server: FakeServer, origin: str, **more: object) -> ProxySettings:
+    """Settings of a proxy with a journal of its own, which goes with the fake server."""
     values: dict[str, object] = {
         "OM_PROXY_PORT": 0,
+        "OM_PROXY_JOURNAL_DIR": str(server.new_folder()),
         "OM_GRPC_ADDRESS": server.address,
         "OM_SERVICE_TOKEN": SERVICE_TOKEN,
         "OM_OPENAI_BASE_URL": origin,

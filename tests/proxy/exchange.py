@@ -10,7 +10,7 @@ import orjson
 from om_proxy.call import Call
 from om_proxy.meter import open_meter
 from om_proxy.provider import Provider
-from om_proxy.providers import all_providers
+from om_proxy.providers import all_providers, compatible_providers
 from om_proxy.reading import Line, Metered
 from om_proxy.refusal import Problem
 from om_proxy.route import RouteTable
@@ -25,22 +25,27 @@ JSON = "application/json"
 
 
 def provider_named(name: str) -> Provider:
-    return next(provider for provider in all_providers() if provider.name == name)
+    return next(provider for provider in (*all_providers(), *compatible_providers()) if provider.name == name)
 
 
-def call_of(path: str, body: object) -> Call:
+def call_of(
+    path: str, body: object, *, method: str = "POST", provider: str = "", content_type: str = ""
+) -> Call:
     """Read a request as the proxy would."""
-    answer = read_of(path, body if isinstance(body, bytes) else orjson.dumps(body))
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
+    answer = read_of(path, raw, method=method, provider=provider, content_type=content_type)
     assert isinstance(answer, Call), answer
     return answer
 
 
-def read_of(path: str, body: bytes) -> Call | Problem:
-    target = RouteTable(route for provider in all_providers() for route in provider.routes).match(
-        "POST", path
-    )
+def read_of(
+    path: str, body: bytes, *, method: str = "POST", provider: str = "", content_type: str = ""
+) -> Call | Problem:
+    """Understand a request to a path of its provider; of a provider that is asked for by name if given."""
+    asked = (provider_named(provider),) if provider else all_providers()
+    target = RouteTable(route for one in asked for route in one.routes).match(method, path)
     assert target is not None
-    return provider_named(target.route.provider).read(target, body)
+    return provider_named(target.route.provider).read(target, body, content_type=content_type)
 
 
 def meter_in_pieces(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2, timestamp_pb2
@@ -55,6 +57,10 @@ class FakeServer:
     admit_requests: list[edge_pb.AdmitRequest] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
     batches: list[list[event_pb2.UsageEvent]] = field(default_factory=list)
+    #: Who sent each batch that was taken in; every batch that came, as bytes; events that fail a batch.
+    sources: list[ingestion_pb.EdgeSource] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)
+    indigestible: dict[str, Failure] = field(default_factory=dict)
     credentials: set[str] = field(default_factory=set)
     scopes: tuple[access_pb2.Scope.ValueType, ...] = (access_pb2.SCOPE_PROXY,)
     test_mode: bool = False
@@ -62,7 +68,15 @@ class FakeServer:
     refusal: edge_pb.Refusal | None = None
     rates: list[edge_pb.ModelRate] = field(default_factory=list)
     card_s: int = 60
+    funding_mode: edge_pb.FundingMode.ValueType = edge_pb.FUNDING_MODE_STRICT
     ingest_state: ingestion_pb.IngestState.ValueType = ingestion_pb.INGEST_STATE_ACCEPTED
+    #: The life of the store, and what the next streams of Watch tell, in order.
+    store: str = "inc_1"
+    resyncs: list[edge_pb.ResyncRequest] = field(default_factory=list)
+    folder: Path = Path()
+    closed: list[edge_pb.LeaseReport] = field(default_factory=list)
+    _leases: dict[str, str] = field(default_factory=dict)
+    _told: asyncio.Queue[edge_pb.WatchResponse] = field(default_factory=asyncio.Queue)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def __post_init__(self) -> None:
@@ -98,6 +112,33 @@ class FakeServer:
             self._changed.notify_all()
         if failures := self.failures.get(rpc):
             await _fail(context, failures.pop(0))
+
+    def new_folder(self) -> Path:
+        """Make a folder that goes when the server does."""
+        return Path(tempfile.mkdtemp(dir=self.folder))
+
+    def lease(self, request: edge_pb.AdmitRequest) -> edge_pb.Lease:
+        """Give the same lease for the same question; the first has the name that tests know."""
+        names = self._leases
+        lease_id = names.setdefault(request.idempotency_key, f"lse_{len(names):026}" if names else LEASE_ID)
+        return edge_pb.Lease(
+            lease_id=lease_id,
+            wallet_id="wal_test",
+            amount_nanos=max(LEASE_NANOS, request.want_nanos),
+            max_intents=request.max_intents,
+            time_to_live=duration_pb2.Duration(seconds=60),
+        )
+
+    def tell(self, message: edge_pb.WatchResponse) -> None:
+        """Let the edge that watches know something."""
+        self._told.put_nowait(message)
+
+    def settle(self, epoch: int = 1, first: int = 1, last: int = 10**9) -> None:
+        """Tell that positions are settled for good."""
+        ranges = [edge_pb.SequenceRange(first=first, last=last)]
+        self.tell(
+            edge_pb.WatchResponse(sequences_settled=edge_pb.SequencesSettled(edge_epoch=epoch, ranges=ranges))
+        )
 
     async def took(self, events: list[event_pb2.UsageEvent]) -> None:
         async with self._changed:
@@ -148,8 +189,20 @@ class _Edge(edge_grpc.EdgeServiceServicer):
     async def Resync(
         self, request: edge_pb.ResyncRequest, context: grpc.ServicerContext
     ) -> edge_pb.ResyncResponse:
+        self._fake.resyncs.append(request)
         await self._fake.note("Resync", context)
-        return edge_pb.ResyncResponse()
+        return edge_pb.ResyncResponse(incarnation=self._fake.store)
+
+    async def Watch(
+        self, request: edge_pb.WatchRequest, context: grpc.ServicerContext
+    ) -> AsyncIterator[edge_pb.WatchResponse]:
+        await self._fake.note("Watch", context)
+        message = edge_pb.WatchResponse()
+        while True:
+            message.incarnation = self._fake.store
+            message.cursor = message.cursor or "cursor"
+            yield message
+            message = await self._fake._told.get()
 
     async def GetRateCard(
         self, request: edge_pb.GetRateCardRequest, context: grpc.ServicerContext
@@ -167,8 +220,23 @@ class _Edge(edge_grpc.EdgeServiceServicer):
         await self._fake.admits.wait()
         if self._fake.refusal is not None:
             return edge_pb.AdmitResponse(allowed=False, refusal=self._fake.refusal)
-        lease = edge_pb.Lease(lease_id=LEASE_ID, wallet_id="wal_test", amount_nanos=LEASE_NANOS)
-        return edge_pb.AdmitResponse(allowed=True, wallet_id="wal_test", lease=lease)
+        answer = edge_pb.AdmitResponse(
+            allowed=True,
+            wallet_id="wal_test",
+            funding_mode=self._fake.funding_mode,
+            incarnation=self._fake.store,
+            organization_id="org_test",
+        )
+        if request.want_nanos:
+            answer.lease.CopyFrom(self._fake.lease(request))
+        return answer
+
+    async def CloseLease(
+        self, request: edge_pb.CloseLeaseRequest, context: grpc.ServicerContext
+    ) -> edge_pb.CloseLeaseResponse:
+        self._fake.closed.append(request.report)
+        await self._fake.note("CloseLease", context)
+        return edge_pb.CloseLeaseResponse(state=edge_pb.LEASE_STATE_CLOSING, incarnation=self._fake.store)
 
 
 class _Ingestion(ingestion_grpc.IngestionServiceServicer):
@@ -178,8 +246,13 @@ class _Ingestion(ingestion_grpc.IngestionServiceServicer):
     async def IngestEvents(
         self, request: ingestion_pb.IngestEventsRequest, context: grpc.ServicerContext
     ) -> ingestion_pb.IngestEventsResponse:
+        self._fake.raw.append(request.SerializeToString())
         await self._fake.note("IngestEvents", context)
         events = list(request.events)
+        for event in events:
+            if event.event_id in self._fake.indigestible:
+                await _fail(context, self._fake.indigestible[event.event_id])
+        self._fake.sources.append(request.edge)
         await self._fake.took(events)
         return ingestion_pb.IngestEventsResponse(
             results=[
@@ -192,7 +265,13 @@ class _Ingestion(ingestion_grpc.IngestionServiceServicer):
 @asynccontextmanager
 async def fake_server() -> AsyncIterator[FakeServer]:
     """Serve until the block is left."""
-    fake = FakeServer()
+    with tempfile.TemporaryDirectory() as folder:
+        async with _served(FakeServer(folder=Path(folder))) as fake:
+            yield fake
+
+
+@asynccontextmanager
+async def _served(fake: FakeServer) -> AsyncIterator[FakeServer]:
     server = grpc.aio.server()
     fake.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     account_grpc.add_AccountServiceServicer_to_server(_Account(fake), server)

@@ -26,6 +26,7 @@ async def get(connection: Caller, path: str, method: str = "GET") -> tuple[int, 
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.acceptance("B-032", "B-033")
 async def test_health_has_the_published_bodies(method: str) -> None:
     async with edge(answers) as proxy, proxy.caller() as connection:
         await proxy.server.until(lambda: "Resync" in proxy.server.asked)

@@ -219,14 +219,21 @@ def test_without_a_cap_and_a_known_maximum_the_missing_cap_is_named(
             message(tools=[{"type": "web_fetch_20250910", "max_uses": "2"}]),
             "tools[0].max_uses",
         ),
-        (MESSAGES_PATH, message(tools=[{"type": "advisor_20260301", "model": "x"}]), "tools[0].type"),
+        (MESSAGES_PATH, message(tools=[{"type": "advisor_20260301", "model": "x"}]), "tools[0].max_uses"),
+        (MESSAGES_PATH, message(tools=[{"type": "advisor_20260301", "max_uses": 2}]), "tools[0].model"),
         (MESSAGES_PATH, message(tools=[{"type": "code_execution_20250522"}]), "tools[0].type"),
         (MESSAGES_PATH, message(mcp_servers=[{"url": "https://x"}]), "mcp_servers"),
-        (MESSAGES_PATH, message(fallbacks=[{"model": "x"}]), "fallbacks"),
+        (MESSAGES_PATH, message(fallbacks=[{"model": "x"}, {}]), "fallbacks[1]"),
+        (MESSAGES_PATH, message(fallbacks="default"), "fallbacks"),
         (
             MESSAGES_PATH,
-            message(context_management={"edits": [{"type": "clear_thinking"}, {"type": "compact_20260112"}]}),
+            message(context_management={"edits": [{"type": "clear_thinking"}, {"type": "shorten_2027"}]}),
             "context_management.edits[1]",
+        ),
+        (
+            MESSAGES_PATH,
+            message(context_management={"edits": [{"type": "compact_20260112", "model": "x"}]}),
+            "context_management.edits[0]",
         ),
         (GENERATE_PATH, contents(tools=[{"googleSearch": {}}]), "tools[0].googleSearch"),
         (
@@ -366,4 +373,37 @@ def test_units_that_share_a_ceiling_each_may_take_all_of_it() -> None:
         Unit.CACHE_READ_TOKENS: 1_000,
         Unit.CACHE_WRITE_5M_TOKENS: 1_000,
         Unit.OUTPUT_TOKENS: 10,
+    }
+
+
+BY_TOKEN = (Ceiling(100, (Unit.INPUT_TOKENS,)), Ceiling(10, (Unit.IMAGE_OUTPUT_TOKENS,)))
+BY_PIECE = (Ceiling(3, (Unit.IMAGES,)),)
+
+
+@pytest.mark.parametrize(
+    ("rates", "steps"),
+    [
+        ({"input_tokens": 1, "image_output_tokens": 40}, 500),
+        ({"images": 90}, 270),
+        ({"input_tokens": 1, "image_output_tokens": 40, "images": 90}, 500),
+        ({"input_tokens": 1, "image_output_tokens": 4, "images": 90}, 270),
+        # A price for half of the tokens is none.
+        ({"input_tokens": 1, "images": 90}, 270),
+        ({"input_tokens": 1}, None),
+        ({}, None),
+    ],
+)
+def test_a_model_is_bounded_in_the_way_in_which_it_is_charged(
+    rates: dict[str, int], steps: int | None
+) -> None:
+    limit = Bound("openai", "m", BY_TOKEN, BY_PIECE)
+
+    assert limit.nanos({unit: rate * 1_000_000 for unit, rate in rates.items()}) == steps
+
+
+def test_both_ways_of_charging_count_for_limits() -> None:
+    assert Bound("openai", "m", BY_TOKEN, BY_PIECE).per_unit() == {
+        Unit.INPUT_TOKENS: 100,
+        Unit.IMAGE_OUTPUT_TOKENS: 10,
+        Unit.IMAGES: 3,
     }

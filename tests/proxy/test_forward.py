@@ -11,11 +11,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from om.type.v1 import event_pb2, usage_pb2
+from om_proxy.call_book import CallBook
 from om_proxy.forward import Forwarder
 from om_proxy.off_loop import INLINE_BYTES_MAX
+from om_proxy.outcome import Intent
 from om_proxy.providers.openai.usage import ChatReader
 from tests.proxy.edge import ANSWER, HEADERS, STREAM, UNREACHABLE, Edge, answers, edge
-from tests.proxy.fake_servicer import LEASE_ID, LEASE_NANOS
+from tests.proxy.fake_servicer import LEASE_ID
 from tests.proxy.raw_http import Exchange, head, provider, request_bytes
 from tests.proxy.test_relay import DONE, FRAMES, USAGE
 
@@ -35,11 +37,11 @@ def quantities(event: event_pb2.UsageEvent) -> dict[str, tuple[int | None, int]]
 
 async def the_event(proxy: Edge) -> event_pb2.UsageEvent:
     (event,) = await proxy.server.reported()
-    (request,) = proxy.server.admit_requests
-    assert event.event_id == request.idempotency_key
+    assert [part.lease_id for part in event.funding] == [LEASE_ID]
     return event
 
 
+@pytest.mark.acceptance("B-002", "B-003")
 async def test_a_success_is_charged_by_the_providers_own_numbers() -> None:
     async with edge(answers) as proxy:
         answer = await proxy.ask()
@@ -49,7 +51,9 @@ async def test_a_success_is_charged_by_the_providers_own_numbers() -> None:
     assert (event.outcome, event.http_status) == (event_pb2.OUTCOME_CHARGED, 200)
     assert quantities(event) == {"input_tokens": (3, _MEASURED), "output_tokens": (2, _MEASURED)}
     (funding,) = event.funding
-    assert (funding.lease_id, funding.bound_nanos) == (LEASE_ID, LEASE_NANOS)
+    (request,) = proxy.server.admit_requests
+    assert (funding.lease_id, funding.bound_nanos) == (LEASE_ID, request.bound_nanos)
+    assert 0 < funding.retained_nanos < funding.bound_nanos
     assert event.HasField("latency_ms")
 
 
@@ -82,6 +86,7 @@ async def test_a_success_is_charged_by_the_providers_own_numbers() -> None:
         ),
     ],
 )
+@pytest.mark.acceptance("B-045")
 async def test_an_unreachable_provider_is_a_zero_that_may_be_repeated(
     path: str, body: bytes, expected: object
 ) -> None:
@@ -111,8 +116,18 @@ async def test_a_connection_that_is_never_taken_is_a_zero_after_its_own_limit() 
     assert event.outcome == event_pb2.OUTCOME_ZERO
 
 
-async def test_a_caller_who_leaves_the_queue_for_a_connection_was_never_sent() -> None:
-    first_asked = asyncio.Event()
+async def test_a_caller_who_leaves_the_queue_for_a_connection_was_never_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first_asked, second_began = asyncio.Event(), asyncio.Event()
+    begin = CallBook.begin
+
+    async def began(self: CallBook, intent: Intent) -> None:
+        await begin(self, intent)
+        if first_asked.is_set():
+            second_began.set()
+
+    monkeypatch.setattr(CallBook, "begin", began)
 
     async def script(exchange: Exchange) -> None:
         first_asked.set()
@@ -124,16 +139,17 @@ async def test_a_caller_who_leaves_the_queue_for_a_connection_was_never_sent() -
             await first_asked.wait()
             async with proxy.caller() as second:
                 await second.send(request_bytes(STREAM, *HEADERS))
-                await proxy.server.until(lambda: len(proxy.server.admit_requests) == 2)
+                await second_began.wait()
             (unsent,) = await proxy.server.reported()
         sent = (await proxy.server.reported(2))[1]
 
-    assert unsent.event_id == proxy.server.admit_requests[1].idempotency_key
+    assert unsent.event_id != sent.event_id
     assert unsent.outcome == event_pb2.OUTCOME_ZERO
     assert sent.outcome == event_pb2.OUTCOME_ESTIMATED
     assert len(proxy.provider.exchanges) == 1
 
 
+@pytest.mark.acceptance("B-046")
 async def test_no_answer_in_time_is_an_estimate_that_no_sdk_repeats() -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.gone()
@@ -196,6 +212,7 @@ async def test_a_redirect_passes_through_and_is_not_followed() -> None:
     assert (event.outcome, event.http_status) == (event_pb2.OUTCOME_ZERO, 307)
 
 
+@pytest.mark.acceptance("B-030")
 async def test_a_caller_who_leaves_in_mid_stream_ends_the_call_and_is_charged_for_what_was_produced(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -247,6 +264,7 @@ async def test_writing_to_a_caller_who_left_leaves_no_trace_in_the_log(
     assert caplog.text == ""
 
 
+@pytest.mark.acceptance("B-030")
 async def test_a_caller_who_leaves_before_the_answer_ends_the_call_too() -> None:
     asked, gone = asyncio.Event(), asyncio.Event()
 
@@ -303,7 +321,7 @@ async def test_a_defect_of_the_meter_never_touches_the_bytes_and_is_never_a_zero
     assert event.outcome == event_pb2.OUTCOME_ESTIMATED
     assert quantities(event)["output_tokens"] == (None, _UNKNOWN)
     assert quantities(event)["input_tokens"][1] == _ESTIMATED
-    assert event.funding[0].retained_nanos == LEASE_NANOS
+    assert event.funding[0].retained_nanos == event.funding[0].bound_nanos > 0
     defects = [entry for entry in logs if entry["log_level"] == "error"]
     assert [(entry["event"], entry["kind"], entry["event_id"]) for entry in defects] == [
         ("meter_failed", "ZeroDivisionError", event.event_id)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from om_proxy.framing import JsonArray, WholeBody
+from om_proxy.framing import STRING_MAX, JsonArray, JsonLines, NoDocuments, SlimBody, WholeBody
 
 VALUES = st.recursive(
     st.none()
@@ -63,3 +63,77 @@ def test_a_body_over_the_limit_is_given_up() -> None:
 
     assert body.finish() == []
     assert body.given_up == 1
+
+
+@given(value=st.dictionaries(st.text(max_size=3), VALUES, max_size=4), size=st.integers(1, 40))
+def test_a_slim_body_keeps_what_is_short(value: object, size: int) -> None:
+    body = orjson.dumps(value)
+    slim = SlimBody()
+    for at in range(0, len(body), size):
+        assert slim.feed(body[at : at + size]) == []
+
+    assert [orjson.loads(document) for document in slim.finish()] == [value]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000, 100_000])
+@pytest.mark.parametrize("option", [0, orjson.OPT_INDENT_2])
+def test_a_slim_body_loses_images_and_vectors_and_nothing_that_is_counted(size: int, option: int) -> None:
+    picture = "aGVsbG8" * STRING_MAX + '\\"usage":{'
+    body = orjson.dumps(
+        {
+            "data": [{"b64_json": picture}, {"embedding": [0.25, -1e-05, 3] * 500}],
+            "model": "m",
+            "usage": {"prompt_tokens": 9, "details": [1, 2]},
+        },
+        option=option,
+    )
+    slim = SlimBody(limit=100_000 if size < 1_000 else 5_000)
+    for at in range(0, len(body), size):
+        slim.feed(body[at : at + size])
+
+    [document] = slim.finish()
+    read = orjson.loads(document)
+    assert read["data"][0] == {"b64_json": ""}
+    assert read["model"] == "m"
+    assert read["usage"] == {"prompt_tokens": 9, "details": [1, 2]}
+    assert slim.given_up == 0
+
+
+def test_a_slim_body_that_is_still_too_large_is_given_up() -> None:
+    slim = SlimBody(limit=100)
+    slim.feed(b'{"a":' + b"[[],[]]," * 100)
+
+    assert (slim.given_up, slim.finish()) == (1, [])
+
+
+def test_sound_is_no_document() -> None:
+    sound = NoDocuments()
+
+    assert (sound.feed(b'{"usage":{}}'), sound.finish(), sound.given_up) == ([], [], 0)
+
+
+@given(
+    lines=st.lists(st.dictionaries(st.text(max_size=3), VALUES, max_size=4), max_size=5),
+    end=st.sampled_from([b"\n", b"\r\n", b"\n\n"]),
+    size=st.integers(1, 40),
+    closed=st.booleans(),
+)
+def test_lines_come_out_one_by_one(lines: list[object], end: bytes, size: int, *, closed: bool) -> None:
+    body = end.join(map(orjson.dumps, lines)) + (end if closed else b"")
+    framing = JsonLines()
+
+    found = [line for at in range(0, len(body), size) for line in framing.feed(body[at : at + size])]
+
+    assert [orjson.loads(line) for line in (*found, *framing.finish())] == lines
+    assert framing.given_up == 0
+
+
+@pytest.mark.parametrize("size", [1, 5, 1_000])
+def test_a_line_over_the_limit_is_given_up_and_the_next_one_read(size: int) -> None:
+    body = b'{"a":1}\n{"b":"' + b"x" * 50 + b'"}\n{"c":3}'
+    framing = JsonLines(limit=20)
+
+    found = [line for at in range(0, len(body), size) for line in framing.feed(body[at : at + size])]
+
+    assert [*found, *framing.finish()] == [b'{"a":1}', b'{"c":3}']
+    assert framing.given_up == 1

@@ -89,9 +89,10 @@ def test_a_default_is_added_only_where_the_client_says_nothing() -> None:
     [
         ([], None),
         (["gzip, deflate"], "gzip, deflate"),
-        (["br, gzip;q=0.8, deflate"], "gzip;q=0.8, deflate"),
-        (["GZIP", "zstd"], "GZIP"),
-        (["br"], "identity"),
+        (["gzip, deflate, br, zstd"], "gzip, deflate, br, zstd"),
+        (["dcb, gzip;q=0.8, deflate"], "gzip;q=0.8, deflate"),
+        (["GZIP", "dcz"], "GZIP"),
+        (["compress"], "identity"),
         (["*"], "identity"),
         (["identity"], "identity"),
     ],

@@ -4,10 +4,11 @@ import json
 import random
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from om_proxy.json_text import insert_first, last_member, replace
+from om_proxy.json_text import insert_first, last_member, replace, without
 
 NAMES = st.sampled_from(
     ["a", "b", 'quo"te', "back\\slash", "é", "{", "}", ":", ",", "model", "stream_options"]
@@ -82,3 +83,41 @@ def test_a_member_of_an_inner_object_is_found_from_its_start() -> None:
 
     assert inner is not None
     assert orjson.loads(text[inner.start : inner.end]) == {"a": 1}
+
+
+@given(document=OBJECTS, name=NAMES, seed=st.integers(0, 1_000))
+def test_what_is_taken_out_is_the_member_and_one_comma(
+    document: dict[str, object], name: str, seed: int
+) -> None:
+    text = (" " + written(document, random.Random(seed)) + "\n").encode()
+    rest = without(text, name)
+
+    assert json.loads(rest) == {key: value for key, value in document.items() if key != name}
+    if name not in document:
+        assert rest == text
+    else:
+        assert _is_cut_from(rest, text)
+
+
+def _is_cut_from(rest: bytes, text: bytes) -> bool:
+    remaining = iter(text)
+    return all(byte in remaining for byte in rest)
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        (b'{"x": 1, "a": 2}', b'{ "a": 2}'),
+        (b'{"a": 2, "x": 1 }', b'{"a": 2  }'),
+        (b'{"a":2 ,"x":{"x":[1,{"x":2}]},"b":{"x":3}}', b'{"a":2 ,"b":{"x":3}}'),
+        (b'{ "x" : null }', b"{  }"),
+        (b'{"x":1,"x":2}', b"{}"),
+        (b'{"x":1,"a":2,"x":3,"x":4}', b'{"a":2}'),
+        (b'{"\\u0078":1,"a":"\\"x\\":1"}', b'{"a":"\\"x\\":1"}'),
+        (b'{"a":"x","b":["x",{"x":1}]}', b'{"a":"x","b":["x",{"x":1}]}'),
+        (b'{"a":1e5,"A":1.0,"a":2,"x":[]}', b'{"a":1e5,"A":1.0,"a":2}'),
+        (b"{}", b"{}"),
+    ],
+)
+def test_every_other_byte_stays_where_it_was(text: bytes, rest: bytes) -> None:
+    assert without(text, "x") == rest

@@ -6,8 +6,11 @@ from typing import Any
 import orjson
 import pytest
 
-from om_proxy.reading import Flag, Metered
-from om_proxy.usage import Certainty
+from om_proxy.decode import Decoder
+from om_proxy.framing import WholeBody
+from om_proxy.meter import Meter
+from om_proxy.reading import Flag, Line, Metered
+from om_proxy.usage import Certainty, Unit, usage_of
 from tests.proxy.exchange import (
     CHAT_PATH,
     EVENTS,
@@ -239,3 +242,20 @@ def test_content_type_ignores_case_and_parameters() -> None:
     reading = meter_in_pieces(call, [events(STREAMS[CHAT_PATH])], content_type=f" {EVENTS.upper()}")
 
     assert reading.measured
+
+
+def test_work_that_goes_on_has_no_figures_yet_and_gets_no_estimate() -> None:
+    class Begun:
+        visible_bytes = 9
+
+        def read(self, document: bytes) -> None: ...
+
+        def metered(self) -> Metered:
+            unknown = usage_of({Unit.INPUT_TOKENS: None, Unit.OUTPUT_TOKENS: None})
+            line = Line("openai", "gpt-5", "gpt-5", "standard", unknown)
+            return Metered((line,), job_id="resp_1")
+
+    reading = Meter(Decoder(""), WholeBody(), reader=Begun(), prompt_bytes=40).finish()
+
+    assert amounts(reading.lines[0]) == {"input_tokens": None, "output_tokens": None}
+    assert reading.flags == frozenset()

@@ -7,9 +7,9 @@ from google.protobuf import json_format
 from om.ingestion.v1 import ingestion_service_pb2
 from om.type.v1 import event_pb2, usage_pb2
 from om_proxy import outcome
-from om_proxy.authorize import Admission
+from om_proxy.funding.grant import Grant
 from om_proxy.outcome import METADATA_DEPTH_MAX
-from om_proxy.reading import Line, Metered
+from om_proxy.reading import EndedJob, Line, Metered
 from om_proxy.usage import Certainty, Quantity, Unit, Usage
 from tests.proxy.edge import CHAT
 from tests.proxy.exchange import CHAT_PATH, call_of
@@ -91,7 +91,7 @@ def test_nothing_consumed_is_a_zero_that_gives_the_whole_bound_back() -> None:
 
 
 def test_who_has_no_wallet_funds_nothing() -> None:
-    event = outcome.zero(intent_for(CALL, admission=Admission()))
+    event = outcome.zero(intent_for(CALL, grant=Grant()))
 
     assert (event.wallet_id, len(event.funding)) == ("", 0)
 
@@ -140,3 +140,36 @@ def test_an_answer_that_was_never_read_has_an_unknown_output() -> None:
         ("output_tokens", 0, usage_pb2.CERTAINTY_UNKNOWN),
     ]
     assert [item.retained_nanos for item in event.funding] == [LEASE_NANOS]
+
+
+BACKGROUND = Metered((LINE,), job_id="resp_1", ended=(EndedJob("resp_1", (LINE,), b'{"total_tokens":5}'),))
+
+
+def test_deferred_work_keeps_its_whole_bound_under_the_id_of_its_job() -> None:
+    event = outcome.consumed(intent_for(CALL), BACKGROUND, http_status=200, latency_ms=7)
+
+    assert (event.outcome, event.job_id) == (event_pb2.OUTCOME_DEFERRED, "resp_1")
+    assert [part.retained_nanos for part in event.funding] == [LEASE_NANOS]
+    assert event.lines[0].provider == "openai"
+
+
+def test_a_crash_after_the_job_is_known_leaves_it_deferred_and_not_estimated() -> None:
+    event = outcome.progress(intent_for(CALL), BACKGROUND)
+
+    assert (event.outcome, event.job_id) == (event_pb2.OUTCOME_DEFERRED, "resp_1")
+    assert outcome.progress(intent_for(CALL), Metered((LINE,))).outcome == event_pb2.OUTCOME_UNKNOWN
+
+
+def test_the_end_of_a_job_is_an_event_of_its_own_that_nothing_funds() -> None:
+    [event] = outcome.job_ends(intent_for(CALL), BACKGROUND)
+
+    assert (event.event_id, event.outcome) == ("job:openai:resp_1", event_pb2.OUTCOME_CHARGED)
+    assert (list(event.funding), event.wallet_id, event.job_id) == ([], "", "")
+    assert event.lines[0].raw_usage_json == '{"total_tokens":5}'
+    assert event.key_id == intent_for(CALL).key.key_id
+
+
+def test_a_job_that_ended_without_consumption_is_a_zero() -> None:
+    [event] = outcome.job_ends(intent_for(CALL), Metered((), ended=(EndedJob("resp_1", ()),)))
+
+    assert (event.outcome, list(event.lines)) == (event_pb2.OUTCOME_ZERO, [])

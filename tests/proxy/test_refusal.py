@@ -7,38 +7,48 @@ import pytest
 import yaml
 
 from om_proxy import problem
-from om_proxy.refusal import Problem, Refusal, Shape, credits_text, render
+from om_proxy.refusal import Form, Problem, Refusal, Shape, credits_text, render
 from tests.proxy.exchange import pairs
+from tests.proxy.own_errors import MAKERS, makers_of_the_code, own_errors
 
 ID = "req_1"
 
-PUBLISHED = yaml.safe_load((Path(__file__).parents[1] / "golden" / "refusals.yaml").read_text())
+GOLDEN = yaml.safe_load((Path(__file__).parents[1] / "golden" / "refusals.yaml").read_text())
 
 
 def rendered(what: Problem, shape: Shape) -> Refusal:
     return render(what, shape, request_id=ID)
 
 
+@pytest.mark.acceptance("B-037", "B-039")
 @pytest.mark.parametrize("shape", Shape)
 @pytest.mark.parametrize("what", [problem.missing_billing_headers(), problem.invalid_api_key()])
 def test_two_published_bodies_are_the_same_bytes_on_every_route(shape: Shape, what: Problem) -> None:
-    assert rendered(what, shape).body.decode() == PUBLISHED["everyone"][what.code]
+    assert rendered(what, shape).body.decode() == GOLDEN["everyone"][what.code]
 
 
 @pytest.mark.parametrize("shape", Shape)
-def test_each_family_has_its_published_bodies(shape: Shape) -> None:
-    problems = [
-        problem.missing_provider_key(shape),
-        problem.upstream_timeout(shape),
-        problem.upstream_unreachable(shape, sent=True),
-        problem.proxy_error(),
-    ]
+def test_every_error_has_the_bytes_of_its_shape(shape: Shape) -> None:
+    bodies = {name: rendered(what, shape).body.decode() for name, what in own_errors(shape).items()}
 
-    bodies = {what.code: rendered(what, shape).body.decode() for what in problems}
-
-    assert bodies == PUBLISHED[shape.name]
+    assert bodies == GOLDEN["everyone"] | GOLDEN[shape.name]
 
 
+def test_no_error_is_left_out() -> None:
+    assert makers_of_the_code() == set(MAKERS)
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_every_body_can_be_parsed_by_that_providers_clients(shape: Shape) -> None:
+    for name, what in own_errors(shape).items():
+        error = orjson.loads(rendered(what, shape).body)["error"]
+        assert error["message"] == what.message, name
+        if shape is Shape.GEMINI and what.form is not Form.PUBLISHED:
+            assert error["code"] == what.status, name
+            assert isinstance(error.get("details", []), list), name
+
+
+@pytest.mark.acceptance("B-036", "B-045", "B-046")
 def test_the_published_statuses_are_kept() -> None:
     assert problem.missing_billing_headers().status == 400
     assert problem.invalid_api_key().status == 401
@@ -84,29 +94,7 @@ def test_googles_clients_get_an_integer_code_and_a_list_of_details() -> None:
     ]
 
 
-ALL = [
-    problem.missing_billing_headers(),
-    problem.invalid_api_key(),
-    problem.missing_provider_key(Shape.OPENAI),
-    problem.upstream_timeout(Shape.OPENAI),
-    problem.upstream_unreachable(Shape.OPENAI, sent=True),
-    problem.proxy_error(),
-    problem.insufficient_credits(needed_nanos=1, available_nanos=0),
-    problem.limit_reached(limit_id="lim_1", window="day"),
-    problem.wallet_blocked(),
-    problem.user_wallet_required(),
-    problem.price_unknown(provider="openai", model="m"),
-    problem.cost_unbounded("tools[0].max_uses"),
-    problem.invalid_json(),
-    problem.invalid_field("model"),
-    problem.invalid_header("X-OM-User-Id"),
-    problem.ambiguous_header("authorization"),
-    problem.misrouted("Unknown action: x"),
-    problem.unknown_route(),
-    problem.body_too_large(1_000),
-    problem.encoded_body(),
-    problem.upgrade_refused(),
-]
+ALL = [what for what in own_errors(Shape.OPENAI).values() if not what.retry]
 
 
 @pytest.mark.parametrize("shape", Shape)
@@ -117,7 +105,7 @@ def test_no_sdk_repeats_a_refused_call_by_itself(what: Problem, shape: Shape) ->
 
     assert refusal.status == what.status
     assert headers["x-should-retry"] == "false"
-    assert headers["x-request-id"] == headers["request-id"] == ID
+    assert headers["x-request-id"] == headers["request-id"] == headers["x-om-request-id"] == ID
     assert headers["content-type"] == "application/json"
     assert headers["cache-control"] == "no-store"
     assert orjson.loads(refusal.body)["error"]["message"] == what.message

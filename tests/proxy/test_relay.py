@@ -41,6 +41,7 @@ async def asked(reply: bytes) -> tuple[Received, Edge]:
     return answer, proxy
 
 
+@pytest.mark.acceptance("B-144")
 async def test_status_reason_headers_and_body_come_back_as_they_were_sent() -> None:
     headers = (
         "content-type: application/json; charset=UTF-8",
@@ -130,6 +131,7 @@ async def test_a_header_that_is_no_text_does_not_break_the_answer() -> None:
     assert (answer.status, answer.body) == (200, ANSWER)
 
 
+@pytest.mark.acceptance("B-023")
 async def test_chunks_come_back_as_they_arrive() -> None:
     may_go_on = asyncio.Event()
 
@@ -155,6 +157,7 @@ async def test_chunks_come_back_as_they_arrive() -> None:
 
 
 @pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.acceptance("B-022")
 async def test_usage_that_the_caller_did_not_ask_for_is_metered_and_not_shown(*, at_once: bool) -> None:
     async def script(exchange: Exchange) -> None:
         frames = (*FRAMES, USAGE, DONE)
@@ -253,6 +256,7 @@ async def test_what_a_filter_held_back_is_delivered_when_the_answer_breaks() -> 
     assert got == begun
 
 
+@pytest.mark.acceptance("B-029")
 async def test_a_silent_stream_is_broken_off_after_the_idle_limit() -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.stream(FRAMES[0])
@@ -266,6 +270,7 @@ async def test_a_silent_stream_is_broken_off_after_the_idle_limit() -> None:
     assert event.outcome == 3
 
 
+@pytest.mark.acceptance("B-028")
 async def test_the_idle_limit_does_not_cut_the_wait_for_the_first_byte() -> None:
     waited = asyncio.Event()
 

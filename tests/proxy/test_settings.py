@@ -26,6 +26,16 @@ def test_without_anything_but_the_credential_the_real_providers_are_called() -> 
     }
 
 
+@pytest.mark.acceptance("B-028", "B-029")
+def test_the_published_limits_of_time_are_the_defaults() -> None:
+    settings = load_settings(**TOKEN)
+
+    # To the response, or the first byte of a stream; a stream that goes on is limited by its silence alone.
+    assert settings.upstream_timeout_s == 60
+    assert settings.upstream_idle_timeout_s == 120
+
+
+@pytest.mark.acceptance("B-035")
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OM_SERVICE_TOKEN", "canary-token")
     monkeypatch.setenv("OM_PROXY_PORT", "9000")
@@ -60,7 +70,8 @@ def test_the_credential_is_never_shown() -> None:
         ("OM_UPSTREAM_IDLE_TIMEOUT_S", "0"),
         ("OM_UPSTREAM_CONNECT_TIMEOUT_S", "0"),
         ("OM_UPSTREAM_CONNECTIONS_MAX", "0"),
-        ("OM_REPORT_QUEUE_MAX", "0"),
+        ("OM_PROXY_WORKERS", "0"),
+        ("OM_JOURNAL_FSYNC", "always"),
         ("OM_OPENAI_BASE_URL", "https://api.openai.com/v1"),
         ("OM_ANTHROPIC_BASE_URL", "api.anthropic.com"),
         ("OM_GEMINI_BASE_URL", "ftp://a.example"),

@@ -6,6 +6,7 @@ from structlog.testing import capture_logs
 from om.type.v1 import event_pb2
 from om_proxy.include_usage import UsageEventFilter
 from om_proxy.outcome import Intent
+from om_proxy.reading import Metered
 from om_proxy.tally import Tally
 from tests.proxy.edge import CHAT
 from tests.proxy.exchange import CHAT_PATH, call_of, provider_named
@@ -79,6 +80,21 @@ async def test_a_defect_in_building_the_event_leaves_an_estimate_with_an_unknown
     assert event.outcome == event_pb2.OUTCOME_ESTIMATED
     assert [item.HasField("amount") for item in event.lines[0].usage.quantities] == [True, False]
     assert [(entry["event"], entry["kind"]) for entry in logs] == [("meter_failed", "ZeroDivisionError")]
+
+
+async def test_a_job_is_written_down_as_soon_as_the_stream_says_its_id() -> None:
+    call = call_of("/v1/responses", {"model": "gpt-5", "input": "x", "stream": True, "background": True})
+    written: list[Metered] = []
+    tally = Tally(intent_for(call), provider_named("openai"), on_progress=written.append)
+    tally.answered(Answered())  # type: ignore[arg-type]
+    begun = (
+        b'data: {"type":"response.created","response":{"id":"resp_1","background":true,"status":"queued"}}'
+    )
+
+    tally.take(begun + b"\n\n")
+    tally.take(b'data: {"type":"response.output_text.delta","delta":"x"}\n\n')
+
+    assert [metered.job_id for metered in written] == ["resp_1"]
 
 
 def _broken(*_: object) -> bytes:

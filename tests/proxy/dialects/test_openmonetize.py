@@ -4,7 +4,8 @@ import orjson
 import pytest
 from multidict import CIMultiDict
 
-from om_proxy.dialects.openmonetize import Attribution, attribution
+from om_proxy.dialects.attribution import Attribution
+from om_proxy.dialects.openmonetize import attribution, provider_asked
 from om_proxy.problem import ambiguous_header, invalid_api_key, invalid_header, missing_billing_headers
 from om_proxy.refusal import Problem
 from om_proxy.secret import Secret
@@ -27,6 +28,7 @@ def accepted(extra: dict[str, str] | None = None) -> Attribution:
     return answer
 
 
+@pytest.mark.acceptance("B-010", "B-011", "B-012", "B-013", "B-019")
 def test_the_four_headers_say_who_asks() -> None:
     assert accepted() == Attribution(
         Secret("om_dev_test_key"), "cust_your-company", "user_current-user", "ai-chat"
@@ -39,6 +41,7 @@ def test_names_of_headers_ignore_case() -> None:
     )
 
 
+@pytest.mark.acceptance("B-036", "B-037", "B-038")
 @pytest.mark.parametrize("name", REQUIRED)
 @pytest.mark.parametrize("value", [None, "", "  "])
 def test_any_missing_header_is_the_one_published_answer(name: str, value: str | None) -> None:
@@ -50,7 +53,18 @@ def test_any_missing_header_is_the_one_published_answer(name: str, value: str | 
     assert attribution(headers) == missing_billing_headers()
 
 
-@pytest.mark.parametrize("name", [*REQUIRED, "X-OM-Metadata", "X-Sandbox"])
+OPTIONAL = (
+    "X-OM-Metadata",
+    "X-OM-Prompt-Key",
+    "X-OM-Prompt-Version",
+    "X-OM-Tags",
+    "X-OM-Include-Cost",
+    "X-OM-Clamp-Output",
+    "X-Sandbox",
+)
+
+
+@pytest.mark.parametrize("name", [*REQUIRED, *OPTIONAL])
 def test_a_header_that_occurs_twice_is_ambiguous(name: str) -> None:
     value = REQUIRED.get(name, "true")
 
@@ -67,11 +81,13 @@ def test_an_id_that_cannot_be_stored_is_refused_without_being_repeated(name: str
     assert value not in repr(refused)
 
 
+@pytest.mark.acceptance("B-019")
 @pytest.mark.parametrize("value", ["x" * 255, "with space", "josé", "用户", "a/b:c@d"])
 def test_ids_are_free_form(value: str) -> None:
     assert accepted({"X-OM-User-Id": value}).user_id == value
 
 
+@pytest.mark.acceptance("B-040")
 @pytest.mark.parametrize("key", ["x" * 256, "om key", "om_kéy", "om\x00key"])
 def test_a_malformed_key_is_an_invalid_one(key: str) -> None:
     assert read({"X-OM-Api-Key": key}) == invalid_api_key()
@@ -81,6 +97,7 @@ def test_the_key_is_not_shown() -> None:
     assert "om_dev_test_key" not in repr(accepted())
 
 
+@pytest.mark.acceptance("B-014")
 def test_metadata_is_a_compact_object() -> None:
     metadata = accepted({"X-OM-Metadata": '{ "run": 7, "name": "josé" }'}).metadata
 
@@ -112,3 +129,64 @@ def test_the_simulator_answers_where_it_is_asked_for_or_the_key_is_a_test_key(
     extra: dict[str, str], *, sandbox: bool
 ) -> None:
     assert accepted(extra).sandbox is sandbox
+
+
+def test_prompt_version_and_tags_can_be_said_in_headers() -> None:
+    who = accepted(
+        {
+            "X-OM-Prompt-Key": " document-summarizer ",
+            "X-OM-Prompt-Version": "2",
+            "X-OM-Tags": "summarization,, documents , summarization,",
+        }
+    )
+
+    assert (who.prompt_key, who.prompt_version) == ("document-summarizer", 2)
+    assert who.tags == ("summarization", "documents")
+
+
+def test_without_them_nothing_is_made_up() -> None:
+    who = accepted({"X-OM-Prompt-Key": "", "X-OM-Prompt-Version": " ", "X-OM-Tags": " , "})
+
+    assert (who.prompt_key, who.prompt_version, who.tags) == ("", None, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X-OM-Prompt-Key", "x" * 256),
+        ("X-OM-Prompt-Key", "a\x00b"),
+        ("X-OM-Prompt-Version", "two"),
+        ("X-OM-Prompt-Version", "-1"),
+        ("X-OM-Prompt-Version", "2.0"),
+        ("X-OM-Prompt-Version", "\uff12"),
+        ("X-OM-Prompt-Version", str(2**31)),
+        ("X-OM-Prompt-Version", "9" * 5_000),
+        ("X-OM-Tags", "a," + "x" * 256),
+        ("X-OM-Tags", "a\tb"),
+        ("X-OM-Tags", ",".join(str(number) for number in range(65))),
+    ],
+)
+def test_a_label_that_cannot_be_stored_is_refused(name: str, value: str) -> None:
+    assert read({name: value}) == invalid_header(name)
+
+
+@pytest.mark.parametrize(("value", "on"), [("true", True), (" True", True), ("1", False), ("", False)])
+def test_what_is_asked_of_us_is_asked_by_saying_true(value: str, *, on: bool) -> None:
+    who = accepted({"X-OM-Include-Cost": value, "X-OM-Clamp-Output": value})
+
+    assert (who.include_cost, who.clamp_output) == (on, on)
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "provider"),
+    [
+        ({}, "", ""),
+        ({"anthropic-version": "2023-06-01"}, "", "anthropic"),
+        ({"x-goog-api-key": "k"}, "", "google"),
+        ({"X-Goog-Api-Client": "google-genai-sdk/3"}, "", "google"),
+        ({"Authorization": "Bearer k"}, "alt=sse&key=k", "google"),
+        ({}, "monkey=1&key=", ""),
+    ],
+)
+def test_headers_tell_whose_a_shared_path_is(headers: dict[str, str], query: str, provider: str) -> None:
+    assert provider_asked(CIMultiDict(headers), query) == provider

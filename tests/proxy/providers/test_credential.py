@@ -29,6 +29,7 @@ def found(name: str, headers: list[tuple[str, str]], query: str = "") -> Credent
         ("google", [("Authorization", "Bearer ya29")], "key=", ("Authorization", "Bearer ya29")),
     ],
 )
+@pytest.mark.acceptance("B-015")
 def test_the_providers_key_is_found(
     name: str, headers: list[tuple[str, str]], query: str, sent: tuple[str, str]
 ) -> None:

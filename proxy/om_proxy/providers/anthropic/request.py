@@ -1,10 +1,11 @@
-"""What a messages request asks for, and what of it has no upper bound."""
+"""What a request for a message asks for, which other models it may run, and what of it has no upper bound."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from om_proxy.call import Call, Demand, Notes, each_object, positive_int, text_bytes
+from om_proxy.call import Call, Demand, Notes, Share, each_object, positive_int, text_bytes
 from om_proxy.problem import invalid_field, invalid_json
 from om_proxy.reading import Fields, parse_object
 from om_proxy.refusal import Problem
@@ -16,48 +17,85 @@ _CLIENT_TOOLS = ("custom", "bash_", "text_editor_", "computer_", "memory_")
 # Tools that the provider runs, reading the prompt again after each use.
 _COUNTED_TOOLS = ("web_search_", "web_fetch_")
 _SEARCH_TOOL = "web_search_"
+# A tool that asks another model, which reads all that was said so far.
+_ADVISOR_TOOL = "advisor_"
 
 # Blocks whose content is in the body as text, or as good as text.
 _TEXT_BLOCKS = frozenset(
     {"text", "thinking", "redacted_thinking", "tool_use", "server_tool_use", "search_result"}
 )
-# Whole features that run other models, or this one uncountably often.
-_UNBOUNDED_FIELDS = ("mcp_servers", "fallbacks", "container")
+# Whole features that run this model uncountably often.
+_UNBOUNDED_FIELDS = ("mcp_servers", "container")
+_EVERY_PROMPT_UNIT = (
+    Unit.INPUT_TOKENS,
+    Unit.CACHE_READ_TOKENS,
+    Unit.CACHE_WRITE_5M_TOKENS,
+    Unit.CACHE_WRITE_1H_TOKENS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one request for a message asks for."""
+
+    model: str
+    stream: bool
+    demand: Demand
+    shares: tuple[Share, ...]
 
 
 def read_messages(target: Target, body: bytes) -> Call | Problem:
-    """Understand a request body."""
+    """Understand a request body; it is forwarded as it came."""
     document = parse_object(body)
     if document is None:
         return invalid_json()
-    model = Fields(document, set()).text("model")
-    if model is None:
+    asked = read_message(document, body)
+    if asked is None:
         return invalid_field("model")
     return Call(
         provider=target.route.provider,
         operation=target.route.operation,
-        model=model,
-        stream=document.get("stream") is True,
+        model=asked.model,
+        stream=asked.stream,
         tier="",  # The request can only rule out the priority tier; the answer says what was served.
         body=body,
-        demand=_demand(document, body),
+        demand=asked.demand,
+        shares=asked.shares,
+        usage=target.route.usage,
     )
 
 
-def _demand(document: Mapping[str, object], body: bytes) -> Demand:
-    notes = _MessageNotes()
+def read_message(document: Mapping[str, object], text: bytes, *, prefix: str = "") -> Asked | None:
+    """Read a request for a message, whose text is `text`; None where it names no model.
+
+    `prefix` is where in the body it stands.
+    """
+    model = Fields(document, set()).text("model")
+    if model is None:
+        return None
+    notes = _MessageNotes(prefix)
+    each_object(document.get("tools"), f"{prefix}tools", walk=notes.tool)
+    each_object(document.get("messages"), f"{prefix}messages", walk=notes.message)
     for field in _UNBOUNDED_FIELDS:
         if document.get(field):
-            notes.unbounded(field)
-    management = document.get("context_management")
-    if isinstance(management, dict):
-        each_object(management.get("edits"), "context_management.edits", walk=notes.context_edit)
+            notes.unbounded(f"{prefix}{field}")
+    notes.management(document.get("context_management"))
+    demand = _demand(document, text, notes)
+    shares = [
+        *(_window_share(advisor, runs=runs, field=field) for advisor, runs, field in notes.advisors),
+        *(_window_share(model, runs=notes.uses + 1, field=field) for field in notes.compactions),
+        *_fallbacks(document.get("fallbacks"), demand, notes=notes),
+    ]
+    # Whatever else was found to be without a bound is so for the whole request.
+    demand = replace(demand, unbounded_field=notes.unbounded_field)
+    return Asked(model, document.get("stream") is True, demand, tuple(shares))
+
+
+def _demand(document: Mapping[str, object], text: bytes, notes: _MessageNotes) -> Demand:
     messages = document.get("messages")
-    each_object(messages, "messages", walk=notes.message)
-    each_object(document.get("tools"), "tools", walk=notes.tool)
     return Demand(
-        text_bytes=text_bytes(body, document, base64_bytes=notes.base64_bytes),
-        prompt_units=_prompt_units(body),
+        text_bytes=text_bytes(text, document, base64_bytes=notes.base64_bytes),
+        prompt_units=_prompt_units(text),
         output_units=(Unit.OUTPUT_TOKENS,),
         messages=len(messages) if isinstance(messages, list) else 0,
         tools=notes.tools,
@@ -65,11 +103,54 @@ def _demand(document: Mapping[str, object], body: bytes) -> Demand:
         image_field=notes.image_field,
         window_field=notes.window_field,
         unbounded_field=notes.unbounded_field,
-        output_field="max_tokens",
-        output_max=positive_int(document.get("max_tokens")),
+        output_field=f"{notes.prefix}max_tokens",
+        output_max=_output_max(document),
         turns=notes.uses + 1,
         web_searches=notes.searches,
     )
+
+
+def _output_max(document: Mapping[str, object]) -> int | None:
+    """Read the cap. Thinking counts towards it, but where it goes on between tools it may pass it."""
+    cap = positive_int(document.get("max_tokens"))
+    thinking = document.get("thinking")
+    budget = positive_int(thinking.get("budget_tokens")) if isinstance(thinking, dict) else None
+    return cap if cap is None or budget is None else max(cap, budget)
+
+
+def _window_share(model: str, *, runs: int, field: str) -> Share:
+    """Bound a model that reads what no request shows, as often as it may run."""
+    demand = Demand(
+        text_bytes=0,
+        prompt_units=_EVERY_PROMPT_UNIT,
+        output_units=(Unit.OUTPUT_TOKENS,),
+        window_field=field,
+        output_field=field,
+        turns=runs,
+        choices=runs,
+    )
+    return Share(model, demand, field)
+
+
+def _fallbacks(fallbacks: object, demand: Demand, *, notes: _MessageNotes) -> list[Share]:
+    """Name the models that may answer instead, each of which may have read the prompt and written in vain."""
+    if not fallbacks:
+        return []
+    if not isinstance(fallbacks, list):
+        notes.unbounded(f"{notes.prefix}fallbacks")
+        return []
+    shares = []
+    for index, item in enumerate(fallbacks):
+        field = f"{notes.prefix}fallbacks[{index}]"
+        entry: Mapping[str, object] = item if isinstance(item, dict) else {"model": item}
+        model = Fields(entry, set()).text("model")
+        if model is None:
+            notes.unbounded(field)
+            continue
+        caps = (positive_int(entry.get("max_tokens")), demand.output_max)
+        most = max((cap for cap in caps if cap is not None), default=None)
+        shares.append(Share(model, replace(demand, output_max=most), field))
+    return shares
 
 
 def _prompt_units(body: bytes) -> tuple[Unit, ...]:
@@ -89,14 +170,27 @@ def _prompt_units(body: bytes) -> tuple[Unit, ...]:
 class _MessageNotes(Notes):
     """Also counts what the provider's own tools may do."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str) -> None:
         super().__init__()
+        self.prefix = prefix
         self.uses = 0
         self.searches = 0
+        self.advisors: list[tuple[str, int, str]] = []  # Model, how often, and the field.
+        self.compactions: list[str] = []
+
+    def management(self, management: object) -> None:
+        if isinstance(management, dict):
+            edits = management.get("edits")
+            each_object(edits, f"{self.prefix}context_management.edits", walk=self.context_edit)
 
     def context_edit(self, edit: dict[str, object], field: str) -> None:
-        # Clearing makes the prompt smaller; compaction is another call, with tokens of its own.
-        if not str(edit.get("type")).startswith("clear_"):
+        kind = str(edit.get("type"))
+        if kind.startswith("clear_"):
+            return  # The prompt becomes smaller.
+        if kind.startswith("compact_") and edit.get("model") is None:
+            # Another call of this model, which reads everything and writes a summary.
+            self.compactions.append(field)
+        else:
             self.unbounded(field)
 
     def tool(self, tool: dict[str, object], field: str) -> None:
@@ -105,13 +199,20 @@ class _MessageNotes(Notes):
         if kind is None or str(kind).startswith(_CLIENT_TOOLS):
             return
         uses = positive_int(tool.get("max_uses"))
-        if not str(kind).startswith(_COUNTED_TOOLS):
+        advises = str(kind).startswith(_ADVISOR_TOOL)
+        if not advises and not str(kind).startswith(_COUNTED_TOOLS):
             self.unbounded(f"{field}.type")
+            return
+        model = Fields(tool, set()).text("model")
+        if advises and model is None:
+            self.unbounded(f"{field}.model")
         elif uses is None:
             self.unbounded(f"{field}.max_uses")
         else:
             self.uses += uses
             self.searches += uses if str(kind).startswith(_SEARCH_TOOL) else 0
+            if advises and model is not None:
+                self.advisors.append((model, uses, f"{field}.model"))
 
     def message(self, message: dict[str, object], field: str) -> None:
         each_object(message.get("content"), f"{field}.content", walk=self.block)

@@ -58,25 +58,29 @@ class MessagesReader:
             self.visible_bytes += sum(map(len, _VISIBLE.findall(document)))
 
     def metered(self) -> Metered:
-        """Say what was read."""
+        """Say what was read; also in the middle of a stream, which changes nothing."""
         if self._usage is None and Flag.ERROR_IN_ANSWER in self._flags and not self.visible_bytes:
             return Metered((), response_id=self._id, flags=frozenset(self._flags))
+        flags = set(self._flags)
         if self._call.stream and not self._final:
-            self._flags.add(Flag.INCOMPLETE)
+            flags.add(Flag.INCOMPLETE)
         if self._usage is None:
             unknown: Counts = {Unit.INPUT_TOKENS: None, Unit.OUTPUT_TOKENS: None}
             line = self._line(self._model, usage_of(unknown))
-            return Metered((line,), None, self._id, frozenset(self._flags))
+            return Metered((line,), None, self._id, frozenset(flags))
         faults: set[Flag] = set()
         lines = self._lines(self._usage, faults)
-        self._flags |= faults
-        return Metered(lines, raw_usage_of(self._usage), self._id, frozenset(self._flags))
+        return Metered(lines, raw_usage_of(self._usage), self._id, frozenset(flags | faults))
 
     def _parse(self, document: bytes) -> None:
         event = parse_object(document)
         if event is None:
             self._flags.add(Flag.DOCUMENT_MALFORMED)
-            return
+        else:
+            self.take(event)
+
+    def take(self, event: Mapping[str, object]) -> None:
+        """Take in what an event, or a whole message, says."""
         kind = event.get("type")
         message = event.get("message") if kind == "message_start" else event
         if kind == "error" and isinstance(event.get("error"), dict):

@@ -37,34 +37,41 @@ def read_generate(target: Target, body: bytes) -> Call | Problem:
     document = parse_object(body)
     if document is None or target.model is None:
         return invalid_json()
-    tier = _first(document, "serviceTier")
+    tier = first(document, "serviceTier")
     return Call(
         provider=target.route.provider,
         operation=target.route.operation,
-        model=target.model.removeprefix("models/"),
+        model=model_of(target),
         stream=target.route.operation == STREAM,
         tier=tier.lower() if isinstance(tier, str) else "",
         body=body,
         demand=_demand(document, body),
+        usage=target.route.usage,
     )
 
 
+def model_of(target: Target) -> str:
+    """Name the model that a path speaks of, as prices do."""
+    model = (target.model or "").removeprefix("models/")
+    return f"tunedModels/{model}" if "/tunedModels/" in target.route.path else model
+
+
 def _demand(document: Mapping[str, object], body: bytes) -> Demand:
-    notes = _ContentNotes()
+    notes = ContentNotes()
     contents = document.get("contents")
     each_object(contents, "contents", walk=notes.content)
-    system = _first(document, "systemInstruction")
+    system = first(document, "systemInstruction")
     if isinstance(system, dict):
         notes.content(system, "systemInstruction")
     each_object(document.get("tools"), "tools", walk=notes.tool)
-    if _first(document, "cachedContent") is not None:
+    if first(document, "cachedContent") is not None:
         notes.reference("cachedContent")
-    config = _first(document, "generationConfig")
+    config = first(document, "generationConfig")
     config = config if isinstance(config, dict) else {}
     return Demand(
         text_bytes=text_bytes(body, document, base64_bytes=notes.base64_bytes),
         prompt_units=notes.prompt_units(),
-        output_units=_output_units(_first(config, "responseModalities")),
+        output_units=_output_units(first(config, "responseModalities")),
         messages=len(contents) if isinstance(contents, list) else 1,
         tools=notes.tools,
         images=notes.images,
@@ -72,9 +79,17 @@ def _demand(document: Mapping[str, object], body: bytes) -> Demand:
         window_field=notes.window_field,
         unbounded_field=notes.unbounded_field,
         output_field="generationConfig.maxOutputTokens",
-        output_max=_number(_first(config, "maxOutputTokens")),
-        choices=max(1, _number(_first(config, "candidateCount")) or 1),
+        output_max=_output_max(config),
+        choices=max(1, number(first(config, "candidateCount")) or 1),
     )
+
+
+def _output_max(config: Mapping[str, object]) -> int | None:
+    """Read the cap. Thoughts count towards it; a budget for them that is above it is believed."""
+    cap = number(first(config, "maxOutputTokens"))
+    thinking = first(config, "thinkingConfig")
+    budget = number(first(thinking, "thinkingBudget")) if isinstance(thinking, dict) else None
+    return cap if cap is None or budget is None else max(cap, budget)
 
 
 def _output_units(modalities: object) -> tuple[Unit, ...]:
@@ -85,12 +100,15 @@ def _output_units(modalities: object) -> tuple[Unit, ...]:
     return tuple(units)
 
 
-class _ContentNotes(Notes):
+class ContentNotes(Notes):
+    """Also collects the modalities of a prompt, of which each has units of its own."""
+
     def __init__(self) -> None:
         super().__init__()
         self.modalities: set[str] = set()
 
     def prompt_units(self) -> tuple[Unit, ...]:
+        """Name what the prompt may be charged as."""
         units = [Unit.INPUT_TOKENS, Unit.CACHE_READ_TOKENS]
         for modality, of_modality in PROMPT_MODALITIES.items():
             units += of_modality if modality in self.modalities else ()
@@ -102,6 +120,7 @@ class _ContentNotes(Notes):
         self.needs_window(field)
 
     def tool(self, tool: dict[str, object], field: str) -> None:
+        """Note functions, and what runs at the provider."""
         for name, value in tool.items():
             if name not in _FUNCTIONS:
                 # Searching and running code happen at the provider, as often as the model likes.
@@ -110,23 +129,25 @@ class _ContentNotes(Notes):
                 self.tools += len(value)
 
     def content(self, content: dict[str, object], field: str) -> None:
+        """Note what a content is made of."""
         parts = content.get("parts")
         # A single object is accepted in place of a list.
         each_object([parts] if isinstance(parts, dict) else parts, f"{field}.parts", walk=self.part)
 
     def part(self, part: dict[str, object], field: str) -> None:
-        inline = _first(part, "inlineData")
+        """Note one part of a content."""
+        inline = first(part, "inlineData")
         if isinstance(inline, dict):
             self._inline(inline, field)
             return
-        response = _first(part, "functionResponse")
+        response = first(part, "functionResponse")
         if isinstance(response, dict):
             self.content(response, f"{field}.functionResponse")
-        if all(_first(part, name) is None for name in _TEXT_PARTS):
+        if all(first(part, name) is None for name in _TEXT_PARTS):
             self.reference(field)
 
     def _inline(self, inline: dict[str, object], field: str) -> None:
-        data, kind = inline.get("data"), str(_first(inline, "mimeType"))
+        data, kind = inline.get("data"), str(first(inline, "mimeType"))
         self.base64_bytes += len(data) if isinstance(data, str) else 0
         if kind.startswith("image/"):
             self.modalities.add("IMAGE")
@@ -136,7 +157,7 @@ class _ContentNotes(Notes):
             self.reference(field)
 
 
-def _first(document: Mapping[str, object], name: str) -> object:
+def first(document: Mapping[str, object], name: str) -> object:
     """Read a field by its camel-case name, or else by its snake-case one."""
     value = document.get(name)
     if value is not None:
@@ -144,7 +165,7 @@ def _first(document: Mapping[str, object], name: str) -> object:
     return document.get(_INNER_CAPITAL.sub(lambda capital: f"_{capital[0].lower()}", name))
 
 
-def _number(value: object) -> int | None:
+def number(value: object) -> int | None:
     """Read an integer; Google's JSON takes one in quotes as well."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < _INT64_DIGITS:
         return int(value)

@@ -25,6 +25,7 @@ _USAGE_KEYS = frozenset(
         "toolUsePromptTokenCount",
         "totalTokenCount",
         "promptTokensDetails",
+        "promptTokenDetails",  # What newer embedding models call it.
         "cacheTokensDetails",
         "candidatesTokensDetails",
         "toolUsePromptTokensDetails",
@@ -68,7 +69,7 @@ class GenerateReader:
         self._id = fields.text("responseId") or self._id
         if isinstance(frame.get("error"), dict):
             self._flags.add(Flag.ERROR_IN_ANSWER)
-        for candidate in _objects(frame.get("candidates")):
+        for candidate in objects_of(frame.get("candidates")):
             self._finished = self._finished or candidate.get("finishReason") is not None
             self._note_grounding(candidate.get("groundingMetadata"))
         feedback = frame.get("promptFeedback")
@@ -87,20 +88,20 @@ class GenerateReader:
             self._usage = self._usage or usage
 
     def metered(self) -> Metered:
-        """Say what was read."""
+        """Say what was read; also in the middle of a stream, which changes nothing."""
         if self._usage is None and Flag.ERROR_IN_ANSWER in self._flags and not self.visible_bytes:
             return Metered((), response_id=self._id, flags=frozenset(self._flags))
         faults: set[Flag] = set()
         counts = self._counts(faults)
+        flags = self._flags | faults
         estimated = []
         if self._call.stream and not self._finished:
-            self._flags.add(Flag.INCOMPLETE)
+            flags.add(Flag.INCOMPLETE)
             estimated = [Unit.OUTPUT_TOKENS, Unit.REASONING_TOKENS]
-        self._flags |= faults
         model = (self._model or self._call.model).removeprefix("models/")
         if self._grounded:
-            counts[Unit.WEB_SEARCHES] = self._queries if _charges_queries(model) else 1
-        certainty = Certainty.ESTIMATED if Flag.USAGE_MALFORMED in self._flags else Certainty.MEASURED
+            counts[Unit.WEB_SEARCHES] = searches_of(model, self._queries)
+        certainty = Certainty.ESTIMATED if Flag.USAGE_MALFORMED in flags else Certainty.MEASURED
         line = Line(
             provider=self._call.provider,
             model=model,
@@ -109,7 +110,7 @@ class GenerateReader:
             usage=usage_of(counts, certainty, estimated=estimated),
         )
         raw = raw_usage_of(self._usage) if self._usage is not None else None
-        return Metered((line,), raw, self._id, frozenset(self._flags))
+        return Metered((line,), raw, self._id, frozenset(flags))
 
     def _counts(self, faults: set[Flag]) -> Counts:
         if self._usage is None:
@@ -165,7 +166,7 @@ def generate_counts(fields: Fields, flags: set[Flag], *, grounded: bool = False)
         included = thoughts > 0 and prompt is not None and prompt + candidates + tool == total
         produced = candidates if included else candidates + thoughts
         counts = _output_counts(fields, candidates, produced=produced, thoughts=thoughts)
-    counts.update(_input_counts(fields, _prompt(fields, flags, produced=produced, tool=tool)))
+    counts.update(input_counts(fields, _prompt(fields, flags, produced=produced, tool=tool)))
     # Where tools searched, the fee for the search pays for what they brought in.
     counts[Unit.TOOL_INPUT_TOKENS] = 0 if grounded else tool
     return counts
@@ -183,15 +184,17 @@ def _prompt(fields: Fields, flags: set[Flag], *, produced: int | None, tool: int
     return prompt
 
 
-def _input_counts(fields: Fields, prompt: int | None) -> Counts:
+def input_counts(fields: Fields, prompt: int | None) -> Counts:
+    """Divide a prompt among what was cached and what was not, by modality."""
     if prompt is None:
         return {Unit.INPUT_TOKENS: None}
     cached = min(fields.count("cachedContentTokenCount") or 0, prompt)
     plain = prompt - cached
+    details = fields.raw.get("promptTokensDetails", fields.raw.get("promptTokenDetails"))
     counts: Counts = {}
     for modality, (unit, cached_unit) in PROMPT_MODALITIES.items():
         in_cache = _modality(fields.raw.get("cacheTokensDetails"), modality)
-        in_prompt = max(0, _modality(fields.raw.get("promptTokensDetails"), modality) - in_cache)
+        in_prompt = max(0, _modality(details, modality) - in_cache)
         counts[cached_unit] = min(in_cache, cached)
         counts[unit] = min(in_prompt, plain)
         cached -= min(in_cache, cached)
@@ -222,7 +225,7 @@ def _is_readable(usage: Mapping[str, object]) -> bool:
 def _modality(details: object, modality: str) -> int:
     return sum(
         Fields(detail, set()).count("tokenCount") or 0
-        for detail in _objects(details)
+        for detail in objects_of(details)
         if detail.get("modality") == modality
     )
 
@@ -232,11 +235,14 @@ def _count(fields: Fields, name: str) -> int | None:
     return 0 if fields.raw.get(name) is None else fields.count(name)
 
 
-def _objects(value: object) -> Iterator[dict[str, object]]:
+def objects_of(value: object) -> Iterator[dict[str, object]]:
+    """Give the objects of a list, and nothing of anything else."""
     if isinstance(value, list):
         yield from (item for item in value if isinstance(item, dict))
 
 
-def _charges_queries(model: str) -> bool:
+def searches_of(model: str, queries: int) -> int:
+    """Count what is paid for a grounded answer: every query, or the prompt that led to them."""
     generation = _GENERATION.search(model)
-    return generation is None or int(generation[1]) > _FEE_PER_PROMPT_UNTIL
+    per_query = generation is None or int(generation[1]) > _FEE_PER_PROMPT_UNTIL
+    return queries if per_query else 1

@@ -1,19 +1,18 @@
-"""OpenAI: chat completions, and whatever speaks the same dialect behind another base URL."""
+"""OpenAI, and the dialect that others speak behind an origin of their own."""
 
 from __future__ import annotations
 
 from multidict import MultiMapping
 
 from om_proxy.call import Call
-from om_proxy.framing import Framing, WholeBody
+from om_proxy.framing import Framing
 from om_proxy.problem import missing_provider_key
 from om_proxy.provider import UsageReader, bearer_token, only_value
-from om_proxy.providers.openai.request import read_chat
-from om_proxy.providers.openai.usage import ChatReader
+from om_proxy.providers.openai.operation import BOUNDS, Sent, framing_of, reader_of
+from om_proxy.providers.openai.routes import routes_of
 from om_proxy.refusal import Problem, Shape
 from om_proxy.route import Route, Target
 from om_proxy.secret import Credential, Secret
-from om_proxy.sse import SseParser
 
 
 class OpenAI:
@@ -21,8 +20,9 @@ class OpenAI:
 
     name = "openai"
     shape = Shape.OPENAI
-    routes = (Route(name, "POST", "/v1/chat/completions", "chat"),)
+    routes: tuple[Route, ...] = routes_of(name)
     default_headers: tuple[tuple[str, str], ...] = ()
+    keyless = False
 
     def misrouted(self, method: str, raw_path: str) -> Problem | None:  # noqa: ARG002 - see Provider.
         """Leave unknown paths unknown."""
@@ -36,20 +36,24 @@ class OpenAI:
         token = bearer_token(value) if value else None
         if token is None:
             return missing_provider_key(self.shape)
-        return Credential("Authorization", Secret(f"Bearer {token}"))
+        return self.credential_of(Secret(token))
+
+    def credential_of(self, key: Secret) -> Credential:
+        """Make it a bearer token."""
+        return Credential("Authorization", Secret(f"Bearer {key.reveal()}"))
 
     def upstream_query(self, raw_query: str) -> str:
         """Leave the query alone."""
         return raw_query
 
-    def read(self, target: Target, body: bytes) -> Call | Problem:
-        """Understand a chat request; a stream is made to report its usage."""
-        return read_chat(target, body)
+    def read(self, target: Target, body: bytes, *, content_type: str = "") -> Call | Problem:
+        """Understand a request as its route says; a chat stream is made to report its usage."""
+        return BOUNDS[target.route.bound](target, Sent(body, content_type, ask=True))
 
-    def framing(self, call: Call, content_type: str) -> Framing:  # noqa: ARG002 - see Provider.
-        """Tell events from a plain body."""
-        return SseParser() if content_type.startswith("text/event-stream") else WholeBody()
+    def framing(self, call: Call, content_type: str) -> Framing:
+        """Tell events from a plain body, and leave alone what is neither."""
+        return framing_of(call, content_type)
 
     def reader(self, call: Call) -> UsageReader:
-        """Read a chat completion."""
-        return ChatReader(call)
+        """Read as the route says."""
+        return reader_of(call)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import orjson
 
@@ -15,36 +16,65 @@ from om_proxy.refusal import Problem
 from om_proxy.route import Target
 from om_proxy.usage import Unit
 
+_CLIENT_TOOLS = frozenset({"function", "custom"})
 _SEARCH_MODEL = re.compile(r"-search-(?:preview|api)")
 
 
-def read_chat(target: Target, body: bytes) -> Call | Problem:
-    """Understand a request body; ask for usage where it streams and the client did not."""
+def read_chat(target: Target, body: bytes, *, ask: bool = True) -> Call | Problem:
+    """Understand a request body; `ask` for usage where it streams and the client did not."""
+    document = named_document(target, body)
+    if isinstance(document, Problem):
+        return document
+    return streamed_call(target, body, document, demand=_demand(document, body), ask=ask)
+
+
+def named_document(target: Target, body: bytes) -> dict[str, object] | Problem:
+    """Parse a body that is an object and names its model, unless the path does."""
     document = parse_object(body)
     if document is None:
         return invalid_json()
-    model = Fields(document, set()).text("model")
-    if model is None:
-        return invalid_field("model")
+    if target.model is not None:
+        document["model"] = target.model
+    return document if model_of(document) else invalid_field("model")
+
+
+def model_of(document: Mapping[str, object]) -> str:
+    """Read the model; empty where none is named."""
+    return Fields(document, set()).text("model") or ""
+
+
+def call_of(target: Target, body: bytes, document: Mapping[str, object], *, demand: Demand) -> Call:
+    """Write the call of a request that is forwarded as it came."""
     tier = document.get("service_tier")
-    edited = ask_for_usage(body, document)
     return Call(
         provider=target.route.provider,
         operation=target.route.operation,
-        model=model,
+        model=model_of(document),
         stream=document.get("stream") is True,
         tier=tier if isinstance(tier, str) else "",
-        body=body if edited is None else edited,
-        demand=_demand(document, body, model=model),
-        usage_added=edited is not None,
+        body=body,
+        demand=demand,
+        billable=target.route.billable,
+        usage=target.route.usage,
     )
 
 
-def _demand(document: Mapping[str, object], body: bytes, *, model: str) -> Demand:
+def streamed_call(
+    target: Target, body: bytes, document: Mapping[str, object], *, demand: Demand, ask: bool
+) -> Call:
+    """Write the call of a request whose stream reports usage only if it is asked to."""
+    call = call_of(target, body, document, demand=demand)
+    edited = ask_for_usage(body, document) if ask else None
+    return call if edited is None else replace(call, body=edited, usage_added=True)
+
+
+def _demand(document: Mapping[str, object], body: bytes) -> Demand:
     notes = _ChatNotes()
+    model = model_of(document)
     messages = document.get("messages")
     each_object(messages, "messages", walk=notes.message)
     tools = document.get("tools")
+    each_object(tools, "tools", walk=notes.tool)
     searches = 0
     if document.get("web_search_options") is not None or _SEARCH_MODEL.search(model):
         notes.needs_window("web_search_options")
@@ -62,6 +92,7 @@ def _demand(document: Mapping[str, object], body: bytes, *, model: str) -> Deman
         images=notes.images,
         image_field=notes.image_field,
         window_field=notes.window_field,
+        unbounded_field=notes.unbounded_field,
         output_field="max_completion_tokens",
         output_max=max((cap for cap in caps if cap is not None), default=None),
         choices=max(1, positive_int(document.get("n")) or 1),
@@ -71,6 +102,11 @@ def _demand(document: Mapping[str, object], body: bytes, *, model: str) -> Deman
 
 
 class _ChatNotes(Notes):
+    def tool(self, tool: dict[str, object], field: str) -> None:
+        # Compatible providers run tools of their own, as often as they like.
+        if tool.get("type", "function") not in _CLIENT_TOOLS:
+            self.unbounded(f"{field}.type")
+
     def prompt_units(self, cache_options: object) -> tuple[Unit, ...]:
         units = [Unit.INPUT_TOKENS, Unit.CACHE_READ_TOKENS, Unit.CACHE_WRITE_TOKENS]
         if cache_options is not None:

@@ -7,14 +7,20 @@ from collections.abc import Mapping
 
 from om_proxy.call import Call
 from om_proxy.include_usage import USAGE_OBJECT
+from om_proxy.providers.openai.convention import OPENAI, Convention
 from om_proxy.reading import Fields, Flag, Line, Metered, parse_object, raw_usage_of
-from om_proxy.usage import Certainty, Unit, usage_of
+from om_proxy.usage import Certainty, Unit, Usage, usage_of
+
+Counts = dict[Unit, int | None]
+
+#: The contract's 255 without what is put before it.
+JOB_ID_MAX = 200
 
 _PROMPT = ("prompt_tokens", "input_tokens")
 _COMPLETION = ("completion_tokens", "output_tokens")
 
 _VISIBLE = re.compile(
-    rb'"(?:content|refusal|arguments|reasoning_content|reasoning)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"',
+    rb'"(?:content|text|refusal|arguments|reasoning_content|reasoning)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"',
     re.DOTALL,
 )
 _DONE = b"[DONE]"
@@ -31,20 +37,6 @@ _USAGE_KEYS = frozenset(
         "output_tokens",
         "input_tokens_details",
         "output_tokens_details",
-        # Compatible providers, behind another base URL.
-        "prompt_cache_hit_tokens",
-        "prompt_cache_miss_tokens",
-        "cached_tokens",
-        "num_cached_tokens",
-        "queue_time",
-        "prompt_time",
-        "completion_time",
-        "total_time",
-        "cost",
-        "cost_details",
-        "cost_in_usd_ticks",
-        "is_byok",
-        "num_sources_used",
     }
 )
 _PROMPT_KEYS = frozenset(
@@ -70,11 +62,12 @@ _COMPLETION_KEYS = frozenset(
 
 
 class ChatReader:
-    """Keeps the last usage that is not null, on whatever event it comes."""
+    """Keeps the last usage that is not null, on whatever event it comes. Reads legacy completions too."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, convention: Convention = OPENAI) -> None:
         self.visible_bytes = 0
         self._call = call
+        self._convention = convention
         self._usage: dict[str, object] | None = None
         self._counted = False  # The usage says what went in and what came out.
         self._model: str | None = None
@@ -93,28 +86,23 @@ class ChatReader:
             self.visible_bytes += sum(map(len, _VISIBLE.findall(document)))
 
     def metered(self) -> Metered:
-        """Say what was read."""
-        if self._usage is None and Flag.ERROR_IN_ANSWER in self._flags and not self.visible_bytes:
-            return Metered((), response_id=self._id, flags=frozenset(self._flags))
+        """Say what was read until now; asking changes nothing."""
+        flags = set(self._flags)
+        if self._usage is None and Flag.ERROR_IN_ANSWER in flags and not self.visible_bytes:
+            return Metered((), response_id=self._id, flags=frozenset(flags))
         if self._call.stream and self._usage is None and not self._done:
-            self._flags.add(Flag.INCOMPLETE)
-        counts, certainty = self._counts()
+            flags.add(Flag.INCOMPLETE)
+        counts, certainty = self._counts(flags)
         estimated = []
         if self._call.demand.web_searches:
             # The fee is for the call; how often it searched is not reported.
             counts[Unit.WEB_SEARCHES] = self._call.demand.web_searches
             estimated.append(Unit.WEB_SEARCHES)
-            self._flags.add(Flag.SEARCHES_ASSUMED)
-        tier = self._tier or self._call.tier or "standard"
-        line = Line(
-            provider=self._call.provider,
-            model=self._model or self._call.model,
-            requested_model=self._call.model,
-            tier=_TIERS.get(tier, tier),
-            usage=usage_of(counts, certainty, estimated=estimated),
-        )
+            flags.add(Flag.SEARCHES_ASSUMED)
+        usage = usage_of(counts, certainty, estimated=estimated)
+        line = line_of(self._call, usage, model=self._model, tier=self._tier)
         raw = raw_usage_of(self._usage) if self._usage is not None else None
-        return Metered((line,), raw, self._id, frozenset(self._flags))
+        return Metered((line,), raw, self._id, frozenset(flags))
 
     def _parse(self, document: bytes) -> None:
         chunk = parse_object(document)
@@ -132,30 +120,54 @@ class ChatReader:
             usage = holder.get("usage")
             if isinstance(usage, dict):
                 self._usage = usage
-                self._counted = None not in chat_counts(usage, set()).values()
+                self._counted = None not in self._disjoint(usage, set()).values()
                 return
 
-    def _counts(self) -> tuple[dict[Unit, int | None], Certainty]:
+    def _counts(self, flags: set[Flag]) -> tuple[Counts, Certainty]:
         if self._usage is None:
-            return {Unit.INPUT_TOKENS: None, Unit.OUTPUT_TOKENS: None}, Certainty.MEASURED
+            return self._unknown(), Certainty.MEASURED
         faults: set[Flag] = set()
-        counts = chat_counts(self._usage, faults)
-        self._flags |= faults
+        counts = self._disjoint(self._usage, faults)
+        flags |= faults
         return counts, Certainty.ESTIMATED if Flag.USAGE_MALFORMED in faults else Certainty.MEASURED
 
+    def _disjoint(self, usage: Mapping[str, object], flags: set[Flag]) -> Counts:
+        return chat_counts(usage, flags, self._convention)
 
-def chat_counts(usage: Mapping[str, object], flags: set[Flag]) -> dict[Unit, int | None]:
+    def _unknown(self) -> Counts:
+        return {Unit.INPUT_TOKENS: None, Unit.OUTPUT_TOKENS: None}
+
+
+def job_id_of(fields: Fields) -> str | None:
+    """Read the id of deferred work; one that would not fit into the id of its event is none."""
+    job_id = fields.text("id")
+    return job_id if job_id is not None and len(job_id) <= JOB_ID_MAX else None
+
+
+def line_of(call: Call, usage: Usage, *, model: str | None, tier: str | None = None) -> Line:
+    """Write consumption at the call's own model, under the name and the tier that served it."""
+    served = tier or call.tier or "standard"
+    return Line(
+        provider=call.provider,
+        model=model or call.model,
+        requested_model=call.model or model or "",
+        tier=_TIERS.get(served, served),
+        usage=usage,
+    )
+
+
+def chat_counts(usage: Mapping[str, object], flags: set[Flag], convention: Convention = OPENAI) -> Counts:
     """Make the counts of an OpenAI-shaped usage disjoint."""
     fields = Fields(usage, flags)
-    fields.check_keys(_USAGE_KEYS)
+    fields.check_keys(_USAGE_KEYS | convention.keys)
     counts = _prompt_counts(fields)
     if counts.get(Unit.INPUT_TOKENS) is not None and _sum(counts) > (_either(fields, *_PROMPT) or 0):
         flags.add(Flag.USAGE_INCONSISTENT)
-    counts.update(_completion_counts(fields, flags))
+    counts.update(_completion_counts(fields, flags, convention))
     return counts
 
 
-def _prompt_counts(fields: Fields) -> dict[Unit, int | None]:
+def _prompt_counts(fields: Fields) -> Counts:
     prompt = _either(fields, *_PROMPT)
     if prompt is None:
         return {Unit.INPUT_TOKENS: None}
@@ -180,11 +192,11 @@ def _prompt_counts(fields: Fields) -> dict[Unit, int | None]:
     }
 
 
-def _completion_counts(fields: Fields, flags: set[Flag]) -> dict[Unit, int | None]:
+def _completion_counts(fields: Fields, flags: set[Flag], convention: Convention) -> Counts:
     details = _section(fields, "completion_tokens_details", "output_tokens_details")
     details.check_keys(_COMPLETION_KEYS)
     reasoning = details.count("reasoning_tokens") or 0
-    output = _output_total(fields, flags, reasoning=reasoning)
+    output = _output_total(fields, flags, reasoning=reasoning, convention=convention)
     if output is None:
         return {Unit.OUTPUT_TOKENS: None}
     audio = min(details.count("audio_tokens") or 0, output)
@@ -195,21 +207,23 @@ def _completion_counts(fields: Fields, flags: set[Flag]) -> dict[Unit, int | Non
     }
 
 
-def _output_total(fields: Fields, flags: set[Flag], *, reasoning: int) -> int | None:
-    """Find all billable output: whether it includes reasoning shows in the total."""
+def _output_total(fields: Fields, flags: set[Flag], *, reasoning: int, convention: Convention) -> int | None:
+    """Find all billable output: whether it includes reasoning shows in the total, else in the convention."""
     prompt, completion, total = (
         _either(fields, *_PROMPT),
         _either(fields, *_COMPLETION),
         fields.count("total_tokens"),
     )
     if prompt is None or total is None:
-        return completion
+        outside = reasoning if convention.reasoning_outside else 0
+        return completion if completion is None else completion + outside
     if completion is not None:
         if total == prompt + completion:
             return completion
         if total == prompt + completion + reasoning:
             return completion + reasoning
-    flags.add(Flag.USAGE_INCONSISTENT)
+    if not convention.thinking_in_total:
+        flags.add(Flag.USAGE_INCONSISTENT)
     # Some endpoints show thinking only in the total.
     return max(completion or 0, total - prompt)
 
@@ -229,3 +243,15 @@ def _section(fields: Fields, *names: str) -> Fields:
 
 def _sum(counts: Mapping[Unit, int | None]) -> int:
     return sum(count or 0 for count in counts.values())
+
+
+class EmbeddingsReader(ChatReader):
+    """Keeps the usage of embeddings, which produce no tokens."""
+
+    def _disjoint(self, usage: Mapping[str, object], flags: set[Flag]) -> Counts:
+        fields = Fields(usage, flags)
+        fields.check_keys(_USAGE_KEYS | self._convention.keys)
+        return _prompt_counts(fields)
+
+    def _unknown(self) -> Counts:
+        return {Unit.INPUT_TOKENS: None}

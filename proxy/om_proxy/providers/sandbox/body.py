@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
 
 from om_proxy.providers.sandbox.exchange import Incoming, Problem, Refused
 
-_TEXT_KEYS = ("text", "content", "parts")
+_TEXT_KEYS = ("text", "content", "parts", "output")
+# What an image counts for; its bytes say nothing about it.
+_IMAGE_CHARACTERS = 85 * 4
+_IMAGE_TYPES = frozenset({"image_url", "input_image", "image"})
+_IMAGE_KEYS = ("inlineData", "inline_data", "fileData", "file_data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +79,57 @@ def read_body(incoming: Incoming, malformed: Problem) -> Body:
 def count_characters(node: object) -> int:
     """Count the characters of all text below a node of a message tree, in whatever nesting a provider uses.
 
-    Counted are strings in lists, and what stands under `text`, `content` and `parts`; roles, ids, images and
-    tool declarations are not.
+    Counted are strings in lists, and what stands under `text`, `content`, `parts` and `output`; roles, ids
+    and tool declarations are not. An image counts as much as 85 tokens.
     """
-    characters = 0
+    return sum(len(text) for text in _texts(node)) + _IMAGE_CHARACTERS * sum(
+        1
+        for part in _objects(node)
+        if part.get("type") in _IMAGE_TYPES or any(key in part for key in _IMAGE_KEYS)
+    )
+
+
+def all_text(node: object) -> str:
+    """Join all text that `count_characters` counts."""
+    return "".join(_texts(node))
+
+
+def first_tool(body: Body) -> str | None:
+    """Name the first tool that a request declares, in whatever form a provider has for it."""
+    for tool in body.items("tools") or ():
+        found = _tool_name(tool)
+        if found is not None:
+            return found
+    return None
+
+
+def _tool_name(tool: object) -> str | None:
+    if not isinstance(tool, dict):
+        return None
+    declared = tool.get("functionDeclarations") or tool.get("function_declarations")
+    inner = declared[0] if isinstance(declared, list) and declared else tool.get("function", tool)
+    name = inner.get("name") if isinstance(inner, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _texts(node: object) -> Iterator[str]:
+    return (found for found in _walk(node) if isinstance(found, str))
+
+
+def _objects(node: object) -> Iterator[dict[str, object]]:
+    return (found for found in _walk(node) if isinstance(found, dict))
+
+
+def _walk(node: object) -> Iterator[object]:
     # A list instead of recursion: JSON may be nested deeper than Python's stack.
     nodes = [node]
     while nodes:
         current = nodes.pop()
-        if isinstance(current, str):
-            characters += len(current)
-        elif isinstance(current, list):
-            nodes += current
+        yield current
+        if isinstance(current, list):
+            nodes += reversed(current)
         elif isinstance(current, dict):
             nodes += (current[key] for key in _TEXT_KEYS if key in current)
-    return characters
 
 
 def _wrong_type(name: str, expected: str) -> Refused:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 
+from om_proxy.providers.sandbox.coding import encode
 from om_proxy.providers.sandbox.exchange import Headers, Reply
 
-# zlib's way of asking for a gzip wrapper.
-_GZIP_WINDOW_BITS = 31
+# A caller could ask for a large answer byte by byte.
+_PIECES_MAX = 200_000
 
 
 def pieces(reply: Reply) -> Sequence[bytes]:
@@ -17,17 +17,19 @@ def pieces(reply: Reply) -> Sequence[bytes]:
     parts: Sequence[bytes] = reply.frames
     if switches.crlf and reply.streamed:
         parts = [part.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") for part in parts]
-    if switches.gzip:
-        parts = _compress(parts)
+    if switches.content_coding is not None:
+        parts = encode(parts, switches.content_coding)
     if switches.chunk:
         whole = b"".join(parts)
-        parts = [whole[start : start + switches.chunk] for start in range(0, len(whole), switches.chunk)]
+        size = max(switches.chunk, -(-len(whole) // _PIECES_MAX))
+        parts = [whole[start : start + size] for start in range(0, len(whole), size)]
     return parts
 
 
 def headers(reply: Reply) -> Headers:
     """Add what the pieces need to be understood."""
-    return (*reply.headers, ("content-encoding", "gzip")) if reply.switches.gzip else reply.headers
+    coding = reply.switches.content_coding
+    return reply.headers if coding is None else (*reply.headers, ("content-encoding", coding))
 
 
 def whole(reply: Reply) -> bool:
@@ -35,16 +37,10 @@ def whole(reply: Reply) -> bool:
     switches = reply.switches
     return not (
         reply.streamed
+        or reply.chunked
         or switches.chunk
         or switches.ttft_ms
         or switches.interval_ms
         or switches.abort_after is not None
         or switches.hang_after is not None
     )
-
-
-def _compress(parts: Sequence[bytes]) -> list[bytes]:
-    """Compress each part so that it can be read before the next one comes."""
-    deflater = zlib.compressobj(wbits=_GZIP_WINDOW_BITS)
-    compressed = [deflater.compress(part) + deflater.flush(zlib.Z_SYNC_FLUSH) for part in parts]
-    return [*compressed, deflater.flush()]

@@ -5,10 +5,11 @@ No I/O: ids and the time arrive in a Stamp, pauses and faults leave as switches 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
 
+from om_proxy.providers.sandbox.shelf import Shelf
 from om_proxy.providers.sandbox.switch import Switches
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
@@ -64,16 +65,27 @@ class Call:
     incoming: Incoming
     switches: Switches
     stamp: Stamp
+    shelf: Shelf
+    public: bool = False  # Directives go only so far as everybody may.
+    shim: bool = False  # Gemini's endpoint that speaks OpenAI's language.
+
+    def listed(self, prefix: str) -> Sequence[str]:
+        """List what is remembered: nothing in public, where one caller is not told of another's."""
+        return [] if self.public else self.shelf.listed(prefix)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer: one frame for a plain body, one frame per event for a stream."""
+    """A whole answer: one frame for a plain body, one frame per event for a stream.
+
+    `streamed` is what the switches for streams apply to; `chunked` only goes out without a content-length.
+    """
 
     status: int
     headers: Headers
     frames: tuple[bytes, ...]
     streamed: bool = False
+    chunked: bool = False
     switches: Switches = field(default_factory=Switches)
 
     @property

@@ -17,8 +17,10 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from om_proxy.providers.sandbox import delivery
+from om_proxy.providers.sandbox.allowance import ANSWER_SECONDS_MAX
 from om_proxy.providers.sandbox.exchange import Incoming, Reply, Stamp
 from om_proxy.providers.sandbox.respond import respond
+from om_proxy.providers.sandbox.shelf import Shelf
 
 _BODY_BYTES_MAX = 128 * 1024 * 1024
 _HEADER_BYTES_MAX = 64 * 1024
@@ -48,11 +50,14 @@ class Simulator:
     received: list[Received] = field(repr=False)  # In order of arrival; stays empty unless recording.
 
 
-def create_app(*, record: bool = False) -> web.Application:
-    """Make the application; with `record` it keeps every request in `app[RECEIVED]`."""
+def create_app(*, record: bool = False, public: bool = False) -> web.Application:
+    """Make the application; with `record` it keeps every request in `app[RECEIVED]`.
+
+    `public`: for callers who are not trusted with unbounded answers.
+    """
     app = web.Application(client_max_size=_BODY_BYTES_MAX)
     app[RECEIVED] = []
-    shell = _Shell(app[RECEIVED] if record else None)
+    shell = _Shell(app[RECEIVED] if record else None, public=public)
     app.router.add_route("*", "/{address:.*}", shell.handle)
     app.on_shutdown.append(shell.close)
     return app
@@ -60,10 +65,15 @@ def create_app(*, record: bool = False) -> web.Application:
 
 @asynccontextmanager
 async def running(
-    *, host: str = "127.0.0.1", port: int = 0, record: bool = False, reuse_port: bool = False
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    record: bool = False,
+    reuse_port: bool = False,
+    public: bool = False,
 ) -> AsyncIterator[Simulator]:
     """Serve until the block is left; port 0 takes a free one."""
-    app = create_app(record=record)
+    app = create_app(record=record, public=public)
     runner = web.AppRunner(
         app,
         # Without it a handler would sit out its pauses after the client has gone.
@@ -85,8 +95,10 @@ async def running(
 class _Shell:
     """Requests in, answers out, for one application."""
 
-    def __init__(self, received: list[Received] | None) -> None:
+    def __init__(self, received: list[Received] | None, *, public: bool) -> None:
         self._received = received
+        self._public = public
+        self._shelf = Shelf()
         self._closing = asyncio.Event()
         # Random per start, so that ids of two runs never meet in one ledger.
         self._run = secrets.token_hex(6)
@@ -98,8 +110,20 @@ class _Shell:
             received = Received(request.method, request.path, request.raw_path, request.headers, body)
             self._received.append(received)
         incoming = Incoming(request.method, request.path, request.query, request.headers, body)
-        stamp = Stamp(f"{self._run}{next(self._serials):012x}", int(time.time()))
-        return await self._deliver(request, respond(incoming, stamp))
+        stamp = Stamp(self._token(), int(time.time()))
+        reply = respond(incoming, stamp, shelf=self._shelf, public=self._public)
+        if not self._public:
+            return await self._deliver(request, reply)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                return await self._deliver(request, reply)
+        except TimeoutError:
+            _abort(request)
+            raise
+
+    def _token(self) -> str:
+        # In public an id is all that is needed to read what another caller has stored.
+        return secrets.token_hex(12) if self._public else f"{self._run}{next(self._serials):012x}"
 
     async def close(self, _app: web.Application) -> None:
         """Let go of the handlers that hang on purpose."""

@@ -1,14 +1,17 @@
 """The `X-Sim` request header: directives that make the simulator answer otherwise than plainly.
 
-Example: `X-Sim: reasoning=50; cached=1000; interval_ms=5; abort_after=3`. Counts of tokens are what the
-request is then billed for; see Switches for each directive.
+Example: `X-Sim: reasoning=50; cached=1000; interval_ms=5; abort_after=3`. Who cannot set headers writes them
+behind the model's name: `gpt-4o--sim.reasoning.50.cached.1000`. Counts of tokens are what the request is then
+billed for; docs/simulator.md tells each directive.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from http import HTTPStatus
+from itertools import zip_longest
 from typing import Any
 
 HEADER = "x-sim"
@@ -18,8 +21,18 @@ _TOKENS_MAX = 10_000_000
 # The answer is really written, so its length is memory and time of the simulator itself.
 _OUTPUT_TOKENS_MAX = 200_000
 _FRAMES_MAX = 10_000_000
+_SECONDS_MAX = 86_400
 
-_USAGES = ("missing", "with_choices", "twice", "unsteady", "dropped")
+#: What stands between a model's name and directives; only of characters that an address may have.
+MODEL_MARK = "--sim."
+
+_WORDS = {
+    "usage": ("missing", "with_choices", "twice", "unsteady", "dropped"),
+    "coding": ("gzip", "br", "zstd"),
+    "iterations": ("compaction", "advisor", "fallback"),
+    "flavour": ("xai", "groq", "deepseek", "openrouter", "mistral"),
+    "status": ("queued", "in_progress", "failed", "cancelled"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +47,15 @@ class Switches:
         None  # Instead of counting the request's text; without cached and written tokens.
     )
     reasoning: int = 0  # Reasoning tokens of each choice, spent before the first visible one.
+    silent: bool = False  # Nothing of the reasoning is shown: no thinking block, no summary, no thought.
+    tool_call: bool = False  # The answer calls the first tool that the request declares.
+    refusal: bool = False  # The model declines, in the form that the provider has for it.
+    echo: bool = False  # The answer is the text of the request.
+    web_searches: int = 0  # Searches that are billed for themselves.
+    seconds: int | None = None  # Audio: the length of the upload; otherwise it follows from its size.
+    filtered: int = 0  # Imagen: so many of the images are withheld.
+    errored: int = 0  # Batches: so many of the requests fail, the first ones.
+    status: str | None = None  # Polling of background work: where it stands; otherwise it is done.
     cached: int = 0  # Input tokens read from a cache, on top of the counted ones.
     cache_write: int = 0  # OpenAI: input tokens written to a cache, on top of the counted ones.
     cache_write_5m: int = 0  # Anthropic: the same, for five minutes.
@@ -47,6 +69,9 @@ class Switches:
     # not; twice puts it there and at the end. Gemini streams: unsteady counts go up and down before the true
     # last frame; dropped loses candidatesTokenCount in the last frame.
     usage: str | None = None
+    flavour: str | None = None  # Chat: usage as this compatible provider writes it.
+    azure: bool = False  # Chat streams: Azure's first chunk, which has no choice and no model.
+    iterations: str | None = None  # Anthropic: the bill is in usage.iterations, with such an item.
     start_input_tokens: int | None = (
         None  # Anthropic streams: input_tokens of message_start; the end corrects it.
     )
@@ -72,11 +97,17 @@ class Switches:
     ttft_ms: int = 0  # Between the headers and the first piece.
     interval_ms: int = 0  # Between pieces.
     chunk: int = 0  # Bytes per piece; 0: frames are pieces.
-    gzip: bool = False  # Compress, whatever the client accepts.
+    gzip: bool = False  # The same as coding=gzip.
+    coding: str | None = None  # Content coding of the answer, whatever the client accepts.
     clean_end_after: int | None = None  # Streams: end early but tidily after so many frames.
     abort_after: int | None = None  # Cut the connection after so many pieces.
     hang_after: int | None = None  # Fall silent after so many pieces, with the connection open.
     drop: bool = False  # Cut the connection instead of answering at all.
+
+    @property
+    def content_coding(self) -> str | None:
+        """The coding that the answer goes out in."""
+        return "gzip" if self.gzip else self.coding
 
     def retry_seconds(self, status: int) -> int | None:
         """Say what `retry-after` holds on an answer with this status; None: the header is absent."""
@@ -94,11 +125,11 @@ class InvalidSwitch(Exception):
 
 
 @lru_cache(maxsize=1024)
-def parse_switches(header: str) -> Switches:
-    """Read the header's value; an empty one means the defaults. Raises InvalidSwitch."""
+def parse_switches(header: str, model: str = "") -> Switches:
+    """Read the header's value, and what stands behind the model's name; raises InvalidSwitch."""
     # Any: dataclasses.replace takes values of different types by name, and _value has checked each.
     chosen: dict[str, Any] = {}
-    for directive in header.split(";"):
+    for directive in [*_behind(model), *header.split(";")]:
         if not directive.strip():
             continue
         name, _, value = (part.strip() for part in directive.partition("="))
@@ -106,6 +137,18 @@ def parse_switches(header: str) -> Switches:
             raise InvalidSwitch(name)
         chosen[name] = _value(name, value)
     return replace(Switches(), **chosen)
+
+
+def _behind(model: str) -> list[str]:
+    words = model.partition(MODEL_MARK)[2].split(".")
+    return [f"{name}={value}" for name, value in zip_longest(words[::2], words[1::2], fillvalue="") if name]
+
+
+def write_directives(switches: Switches, names: Collection[str]) -> str:
+    """Write those of these switches that are set as a header's value."""
+    values, defaults = asdict(switches), asdict(Switches())
+    chosen = {name: values[name] for name in names if values[name] != defaults[name]}
+    return ";".join(f"{name}={int(value) if value is True else value}" for name, value in chosen.items())
 
 
 # The annotations are strings here: dataclass fields carry them as written.
@@ -119,7 +162,7 @@ def _value(name: str, text: str) -> int | bool | str:
         return text == "1"
     if _TYPES[name] == "int":
         return _integer(name, text)
-    if not text or (name == "usage" and text not in _USAGES):
+    if not text or text not in _WORDS.get(name, (text,)):
         raise InvalidSwitch(name)
     return text
 
@@ -141,6 +184,10 @@ def _bounds(name: str) -> tuple[int, int]:
         return 0, _MILLISECONDS_MAX
     if name.endswith("_after") or name == "chunk":
         return 0, _FRAMES_MAX
-    if name in ("pings", "padding", "comments"):
+    if name in {"pings", "padding", "comments"}:
         return 0, 1_000
+    if name in {"web_searches", "filtered", "errored"}:
+        return 0, 100
+    if name == "seconds":
+        return 0, _SECONDS_MAX
     return 0, _TOKENS_MAX

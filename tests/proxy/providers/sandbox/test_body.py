@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from om_proxy.providers.sandbox.body import Body, count_characters, read_body
+from om_proxy.providers.sandbox.body import Body, all_text, count_characters, first_tool, read_body
 from om_proxy.providers.sandbox.exchange import Incoming, Problem, Refused
 
 MALFORMED = Problem(400, "not JSON")
@@ -16,9 +16,9 @@ MALFORMED = Problem(400, "not JSON")
         (["ab", "c"], 3),
         ([{"role": "user", "content": "hello"}], 5),
         ([{"role": "user", "content": [{"type": "text", "text": "ab"}, {"type": "text", "text": "c"}]}], 3),
-        ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:..."}}]}], 0),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:..."}}]}], 340),
         ([{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "42"}]}], 2),
-        ([{"role": "user", "parts": [{"text": "ab"}, {"inlineData": {"data": "AAAA"}}]}], 2),
+        ([{"role": "user", "parts": [{"text": "ab"}, {"inlineData": {"data": "AAAA"}}]}], 342),
         ({"parts": [{"text": "système"}]}, 7),
     ],
 )
@@ -32,6 +32,26 @@ def test_text_is_counted_at_any_depth() -> None:
         node = {"content": [node]}
 
     assert count_characters(node) == 4
+
+
+def test_all_text_is_joined_in_its_order() -> None:
+    node = [{"content": [{"text": "a"}, {"text": "b"}]}, {"content": "c"}]
+
+    assert all_text(node) == "abc"
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "function", "function": {"name": "look"}},
+        {"type": "function", "name": "look"},
+        {"name": "look", "input_schema": {}},
+        {"functionDeclarations": [{"name": "look"}]},
+    ],
+)
+def test_a_tool_is_found_in_every_provider_s_form(tool: object) -> None:
+    assert first_tool(Body({"tools": [{"type": "web_search"}, tool]})) == "look"
+    assert first_tool(Body({})) is None
 
 
 def test_absent_and_null_fields_read_alike() -> None:

@@ -82,6 +82,31 @@ def test_a_missing_model_is_a_404(path: str, headers: dict[str, str]) -> None:
     assert send(path, {"contents": []}, method=method, headers=headers).status == 404
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/chat/completions",
+        "/chat/completions",
+        "/openai/v1/chat/completions",
+        "/api/v1/chat/completions",
+        "/openai/deployments/mine/chat/completions",
+        "/v1beta/openai/chat/completions",
+    ],
+)
+def test_chat_is_found_where_compatible_providers_have_it(path: str) -> None:
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}]}
+
+    assert "choices" in orjson.loads(send(path, body, headers=BEARER).body)
+
+
+def test_azure_s_header_is_a_key_too() -> None:
+    path = "/openai/deployments/mine/chat/completions"
+    body = {"model": "x", "messages": []}
+
+    assert send(path, body, headers={"api-key": KEY}).status == 200
+    assert send(path, body, headers={"api-key": "invalid"}).status == 401
+
+
 def test_an_address_is_the_providers_whatever_the_headers_say() -> None:
     assert "choices" in orjson.loads(chat().body)
     assert "content" in orjson.loads(message().body)
@@ -175,7 +200,7 @@ def test_an_unknown_directive_is_refused_by_name(ask: object) -> None:
     [
         (400, "invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT"),
         (401, "invalid_request_error", "authentication_error", "UNAUTHENTICATED"),
-        (402, "invalid_request_error", "billing_error", "UNKNOWN"),
+        (402, "insufficient_quota", "billing_error", "UNKNOWN"),
         (403, "request_forbidden", "permission_error", "PERMISSION_DENIED"),
         (404, "invalid_request_error", "not_found_error", "NOT_FOUND"),
         (429, "rate_limit_error", "rate_limit_error", "RESOURCE_EXHAUSTED"),

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from om_proxy.providers.sandbox.switch import InvalidSwitch, Switches, parse_switches
+from om_proxy.providers.sandbox.switch import InvalidSwitch, Switches, parse_switches, write_directives
 
 
 def test_no_header_means_the_defaults() -> None:
@@ -23,11 +23,19 @@ def test_a_flag_can_be_put_down_again() -> None:
 
 @pytest.mark.parametrize("field", dataclasses.fields(Switches), ids=lambda field: field.name)
 def test_each_field_is_a_directive(field: dataclasses.Field[object]) -> None:
-    value = {"usage": "twice", "error": "429"}.get(field.name, "1")
+    words = {
+        "usage": "twice",
+        "coding": "br",
+        "iterations": "advisor",
+        "flavour": "groq",
+        "status": "queued",
+        "error": "429",
+    }
+    value = words.get(field.name, "1")
 
-    switches = parse_switches(f"{field.name}={value}")
+    read = getattr(parse_switches(f"{field.name}={value}"), field.name)
 
-    assert str(int(getattr(switches, field.name)) if value != "twice" else switches.usage) == value
+    assert str(int(read) if isinstance(read, bool) else read) == value
 
 
 @pytest.mark.parametrize(
@@ -49,6 +57,8 @@ def test_each_field_is_a_directive(field: dataclasses.Field[object]) -> None:
         ("output_tokens=200001", "output_tokens"),
         ("delay_ms=3600001", "delay_ms"),
         ("retry_seconds=1", "retry_seconds"),
+        ("coding=deflate", "coding"),
+        ("web_searches=101", "web_searches"),
     ],
 )
 def test_an_unknown_directive_or_value_is_refused_by_name(header: str, name: str) -> None:
@@ -56,6 +66,26 @@ def test_an_unknown_directive_or_value_is_refused_by_name(header: str, name: str
         parse_switches(header)
 
     assert refusal.value.name == name
+
+
+def test_directives_stand_behind_a_model_s_name_too_and_the_header_wins() -> None:
+    assert parse_switches("", "gpt-4o--sim.reasoning.50.silent.1") == Switches(reasoning=50, silent=True)
+    assert parse_switches("reasoning=7", "gpt-4o--sim.reasoning.50") == Switches(reasoning=7)
+    assert parse_switches("", "gpt-4o") == Switches()
+
+
+@pytest.mark.parametrize("model", ["m--sim.colour.1", "m--sim.reasoning", "m--sim.reasoning.x"])
+def test_a_model_s_directives_are_refused_like_others(model: str) -> None:
+    with pytest.raises(InvalidSwitch):
+        parse_switches("", model)
+
+
+def test_what_is_written_is_read_again() -> None:
+    switches = Switches(reasoning=5, silent=True, tier="flex", cached=0)
+    names = [field.name for field in dataclasses.fields(Switches)]
+
+    assert parse_switches(write_directives(switches, names)) == switches
+    assert write_directives(switches, ["cached", "tier"]) == "tier=flex"
 
 
 def test_only_too_many_requests_brings_a_retry_after_of_its_own() -> None:

@@ -1,0 +1,1 @@
+"""The Anthropic family of the simulator."""

@@ -1,0 +1,1 @@
+"""The Gemini family of the simulator."""
