@@ -46,9 +46,10 @@ class Backups:
                 "UPDATE incarnations SET incarnation = ?", (scenario.incarnation,)
             )
         )
-        forgotten = set(oracle.facts.given)
+        forgotten, tariffs = set(oracle.facts.given), oracle.facts.tariffs
         oracle.facts = self._facts.copy()
         forgotten -= oracle.facts.given
+        oracle.repriced |= {name for name in tariffs if tariffs[name] != oracle.facts.tariffs[name]}
         oracle.restored = True
         known = {
             (str(a), str(b), str(c))

@@ -66,6 +66,9 @@ class Oracle:
     #: Events that an older copy of the store does not know, and that perhaps nobody sends again.
     gap: set[Identity] = field(default_factory=set)
     restored: bool = False
+    #: Organizations of which an older copy of the store does not know what they wrote last of their tariff:
+    #: what was cheaper is dearer again, for calls that were made meanwhile.
+    repriced: set[str] = field(default_factory=set)
 
     def reported(self, event: Event) -> None:
         report, known = report_of(event, self.world.clock.now), self.reports[event.identity]
@@ -134,7 +137,8 @@ class Oracle:
         if row.source == SOURCE_API or not row.wallet_id:
             return
         over = all((row.charge or 0) > report.retained for report in found)
-        excused = self._excused(row) or identity in self.facts.discarded
+        decided = identity in self.facts.discarded or organization_id in self.repriced
+        excused = self._excused(row) or decided
         require(excused or not over, f"{row.event_id} cost {row.charge}, and its card was for less: {found}")
         require(excused or "over_bound" not in row.flags, f"{row.event_id} was over what its edge had kept")
         overspent = row.receivable and not excused and "lease_resolved" not in row.flags and not flag
