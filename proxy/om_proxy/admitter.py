@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -35,8 +35,10 @@ class Answered:
     asked_at: float
 
 
-#: Registers this edge with the server. ServerAway or ServerRefused.
-Register = Callable[[], Awaitable[None]]
+class _NothingTaken(ServerAway):
+    """The server does not know this epoch, so it has set nothing aside."""
+
+
 #: Takes in an answer that nobody waits for any more; None where there was nothing to answer.
 Late = Callable[[Answered | None], None]
 
@@ -49,15 +51,20 @@ class Admitter:
         server: ServerClient,
         incarnation: Incarnation,
         *,
-        register: Register,
+        ready: Callable[[], bool],
+        on_forgotten: Callable[[int], None],
         on_stale: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
         retry_delay_s: float = _RETRY_DELAY_S,
     ) -> None:
-        """`on_stale` is told of an epoch for which another process speaks."""
+        """`ready`: whether the server knows this epoch. The others hear of an epoch what is wrong with it.
+
+        `on_forgotten`: the server knew it, and knows it no more. `on_stale`: another process speaks for it.
+        """
         self._server = server
         self._incarnation = incarnation
-        self._register = register
+        self._ready = ready
+        self._on_forgotten = on_forgotten
         self._on_stale = on_stale
         self._clock = clock
         self._retry_delay_s = retry_delay_s
@@ -72,6 +79,9 @@ class Admitter:
         """Ask. ServerAway: nobody knows yet, and `late` gets the answer when there is one. ServerRefused."""
         try:
             return await self._once(request)
+        except _NothingTaken:
+            self._give_up(late)
+            raise
         except ServerAway:
             self._ask_again(request, late)
             raise
@@ -92,7 +102,9 @@ class Admitter:
         await asyncio.gather(*unanswered, return_exceptions=True)
 
     async def _once(self, request: edge_pb.AdmitRequest) -> Answered:
-        """Ask once; and again after a resync if the server has forgotten this edge."""
+        """Ask once. An edge of which the server has not heard gets nothing, so it is not asked."""
+        if not self._ready():
+            raise _NothingTaken
         asked_at = self._clock()
         try:
             response = await self._server.ask(self._server.edge.Admit, request)
@@ -101,20 +113,23 @@ class Admitter:
                 self._on_stale(request.edge.edge_epoch)
             if refused.reason != "EDGE_NOT_RESYNCED":
                 raise
-            await self._register()
-            asked_at = self._clock()
-            response = await self._server.ask(self._server.edge.Admit, request)
+            self._on_forgotten(request.edge.edge_epoch)
+            raise _NothingTaken from None
         self._incarnation.note(response.incarnation)
         return Answered(response, asked_at)
 
     def _ask_again(self, request: edge_pb.AdmitRequest, late: Late) -> None:
         if len(self._unanswered) >= _UNANSWERED_MAX:
             _log.error("admission_unanswered", admit_key=request.idempotency_key)
-            late(None)
+            self._give_up(late)
             return
         task = asyncio.create_task(self._until_answered(request, late))
         self._unanswered.add(task)
         task.add_done_callback(self._unanswered.discard)
+
+    def _give_up(self, late: Late) -> None:
+        # Behind the caller, who is about to note that a question has no answer yet.
+        asyncio.get_running_loop().call_soon(late, None)
 
     async def _until_answered(self, request: edge_pb.AdmitRequest, late: Late) -> None:
         delay_s = self._retry_delay_s

@@ -15,6 +15,7 @@ from aiohttp import web
 from om_proxy.background import in_background
 from om_proxy.body import BodyLimits
 from om_proxy.call_book import CallBook
+from om_proxy.collector import spare_what_stays
 from om_proxy.cost_headers import CostHeaders
 from om_proxy.departure import Departure
 from om_proxy.edge import EdgeLife
@@ -181,6 +182,7 @@ async def _close_forwarder(forwarder: Forwarder, grace: Grace) -> None:
 async def serve(settings: ProxySettings, *, worker: int = 0) -> None:
     """Serve until SIGINT or SIGTERM, then let streams end and ship what waits. EdgeUnavailable."""
     async with serving(settings, worker=worker) as served:
+        spare_what_stays()
         _log.info("proxy_started", url=served.url)
         stopped = asyncio.create_task(stop_signal(again=leave_at_once))
         await asyncio.wait((stopped, served.ended), return_when=asyncio.FIRST_COMPLETED)

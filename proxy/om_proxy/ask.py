@@ -60,8 +60,10 @@ class Ask:
             attribution=attribution_of(self.who),
             provider=self.call.provider,
             model=self.call.model,
-            bound=[edge_pb.UnitBound(unit=unit, amount=amount) for unit, amount in units.items()],
-            bound_nanos=self.needed or 0,
+            bound=[
+                edge_pb.UnitBound(unit=unit, amount=min(amount, AMOUNT_MAX)) for unit, amount in units.items()
+            ],
+            bound_nanos=min(self.needed or 0, AMOUNT_MAX),
             min_nanos=minimum,
             want_nanos=want,
             max_intents=max_intents,

@@ -12,7 +12,7 @@ from om.type.v1 import event_pb2
 from om_proxy import outcome
 from om_proxy.funding.grant import Grant
 from om_proxy.journal.group_sync import GroupSync
-from om_proxy.journal.journal import Journal, JournalBroken, JournalFull
+from om_proxy.journal.journal import Journal, JournalBroken
 from om_proxy.outcome import Intent
 from om_proxy.reading import Metered
 
@@ -50,7 +50,8 @@ class CallBook:
         """Write down a call that is about to be made. JournalFull, JournalBroken: it must not be made."""
         try:
             self._journal.intend(outcome.pending(intent))
-        except (JournalFull, JournalBroken):
+        except BaseException:
+            # Whatever it was: a lease would count a call for ever that no record names.
             self._desk.cancel(intent.grant)
             raise
         self.open_count += 1

@@ -36,9 +36,17 @@ class Drains:
         self._drain_s = drain_s
         self._running: set[asyncio.Task[object]] = set()
 
-    async def outlive(self, work: Coroutine[object, object, _Result], *, sent: Callable[[], bool]) -> _Result:
+    async def outlive(
+        self,
+        work: Coroutine[object, object, _Result],
+        *,
+        sent: Callable[[], bool],
+        ended: Callable[[], None],
+    ) -> _Result:
         """Do this for a caller; go on for a while where the caller leaves, unless nothing was sent yet."""
         task = asyncio.create_task(work)
+        # Not in the work itself: a task that is cancelled before its first step never comes to its `finally`.
+        task.add_done_callback(lambda _: ended())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         try:

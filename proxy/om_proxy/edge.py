@@ -55,14 +55,14 @@ class EdgeLife:
         """Live until `close`. Somebody else listens to the server, and notes what it says of the store."""
         self._run(self._begin)
 
-    async def register(self) -> None:
-        """Register this edge once more: the server has forgotten it. ServerAway, ServerRefused."""
-        if not self._begun:
-            raise ServerAway
-        async with self._lock:
-            answered = await self._resync()
-        # Where the store is another one, all of the past is told.
-        self._incarnation.note(answered)
+    def forgotten(self, edge_epoch: int) -> None:
+        """Begin again, if the server knew this edge in its epoch and knows it no more.
+
+        Only another store has forgotten it. To say less than everything would tell that one that the leases
+        which it has of the past paid for nothing.
+        """
+        if self.ready.is_set() and edge_epoch == self._journal.edge.edge_epoch:
+            self._incarnation.forget()
 
     def stale(self, edge_epoch: int) -> None:
         """End, if another process speaks for this edge in its epoch."""

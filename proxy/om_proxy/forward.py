@@ -108,7 +108,7 @@ class Forwarder:
                 tally.answered(answer)
                 told = partial(self._cost, tally) if intent.who.include_cost else None
                 response = await relay(request, answer, upstream=self._upstream, tally=tally, told=told)
-                if drains:
+                if drains and not answer.closed:
                     most = self._departure.drain_bytes_max
                     await read_to_end(answer, upstream=self._upstream, tally=tally, bytes_max=most)
                 return response

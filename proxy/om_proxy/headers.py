@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from multidict import CIMultiDict, MultiMapping
@@ -54,6 +55,9 @@ _REQUEST_DROPPED_PREFIXES: Final = ("x-om-", "x-forwarded-", "cf-")
 _RESPONSE_DROPPED: Final = _HOP_BY_HOP | {"alt-svc", "set-cookie", "set-cookie2"}
 _RESPONSE_DROPPED_PREFIXES: Final = ("access-control-", "x-om-")
 
+# Callers and providers use the same names again and again, and anybody may make up others.
+_NAMES_MAX: Final = 1024
+
 HeaderList = list[tuple[str, str]]
 
 
@@ -92,9 +96,7 @@ def request_headers(
     kept = [
         (name, value)
         for name, value in received.items()
-        if (low := name.lower()) not in _REQUEST_DROPPED
-        and not low.startswith(_REQUEST_DROPPED_PREFIXES)
-        and low not in dropped
+        if _goes_up(name) and not (dropped and name.lower() in dropped)
     ]
     # After the filter, so that `Connection: authorization` cannot remove the key.
     kept.append((credential.header, credential.value.reveal()))
@@ -113,10 +115,20 @@ def response_headers(received: MultiMapping[str], *, body_changed: bool = False)
     return [
         (name, value)
         for name, value in received.items()
-        if (low := name.lower()) not in _RESPONSE_DROPPED
-        and not low.startswith(_RESPONSE_DROPPED_PREFIXES)
-        and low not in dropped
+        if _goes_down(name) and not (dropped and name.lower() in dropped)
     ]
+
+
+@lru_cache(_NAMES_MAX)
+def _goes_up(name: str) -> bool:
+    low = name.lower()
+    return low not in _REQUEST_DROPPED and not low.startswith(_REQUEST_DROPPED_PREFIXES)
+
+
+@lru_cache(_NAMES_MAX)
+def _goes_down(name: str) -> bool:
+    low = name.lower()
+    return low not in _RESPONSE_DROPPED and not low.startswith(_RESPONSE_DROPPED_PREFIXES)
 
 
 def readable_codings(accepted: list[str]) -> str | None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 from dataclasses import dataclass
 
 from om.edge.v1 import edge_service_pb2 as pb
 
 _ID_BYTES = 16
+_ID_LETTERS = 26
+# Five bits of each random byte choose one of 32 letters.
+_LETTERS = b"abcdefghijklmnopqrstuvwxyz234567" * 8
 
 
 def _random_id(prefix: str) -> str:
     """Make an id of 26 lower-case characters."""
-    text = base64.b32encode(secrets.token_bytes(_ID_BYTES)).decode().rstrip("=").lower()
-    return f"{prefix}_{text}"
+    return f"{prefix}_{secrets.token_bytes(_ID_LETTERS).translate(_LETTERS).decode()}"
 
 
 def new_event_id() -> str:

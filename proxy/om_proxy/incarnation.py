@@ -26,5 +26,13 @@ class Incarnation:
         before, self.current = self.current, seen
         self.known.set()
         if before:
-            for listener in self._listeners:
-                listener()
+            self._changed()
+
+    def forget(self) -> None:
+        """Take in that the store is another one, before any answer has said which."""
+        self.current = ""
+        self._changed()
+
+    def _changed(self) -> None:
+        for listener in self._listeners:
+            listener()

@@ -89,7 +89,7 @@ class Listener(web.Server):
             self,
             loop=asyncio.get_running_loop(),
             # The access log would write `?key=`.
-            access_log=None,  # type: ignore[arg-type]  # None is how it is turned off.
+            access_log=None,  # None is how it is turned off.
             keepalive_timeout=IDLE_S,
             max_line_size=HEADER_BYTES_MAX,
             max_field_size=HEADER_BYTES_MAX,

@@ -14,7 +14,7 @@ _FLUSH_S = 1.0
 
 
 class LogSink:
-    """A file to write to that never blocks: a thread writes on, and what does not fit is dropped and counted."""
+    """A file to write to that never blocks: a thread writes on; what does not fit is dropped and counted."""
 
     def __init__(self, out: TextIO, lines_max: int = _LINES_MAX) -> None:
         self.dropped = 0
@@ -58,7 +58,7 @@ class LogSink:
 
 
 class KindFormatter(logging.Formatter):
-    """Formats a library's record by level, logger and kind of error: its text can quote what passes through."""
+    """Formats a library's record by level, logger and kind of error: its text can quote what passes."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Leave out the message and the traceback."""

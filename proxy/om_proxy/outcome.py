@@ -49,6 +49,11 @@ class Intent:
     #: The rate card as it was.
     rates_of: RatesOf = no_rates
     time_ns: int = field(default_factory=time.time_ns)
+    #: What every event about the call says. To be copied.
+    common: event_pb2.UsageEvent = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "common", _common(self))
 
     @property
     def sandbox(self) -> bool:
@@ -145,6 +150,17 @@ def _unknown(intent: Intent, lines: tuple[Line, ...]) -> event_pb2.UsageEvent:
 
 
 def _event(intent: Intent, outcome: event_pb2.Outcome.ValueType, *, kept: int) -> event_pb2.UsageEvent:
+    event = event_pb2.UsageEvent()
+    event.CopyFrom(intent.common)
+    event.outcome = outcome
+    for part in intent.grant.parts:
+        share = min(part.bound_nanos, kept)
+        kept -= share
+        event.funding.add(lease_id=part.lease_id, bound_nanos=part.bound_nanos, retained_nanos=share)
+    return event
+
+
+def _common(intent: Intent) -> event_pb2.UsageEvent:
     who, grant = intent.who, intent.grant
     event = event_pb2.UsageEvent(
         event_id=intent.event_id,
@@ -155,17 +171,12 @@ def _event(intent: Intent, outcome: event_pb2.Outcome.ValueType, *, kept: int) -
         type=event_pb2.EVENT_TYPE_TOKEN_USAGE,
         attribution=attribution_of(who),
         key_id=intent.key.key_id,
-        outcome=outcome,
         wallet_id=grant.wallet_id,
         unfunded=grant.unfunded,
         sandbox=intent.sandbox,
     )
     if who.metadata is not None and (metadata := orjson.loads(who.metadata)) and _depth_fits(metadata):
         event.metadata.update(metadata)
-    for part in grant.parts:
-        share = min(part.bound_nanos, kept)
-        kept -= share
-        event.funding.add(lease_id=part.lease_id, bound_nanos=part.bound_nanos, retained_nanos=share)
     return event
 
 

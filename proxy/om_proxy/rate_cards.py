@@ -6,6 +6,7 @@ and no longer: what a strict wallet pays for is never bounded by one that has en
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -90,17 +91,19 @@ class RateCards:
         """Find what a call's lines may cost: its own model as the card was when it began.
 
         A model that only the answer names is not known at first. Its card is asked for behind it, for
-        the next time.
+        the next time. May be called from any thread, because a large answer is read in one.
         """
+        loop = asyncio.get_running_loop()
 
         def find(provider: str, served: str) -> ModelRates | None:
             if served == model:
                 return rates
-            card = self.known(key, customer_id, provider=provider, model=served)
-            if card is None:
-                name = (key.organization_id, customer_id, provider, served)
-                self._cards.ask_behind(name, partial(self._fetch, key.key_id, name))
-            return None if card is None else card.rates
+            name = (key.organization_id, customer_id, provider, served)
+            entry, now = self._cards.get(name), self._clock()
+            if entry is None or now >= entry.refresh_at:
+                question = partial(self._fetch, key.key_id, name)
+                loop.call_soon_threadsafe(self._cards.ask_behind, name, question)
+            return entry.value.rates if entry is not None and now < entry.good_until else None
 
         return find
 

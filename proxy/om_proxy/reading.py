@@ -106,10 +106,7 @@ class Fields:
 
     def text(self, name: str) -> str | None:
         """Read a short printable name; None where there is no such thing."""
-        value = self.raw.get(name)
-        if isinstance(value, str) and 0 < len(value) <= NAME_MAX and value.isprintable():
-            return value
-        return None
+        return short_text(self.raw.get(name))
 
     def section(self, name: str) -> Fields:
         """Read an object inside; absent and null are empty."""
@@ -119,6 +116,13 @@ class Fields:
         """Flag keys that nobody has looked at: providers add billable ones without notice."""
         if not self.raw.keys() <= known:
             self._flags.add(Flag.USAGE_KEY_UNKNOWN)
+
+
+def short_text(value: object) -> str | None:
+    """Read a short printable name; None for anything else."""
+    if isinstance(value, str) and 0 < len(value) <= NAME_MAX and value.isprintable():
+        return value
+    return None
 
 
 def parse_object(document: bytes) -> dict[str, object] | None:

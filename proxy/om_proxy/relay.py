@@ -51,7 +51,7 @@ async def relay(
         await response.write_eof()
     except UpstreamBroken:
         _log.warning("upstream_broken", event_id=tally.intent.event_id)
-        _break(request)
+        _break(request, answer)
     except ConnectionError:
         # Of the caller's side alone: those of the provider's are UpstreamBroken.
         _log.info("caller_left", event_id=tally.intent.event_id)
@@ -85,7 +85,7 @@ async def _relay_told(
         await trailer.end_with(request, response, await told() if trails else [])
     except UpstreamBroken:
         _log.warning("upstream_broken", event_id=tally.intent.event_id)
-        _break(request)
+        _break(request, answer)
     except ConnectionError:
         _log.info("caller_left", event_id=tally.intent.event_id)
     return response
@@ -151,8 +151,9 @@ async def _stream(
     await response.write(tally.rest())
 
 
-def _break(request: web.BaseRequest) -> None:
+def _break(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> None:
     """Cut the connection so that no client takes what it got for the whole."""
+    answer.close()
     transport = request.transport
     if transport is None:
         return

@@ -32,8 +32,8 @@ class Life(Protocol):
         """Set while the server knows this epoch and its store is the one that was there."""
         ...
 
-    async def register(self) -> None:
-        """Register this edge once more: the server has forgotten it. ServerAway, ServerRefused."""
+    def forgotten(self, edge_epoch: int) -> None:
+        """Begin again, if the server knew this edge in its epoch and knows it no more."""
         ...
 
     def stale(self, edge_epoch: int) -> None:
@@ -61,7 +61,12 @@ class Spending:
         """
         self._edge = edge
         self._admitter = Admitter(
-            server, incarnation, register=life.register, on_stale=life.stale, clock=clock
+            server,
+            incarnation,
+            ready=life.ready.is_set,
+            on_forgotten=life.forgotten,
+            on_stale=life.stale,
+            clock=clock,
         )
         self._closing = LeaseClosing(server, edge, journal, incarnation=incarnation)
         self._cards = RateCards(server, clock=clock)

@@ -13,6 +13,7 @@ from yarl import URL
 
 from om_proxy.headers import HeaderList
 from om_proxy.settings import ProxySettings
+from om_proxy.silence import Silence
 from om_proxy.upload import Upload
 from om_proxy.wire import AddressGuard, StrictConnector
 
@@ -113,12 +114,16 @@ class Upstream:
     async def chunks(self, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         """Give the body as it arrives. UpstreamBroken where it ends too early or stands still."""
         content = answer.content
+        silence = Silence(content, self._idle_timeout_s)
         try:
             while True:
-                async with asyncio.timeout(self._idle_timeout_s):
-                    chunk = await content.readany()
+                silence.begins()
+                chunk = await content.readany()
+                silence.ends()
                 if not chunk:
                     return
                 yield chunk
         except (aiohttp.ClientError, OSError):
             raise UpstreamBroken from None
+        finally:
+            silence.stop()

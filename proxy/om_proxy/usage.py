@@ -51,6 +51,9 @@ class Certainty(Enum):
     ESTIMATED = "estimated"
     UNKNOWN = "unknown"
 
+    # The library's own hashes the name, in Python, each time; a member is the only one of its kind.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class Quantity:

@@ -10,6 +10,7 @@ import ipaddress
 import socket
 from collections.abc import Collection
 from functools import partial
+from typing import cast
 
 from aiohttp import TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -33,8 +34,8 @@ class AddressRefused(OSError):
 class AddressGuard(AbstractResolver):
     """Resolves names in bounded time, and lets none but those that were named lead to a private address.
 
-    Every connection asks again, so a name whose answer changes (DNS rebinding) gains nothing. An origin that is
-    written as an address is not asked here: whoever wrote it meant it.
+    Every answer is looked at, so a name whose answer changes (DNS rebinding) gains nothing. An origin that
+    is written as an address is not asked here: whoever wrote it meant it.
     """
 
     def __init__(
@@ -70,7 +71,8 @@ class StrictConnector(TCPConnector):
 
     def __init__(self, guard: AddressGuard, *, connections_max: int) -> None:
         super().__init__(limit=connections_max, family=socket.AF_UNSPEC, resolver=guard)
-        self._factory = partial(_Connection, loop=asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self._factory = cast("partial[ResponseHandler]", partial(_Connection, loop=loop))
 
 
 class _Connection(ResponseHandler):

@@ -13,12 +13,18 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import om_proxy.__main__
 from om_server import wiring
 from om_server.__main__ import main
 from om_server.rating.catalogue import load_catalogue
-from tests.faults import breakage, failpoint
+from tests.faults import breakage, failpoint, proxy_failpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROXY = "om_proxy"
 
 
 def serve() -> None:
@@ -40,7 +46,7 @@ def serve() -> None:
         child = os.fork()
         if not child:
             _become(order)
-            _run()
+            _run(om_proxy.__main__.main if order["program"] == PROXY else main)
         _answer({"pid": child})
 
 
@@ -56,7 +62,11 @@ def _become(order: dict[str, Any]) -> None:
     os.environ.update(order["environment"])
     # A `.env` of the checkout must not steer it.
     os.chdir(Path(order["log"]).parent)
-    sys.argv = ["openmonetize", *order["arguments"]]
+    sys.argv = [order["program"], *order["arguments"]]
+    if order["program"] == PROXY:
+        if order["fault"]:
+            proxy_failpoint.plant(failpoint.Fault(**order["fault"]))
+        return
     for mode in order["modes"]:
         failpoint.set_mode(mode)
     for name in order["breakages"]:
@@ -65,11 +75,11 @@ def _become(order: dict[str, Any]) -> None:
         failpoint.plant(failpoint.Fault(**order["fault"]))
 
 
-def _run() -> NoReturn:
+def _run(command: Callable[[], None]) -> NoReturn:
     """Run the command, and end without the clean-up of an interpreter that only this process began."""
     code = 0
     try:
-        main()
+        command()
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         if isinstance(ended.code, str):

@@ -41,6 +41,12 @@ class Process:
         """Whether it is there and does not run."""
         return Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
+    @property
+    def children(self) -> list[int]:
+        """The processes that it has started and that are there."""
+        names = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split()
+        return [int(name) for name in names]
+
     def signal(self, number: signal.Signals) -> None:
         if self._status is None:
             signal.pidfd_send_signal(self._descriptor, number)
@@ -96,9 +102,11 @@ class Host:
         log: Path,
         fault: Fault | None = None,
         modes: Sequence[str] = (),
+        program: str = "openmonetize",
     ) -> Process:
-        """Run `openmonetize` with these arguments in a process of its own."""
+        """Run `openmonetize`, or `om_proxy`, with these arguments in a process of its own."""
         answer = self.ask(
+            program=program,
             arguments=[*arguments],
             environment=dict(environment),
             log=str(log),

@@ -225,10 +225,10 @@ class Life:
         self.ready = asyncio.Event()
         self.ready.set()
         self.stale_epochs: list[int] = []
-        self.registered = 0
+        self.forgotten_epochs: list[int] = []
 
-    async def register(self) -> None:
-        self.registered += 1
+    def forgotten(self, edge_epoch: int) -> None:
+        self.forgotten_epochs.append(edge_epoch)
 
     def stale(self, edge_epoch: int) -> None:
         self.stale_epochs.append(edge_epoch)

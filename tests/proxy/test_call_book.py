@@ -194,3 +194,15 @@ async def test_a_sync_that_fails_sends_no_call_and_breaks_the_journal(
 
         assert told == ["broken"]
         assert at.book.open_count == 0
+
+
+async def test_a_call_that_cannot_be_put_into_words_takes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its lease would count a call for ever that no record names, and never end."""
+    async with scene(tmp_path) as at:
+        monkeypatch.setattr(outcome, "pending", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await at.book.begin(at.intent)
+
+        assert (at.desk.cancelled, at.book.open_count) == (1, 0)

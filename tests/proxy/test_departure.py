@@ -37,6 +37,10 @@ class Conversation:
 _RESPONSE = {"id": "r1", "model": "gpt-4o", "status": "in_progress", "usage": None}
 _USED = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
 _SAID = {"candidates": [{"content": {"parts": [{"text": "Hel"}], "role": "model"}}], "modelVersion": "g"}
+_ENDED = {
+    "candidates": [{"content": {"parts": [{"text": "lo"}]}, "finishReason": "STOP"}],
+    "modelVersion": "g",
+}
 _GEMINI_USAGE = {"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5}
 
 CONVERSATIONS = {
@@ -87,7 +91,7 @@ CONVERSATIONS = {
         b'{"contents":[{"parts":[{"text":"Hi"}]}],"generationConfig":{"maxOutputTokens":9}}',
         (
             written([_SAID], b"\r\n"),
-            written([{**_SAID, "usageMetadata": _GEMINI_USAGE}], b"\r\n"),
+            written([{**_ENDED, "usageMetadata": _GEMINI_USAGE}], b"\r\n"),
         ),
         (3, 2),
         2,

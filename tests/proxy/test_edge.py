@@ -18,7 +18,7 @@ from om_proxy.incarnation import Incarnation
 from om_proxy.journal.journal import Journal
 from om_proxy.journal.record import LeaseNote
 from om_proxy.report import Reporter
-from om_proxy.server_client import ServerAway, ServerClient
+from om_proxy.server_client import ServerClient
 from om_proxy.watch import JournalNews, Watch
 from tests.proxy.fake_servicer import AWAY, SERVICE_TOKEN, FakeServer, fake_server, refused
 from tests.proxy.journal.scene import event_of, journal_in, killed, outcome_of
@@ -195,16 +195,26 @@ async def test_a_queue_that_was_lost_gets_again_what_is_not_settled(tmp_path: Pa
             await server.reported(2)
 
 
-@pytest.mark.parametrize("begun", [False, True])
-async def test_a_server_that_forgot_it_is_told_again(tmp_path: Path, *, begun: bool) -> None:
-    async with fake_server() as server:
-        if not begun:
-            server.failures["Resync"] = [AWAY] * 1_000
-        async with edge(server, tmp_path) as life:
-            if not begun:
-                with pytest.raises(ServerAway):
-                    await life.life.register()
-                return
+@pytest.mark.parametrize("store", ["inc_1", "inc_2"])
+async def test_a_store_that_forgot_it_is_told_everything_before_anybody_says_which_it_is(
+    tmp_path: Path, store: str
+) -> None:
+    """Whatever is not told of a lease says that it paid for nothing."""
+    async with fake_server() as server, edge(server, tmp_path) as life:
+        life.life.forgotten(1)
+        await life.ready()
+        life.journal.learn(LEASE)
+        life.call("evt_1")
+        life.journal.closed(LeaseNote(LEASE, 1, 4))
+        life.life.forgotten(0)
+        assert len(server.resyncs) == 1
+
+        server.store = store
+        with capture_logs():
+            life.life.forgotten(1)
+            assert life.stopped == [""]
             await life.ready()
-            await life.life.register()
-    assert [request.edge.edge_epoch for request in server.resyncs] == [1, 1]
+
+    assert len(server.resyncs) > 1
+    assert {tuple(reports(request).items()) for request in server.resyncs[1:]} == {((LEASE, (1, 4)),)}
+    assert life.journal.home.store == store

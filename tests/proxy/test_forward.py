@@ -341,7 +341,7 @@ async def test_a_large_answer_is_read_on_another_thread_and_still_reported_at_st
         assert closing.wait(20)
         return metered(self)
 
-    async def closed(self: Forwarder) -> None:
+    async def closed(self: Forwarder, *_: object) -> None:
         closing.set()
         await close(self)
 

@@ -17,6 +17,7 @@ from om_proxy.outcome import Intent
 from om_proxy.refusal import Problem
 from om_proxy.server_client import ServerRefused
 from tests.proxy.bank import BOUND, KNOWN, WALLET, Bank, Till, settle, until
+from tests.proxy.exchange import CHAT_PATH, call_of
 
 
 @pytest.fixture
@@ -335,12 +336,10 @@ async def test_another_incarnation_ends_all_spending_without_a_word(bank: Bank) 
 
     till.incarnation.note("inc_2")
     assert till.drawers.left_nanos(WALLET) == 0
-    # Until the new store has heard of the past, what it grants is given back.
-    refused = asyncio.create_task(till.admit())
-    await settle()
-    refused.cancel()
-    await asyncio.gather(refused, return_exceptions=True)
-    assert till.drawers.left_nanos(WALLET) == 0
+    # Until the new store has heard of the past, nothing is asked of it.
+    asked = bank.count("Admit")
+    assert await till.admit() == problem.unavailable()
+    assert bank.count("Admit") == asked
     till.life.ready.set()
 
     assert isinstance(await till.admit(), Intent)
@@ -375,11 +374,20 @@ async def test_the_end_gives_every_lease_back(bank: Bank) -> None:
     assert all(lease.report is not None for lease in bank.leases.values())
 
 
-async def test_a_forgotten_edge_registers_and_asks_again_and_a_stale_one_says_so(bank: Bank) -> None:
+async def test_a_forgotten_edge_says_so_and_asks_when_it_is_known_again_and_a_stale_one_says_so(
+    bank: Bank,
+) -> None:
     till = Till(bank)
     bank.errors["Admit"] = [ServerRefused("EDGE_NOT_RESYNCED")]
+    assert await till.admit() == problem.unavailable()
+    assert till.life.forgotten_epochs == [1]
+
+    till.life.ready.clear()
+    asked = bank.count("Admit")
+    assert await till.admit() == problem.unavailable()
+    assert bank.count("Admit") == asked
+    till.life.ready.set()
     assert isinstance(await till.admit(), Intent)
-    assert till.life.registered == 1
 
     bank.errors["Admit"] = [ServerRefused("EDGE_EPOCH_STALE")]
     assert await till.admit(user_id="another") == problem.unavailable()
@@ -405,3 +413,30 @@ async def test_a_wallet_that_is_blocked_refuses_each_time(bank: Bank) -> None:
     assert await till.admit() == problem.wallet_blocked()
     bank.refusal = None
     assert isinstance(await till.admit(), Intent)
+
+
+async def test_a_lost_answer_that_is_given_up_stops_no_wallet(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("om_proxy.admitter._UNANSWERED_MAX", 0)
+    till = Till(bank)
+    till.give_back(await till.admitted())
+    await till.sweep()
+    bank.lost["Admit"] = 1
+
+    with capture_logs():
+        assert await till.admit() == problem.unavailable()
+    await settle()
+
+    await till.admitted()
+
+
+async def test_a_call_whose_bound_is_beyond_all_money_is_refused(bank: Bank) -> None:
+    till = Till(bank)
+    await till.busy()
+    call = call_of(CHAT_PATH, b'{"model":"gpt-4o","max_tokens":9000000000000000000,"n":100,"messages":[]}')
+
+    refused = await till.admit(call=call)
+
+    assert isinstance(refused, Problem)
+    assert refused.status == 402

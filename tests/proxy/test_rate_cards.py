@@ -135,3 +135,13 @@ async def test_what_was_missed_makes_every_card_unknown(shelf: Shelf) -> None:
     await shelf.find()
 
     assert shelf.asked == 2
+
+
+async def test_a_thread_that_reads_a_large_answer_finds_rates_too(shelf: Shelf) -> None:
+    card = await shelf.find()
+    rates_of = shelf.cards.rates_of(KNOWN, "acme", model="gpt-4o", rates=card.rates)
+
+    assert await asyncio.to_thread(rates_of, "openai", "gpt-4o-2024-08-06") is None
+    await settle()
+    assert await asyncio.to_thread(rates_of, "openai", "gpt-4o-2024-08-06") == card.rates
+    assert shelf.asked == 2

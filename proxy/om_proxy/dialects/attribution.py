@@ -40,6 +40,8 @@ HEADERS = (
     SANDBOX,
 )
 
+_NAMED = (CUSTOMER_ID, USER_ID, FEATURE_ID, PROMPT_KEY)
+
 #: As the contract's Attribution says; an event with more would be invalid, and invalid is not charged.
 NAME_MAX = 255
 TAGS_MAX = 64
@@ -79,6 +81,8 @@ class Attribution:
 
 def ambiguous(headers: MultiMapping[str], names: Iterable[str]) -> Problem | None:
     """Refuse a header of ours that occurs twice: it would be left to chance which one counts."""
+    if len(set(map(str.lower, headers))) == len(headers):
+        return None
     for name in names:
         if len(headers.getall(name, ())) > 1:
             return ambiguous_header(name)
@@ -87,8 +91,9 @@ def ambiguous(headers: MultiMapping[str], names: Iterable[str]) -> Problem | Non
 
 def attributed(headers: MultiMapping[str], key: str) -> Attribution | Problem:
     """Read the headers that both dialects have, or say what is wrong with them. The key is not looked up."""
-    for name in (CUSTOMER_ID, USER_ID, FEATURE_ID, PROMPT_KEY):
-        if not is_name(headers.get(name, "").strip()):
+    names = {name: headers.get(name, "").strip() for name in _NAMED}
+    for name, value in names.items():
+        if not is_name(value):
             return invalid_header(name)
     if len(key) > _KEY_MAX or not (key.isascii() and key.isprintable()) or " " in key:
         return invalid_api_key()
@@ -103,13 +108,13 @@ def attributed(headers: MultiMapping[str], key: str) -> Attribution | Problem:
         return invalid_header(ON_DISCONNECT)
     return Attribution(
         api_key=Secret(key),
-        customer_id=headers.get(CUSTOMER_ID, "").strip(),
-        user_id=headers.get(USER_ID, "").strip(),
-        feature_id=headers.get(FEATURE_ID, "").strip(),
+        customer_id=names[CUSTOMER_ID],
+        user_id=names[USER_ID],
+        feature_id=names[FEATURE_ID],
         metadata=_metadata(headers.get(METADATA, "")),
         sandbox=_is_true(headers, SANDBOX) or key.startswith(_TEST_KEY),
         tags=tags,
-        prompt_key=headers.get(PROMPT_KEY, "").strip(),
+        prompt_key=names[PROMPT_KEY],
         prompt_version=version,
         include_cost=_is_true(headers, INCLUDE_COST),
         clamp_output=_is_true(headers, CLAMP_OUTPUT),

@@ -68,11 +68,11 @@ class Purse:
 
     def take(self, nanos: int, now: float) -> tuple[Part, ...] | None:
         """Set money aside for a call: from one lease, or from several where none has enough; else None."""
-        leases = self._spendable(now)
-        for lease in leases:
-            if lease.left_nanos >= nanos:
+        for lease in self._leases.values():
+            if lease.left_nanos >= nanos and lease.spendable(now):
                 lease.take(nanos, now)
                 return (Part(lease.granted.lease_id, nanos),)
+        leases = self._spendable(now)
         # The fullest first, so that a call names few.
         leases.sort(key=lambda lease: -lease.left_nanos)
         if sum(lease.left_nanos for lease in leases[:PARTS_MAX]) < nanos:

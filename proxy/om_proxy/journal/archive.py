@@ -14,7 +14,7 @@ import structlog
 
 from om_proxy.journal.home import sync_file
 from om_proxy.journal.ranges import Ranges
-from om_proxy.journal.record import Damaged, Record, salvage, scan
+from om_proxy.journal.record import Damaged, Kind, Record, pack_value, salvage, scan
 from om_proxy.journal.replay import Past, Trace
 from om_proxy.journal.segment import SegmentFile, segment_files
 
@@ -89,7 +89,8 @@ class Archive:
             if number == but or not self._is_done(trace):
                 break
             del self.traces[number]
-            if trace.last_sequence:
+            if trace.end > len(pack_value(Kind.HEADER, trace.header)):
+                # Also without an outcome: what it says of leases a restored store has to hear.
                 self._files[number] = self._files[number].renamed("settled")
             else:
                 self._files.pop(number).path.unlink()

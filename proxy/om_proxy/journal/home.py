@@ -46,15 +46,15 @@ class Identity:
     clean: bool
     #: The life of the store that the server named last; empty before the first.
     store: str = ""
+    #: Whether a power cut may have taken what said that calls were sent, and they have not ended since.
+    markers_lost: bool = False
 
 
 class Home:
     """A locked directory, from the start of an edge to its end."""
 
-    def __init__(self, path: Path, lock: int, identity: Identity, *, same_boot: bool) -> None:
+    def __init__(self, path: Path, lock: int, identity: Identity) -> None:
         self.path = path
-        #: Whether the machine has not been down since the directory was used last.
-        self.same_boot = same_boot
         self._lock = lock
         self._identity = identity
         #: Who this process is to the server; the same object in every epoch.
@@ -77,7 +77,7 @@ class Home:
         except BaseException:
             os.close(lock)
             raise
-        return cls(path, lock, now, same_boot=same_boot)
+        return cls(path, lock, now)
 
     @property
     def boot_id(self) -> str:
@@ -98,6 +98,16 @@ class Home:
     def store(self) -> str:
         """The life of the store that the server named last; empty before the first."""
         return self._identity.store
+
+    @property
+    def markers_lost(self) -> bool:
+        """Whether calls of the past may have been sent although nothing says so."""
+        return self._identity.markers_lost
+
+    def recovered(self) -> None:
+        """Remember that every call of the past has ended."""
+        if self._identity.markers_lost:
+            self._keep(replace(self._identity, markers_lost=False))
 
     def found_damage(self) -> None:
         """Remember that the past is not known whole, until the server has heard it."""
@@ -135,6 +145,8 @@ def _next(before: Identity | None, *, boot_id: str, synced: bool, same_boot: boo
         synced=synced,
         resynced=False,
         clean=clean,
+        # Also of the start before the last, where that one came to its end before it ended those calls.
+        markers_lost=before.markers_lost or not same_boot,
     )
 
 

@@ -48,7 +48,7 @@ class Journal:
         self._begun: dict[str, int] = {}
         past = self._load(again=False)
         self._begin_segment()
-        self._unended = past.unended(markers_lost=not home.same_boot)
+        self._unended = past.unended(markers_lost=home.markers_lost)
         self.reports: Sequence[LeaseNote] = past.reports()
 
     @property
@@ -70,6 +70,7 @@ class Journal:
             self.conclude(event)
         for number in list(self._archive.damaged):
             self._archive.set_aside(number)
+        self._home.recovered()
         return len(unended)
 
     def renew(self, *, step: int = 1, again: bool = False) -> None:
@@ -197,6 +198,8 @@ class Journal:
         except OSError:
             self.fail()
         finally:
+            # Its descriptors may soon be those of other files.
+            self.broken = True
             self._home.leave(synced=whole)
 
     @property

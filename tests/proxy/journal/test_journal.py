@@ -366,3 +366,58 @@ def test_an_orderly_end_leaves_no_room_taken(tmp_path: Path) -> None:
     journal.close()
 
     assert sum((tmp_path / name).stat().st_size for name in segments(tmp_path)) < 4096
+
+
+def test_a_start_that_did_not_come_far_after_a_power_cut_makes_no_call_free(tmp_path: Path) -> None:
+    """What said that the call was sent is lost to every later start too."""
+    journal = journal_in(tmp_path, boot_id="one")
+    journal.intend(event_of("evt_1"))
+    killed(journal)
+    killed(journal_in(tmp_path, boot_id="two"))
+
+    journal = journal_in(tmp_path, boot_id="two")
+    journal.recover()
+    journal.intend(event_of("evt_2"))
+    killed(journal)
+    journal = journal_in(tmp_path, boot_id="two")
+    journal.recover()
+
+    outcomes = {event.event_id: event.outcome for event in shipped(journal)}
+    assert outcomes == {"evt_1": event_pb2.OUTCOME_UNKNOWN, "evt_2": event_pb2.OUTCOME_ZERO}
+    killed(journal)
+
+
+def test_a_lease_of_a_segment_without_outcomes_is_told_to_a_restored_store(tmp_path: Path) -> None:
+    """Else that store would take it for one that paid for nothing, and free what its call has used."""
+    journal = journal_in(tmp_path)
+    journal.learn("lse_1")
+    journal.intend(event_of("evt_1", {"lse_1": 9}))
+    journal.sent("evt_1")
+    journal.closing(LeaseNote("lse_1", 1, 9))
+    journal.closed(LeaseNote("lse_1", 1, 9))
+    killed(journal)
+    journal = journal_in(tmp_path)
+    journal.recover()
+    journal.resynced("store")
+    settle_all(journal)
+    journal.tidy()
+
+    journal.renew(again=True)
+
+    assert journal.reports == [LeaseNote("lse_1", 1, 9)]
+    killed(journal)
+
+
+def test_what_ends_after_the_journal_was_closed_goes_nowhere(tmp_path: Path) -> None:
+    journal, told = journal_in(tmp_path), list[int]()
+    journal.on_broken = lambda: told.append(1)
+    journal.close()
+    before = {file.name: file.stat().st_size for file in tmp_path.iterdir()}
+
+    with pytest.raises(JournalBroken):
+        journal.conclude(outcome_of("evt_1"))
+    with pytest.raises(JournalFull):
+        journal.intend(event_of("evt_2"))
+
+    assert {file.name: file.stat().st_size for file in tmp_path.iterdir()} == before
+    assert told == []

@@ -11,7 +11,7 @@ import orjson
 from om_proxy.call import Call, Demand, Notes, each_object, positive_int, text_bytes
 from om_proxy.include_usage import ask_for_usage
 from om_proxy.problem import invalid_field, invalid_json
-from om_proxy.reading import Fields, parse_object
+from om_proxy.reading import parse_object, short_text
 from om_proxy.refusal import Problem
 from om_proxy.route import Target
 from om_proxy.usage import Unit
@@ -40,7 +40,7 @@ def named_document(target: Target, body: bytes) -> dict[str, object] | Problem:
 
 def model_of(document: Mapping[str, object]) -> str:
     """Read the model; empty where none is named."""
-    return Fields(document, set()).text("model") or ""
+    return short_text(document.get("model")) or ""
 
 
 def call_of(target: Target, body: bytes, document: Mapping[str, object], *, demand: Demand) -> Call:

@@ -69,6 +69,8 @@ class ChatReader:
         self._call = call
         self._convention = convention
         self._usage: dict[str, object] | None = None
+        self._usage_counts: Counts = {}
+        self._faults: set[Flag] = set()  # Of the usage that was read last.
         self._counted = False  # The usage says what went in and what came out.
         self._model: str | None = None
         self._tier: str | None = None
@@ -119,17 +121,17 @@ class ChatReader:
         for holder in (chunk, groq if isinstance(groq, dict) else {}):
             usage = holder.get("usage")
             if isinstance(usage, dict):
-                self._usage = usage
-                self._counted = None not in self._disjoint(usage, set()).values()
+                self._usage, self._faults = usage, set()
+                self._usage_counts = self._disjoint(usage, self._faults)
+                self._counted = None not in self._usage_counts.values()
                 return
 
     def _counts(self, flags: set[Flag]) -> tuple[Counts, Certainty]:
         if self._usage is None:
             return self._unknown(), Certainty.MEASURED
-        faults: set[Flag] = set()
-        counts = self._disjoint(self._usage, faults)
-        flags |= faults
-        return counts, Certainty.ESTIMATED if Flag.USAGE_MALFORMED in faults else Certainty.MEASURED
+        flags |= self._faults
+        certainty = Certainty.ESTIMATED if Flag.USAGE_MALFORMED in self._faults else Certainty.MEASURED
+        return dict(self._usage_counts), certainty
 
     def _disjoint(self, usage: Mapping[str, object], flags: set[Flag]) -> Counts:
         return chat_counts(usage, flags, self._convention)
