@@ -90,9 +90,12 @@ def _charge(entries: Sequence[Written], lines: Sequence[UsageLine], at: int) -> 
     cost = Fraction(0)
     for line in lines:
         rates = _rates(entries, line.model, at)
+        amounts = (line.usage.amount("input_tokens") or 0, line.usage.amount("output_tokens") or 0)
+        if not any(amounts):
+            # Nothing of it was used, whatever it costs.
+            continue
         if rates is None:
             return None
-        amounts = (line.usage.amount("input_tokens") or 0, line.usage.amount("output_tokens") or 0)
         cost += sum(amount * rate for amount, rate in zip(amounts, rates, strict=True))
     # A dollar for a million tokens is 1,000 nano-dollars for each.
     return round(cost * 1000 * _markup(entries, at))
