@@ -11,7 +11,7 @@ import structlog
 
 from om_proxy import problem
 from om_proxy.ask import Ask
-from om_proxy.bound import Bound, Unbounded, bound
+from om_proxy.bound import SLICE_TOKENS, Bound, Unbounded, bound, sliced
 from om_proxy.call import Call
 from om_proxy.dialects.attribution import Attribution
 from om_proxy.funding.grant import Grant
@@ -22,6 +22,7 @@ from om_proxy.payers import Mode, Payer, Payers
 from om_proxy.rate_cards import Card, RateCards
 from om_proxy.refusal import Problem
 from om_proxy.server_client import ServerAway, ServerRefused
+from om_proxy.stretch import Stretch
 
 _log = structlog.get_logger(__name__)
 
@@ -71,7 +72,17 @@ class Admissions:
         rates_of = self._cards.rates_of(
             ask.key, ask.who.customer_id, model=ask.call.model, rates=ask.card.rates
         )
-        return Intent(ask.event_id, ask.key, ask.who, ask.call, grant, rates_of)
+        return Intent(
+            ask.event_id, ask.key, ask.who, ask.call, grant, rates_of, stretch=self._stretch(ask, grant)
+        )
+
+    def _stretch(self, ask: Ask, grant: Grant) -> Stretch | None:
+        if not (ask.sliced and grant.parts):
+            return None
+        payer = self._payers.last_known(ask)
+        lenient = payer is not None and payer.mode is Mode.SOFT
+        most = ask.card.rates.limits.max_output
+        return Stretch(ask, grant, self._desk, most=most, lenient=lenient)
 
     async def _granted(self, ask: Ask) -> Grant | Problem:
         """Take the money for a call. ServerAway, ServerRefused."""
@@ -101,7 +112,10 @@ class Admissions:
         own = await self._card(key, who, call.provider, call.model)
         limits: list[Bound] = []
         needed: int | None = 0
-        parts = [call, *(replace(call, model=share.model, demand=share.demand) for share in call.shares)]
+        # A limit counts what it reserves once, so a call that it counts holds all that it may come to.
+        slices = sliced(call, own.rates.limits) and not own.one_by_one(key, who)
+        first = replace(call, demand=replace(call.demand, output_max=SLICE_TOKENS)) if slices else call
+        parts = [first, *(replace(call, model=share.model, demand=share.demand) for share in call.shares)]
         for part in parts:
             card = await self._card(key, who, call.provider, part.model)
             limit = bound(part, card.rates.limits)
@@ -110,7 +124,7 @@ class Admissions:
                 return Ask(event_id, key, call, who, own, (), None, field)
             limits.append(limit)
             needed = _sum(needed, card.rates.bound_nanos(limit))
-        return Ask(event_id, key, call, who, own, tuple(limits), needed)
+        return Ask(event_id, key, call, who, own, tuple(limits), needed, sliced=slices)
 
     async def _card(self, key: Key, who: Attribution, provider: str, model: str) -> Card:
         card = self._cards.known(key, who.customer_id, provider=provider, model=model)

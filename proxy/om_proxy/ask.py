@@ -39,6 +39,7 @@ class Ask:
     bounds: tuple[Bound, ...]  # Of each model that may run, its own first; none where there is none.
     needed: int | None  # Nano-credits at most; None where nobody knows.
     unbounded_field: str | None = None  # What leaves the call without a bound.
+    sliced: bool = False  # The output's bound is only its first slice.
 
     @property
     def scope(self) -> Scope:

@@ -16,6 +16,8 @@ from om_proxy.usage import Unit
 MESSAGE_OVERHEAD_TOKENS = 16
 # Instructions that providers add where tools are offered, once and for each tool without a schema.
 TOOL_OVERHEAD_TOKENS = 1_024
+# What a stream whose output can be seen begins with, where the request does not cap it.
+SLICE_TOKENS = 4_096
 
 _STEPS_PER_RATE = 1_000_000
 
@@ -92,6 +94,20 @@ def bound(call: Call, limits: ModelLimits) -> Bound | Unbounded:
         # A model that is not charged by token has no limits in tokens either.
         return Bound(call.provider, call.model, (), instead) if instead else tokens
     return Bound(call.provider, call.model, tokens, instead)
+
+
+def sliced(call: Call, limits: ModelLimits) -> bool:
+    """Whether a call may begin on a slice of its output: only where visible bytes bound all of it."""
+    demand = call.demand
+    return (
+        call.stream
+        and demand.visible
+        and demand.output_max is None
+        and len(demand.output_units) == demand.choices == demand.turns == 1
+        and not (demand.predicted_bytes or demand.web_searches or demand.fees or demand.instead)
+        and not (call.shares or call.deferrable)
+        and (limits.max_output is None or limits.max_output > SLICE_TOKENS)
+    )
 
 
 def _tokens(demand: Demand, limits: ModelLimits) -> tuple[Ceiling, ...] | Unbounded:

@@ -34,6 +34,7 @@ class Demand:
     known: tuple[tuple[Unit, int], ...] = ()  # What the request itself says will be consumed, exactly.
     media_bytes: int = 0  # Of a recording whose length nothing says.
     image_tokens: int | None = None  # Of one image of the prompt, where the provider says so itself.
+    visible: bool = False  # The model shows all that it writes: no reasoning, and nothing but text.
 
 
 #: A request that consumes nothing.

@@ -78,6 +78,8 @@ async def read_to_end(
         async for chunk in upstream.chunks(answer):
             tally.take(chunk)
             size += len(chunk)
+            if await tally.short() is not None:
+                return
             if size > bytes_max:
                 _log.warning("drain_cut", event_id=tally.intent.event_id)
                 return

@@ -110,19 +110,19 @@ class EdgeLife:
             store = self._incarnation.current
             if journal.home.store not in {"", store}:
                 journal.renew(again=True)
-            answered = await self._until_registered()
+            answered = await self._until_registered(store)
             if answered == store:
                 journal.resynced(store)
                 return
             # Nobody else needs to hear of it: nothing is spent while this edge is not ready.
             self._incarnation.current = answered
 
-    async def _until_registered(self) -> str:
-        """Ask until there is an answer, and give the store's life."""
+    async def _until_registered(self, store: str) -> str:
+        """Ask until there is an answer, or the store is another one meanwhile; give the store's life."""
         journal, step, delay_s = self._journal, 1, _RETRY_DELAY_S
-        while True:
+        while self._incarnation.current == store:
             try:
-                return await self._resync()
+                return await self._resync(store)
             except ServerAway:
                 pass
             except ServerRefused as refused:
@@ -137,17 +137,19 @@ class EdgeLife:
                     self.stale(journal.edge.edge_epoch)
             await asyncio.sleep(random.uniform(0, delay_s))  # noqa: S311 - spreads load, hides nothing
             delay_s = min(delay_s * 2, _RETRY_DELAY_MAX_S)
+        return self._incarnation.current
 
-    async def _resync(self) -> str:
-        answer = await self._server.ask(self._server.edge.Resync, self._past())
+    async def _resync(self, store: str) -> str:
+        answer = await self._server.ask(self._server.edge.Resync, self._past(store))
         return answer.incarnation
 
-    def _past(self) -> pb.ResyncRequest:
+    def _past(self, store: str) -> pb.ResyncRequest:
         journal = self._journal
         reports = list(journal.reports)[-_REPORTS_MAX:]
         return pb.ResyncRequest(
             edge=journal.edge.to_proto(),
             boot_id=journal.home.boot_id,
+            incarnation=store,
             clean=journal.home.clean and len(reports) == len(journal.reports),
             leases=[
                 pb.LeaseReport(

@@ -79,6 +79,7 @@ class Forwarder:
                 sending.provider,
                 on_send=partial(book.sent, intent),
                 on_progress=partial(book.checkpoint, intent),
+                on_growth=partial(book.extended, intent),
             )
         else:
             tally = Tally(intent, sending.provider)

@@ -17,7 +17,7 @@ from om_proxy.ask import Ask
 from om_proxy.defect import log_defect
 from om_proxy.drawers import Drawer, Drawers
 from om_proxy.funding.grant import Grant
-from om_proxy.funding.purse import RECALL_IDLE_S
+from om_proxy.funding.purse import PARTS_MAX, RECALL_IDLE_S
 from om_proxy.lease_request import LeaseRequests
 from om_proxy.payers import Payer, Payers
 from om_proxy.server_client import ServerAway, ServerRefused
@@ -114,12 +114,43 @@ class LeaseDesk:
         if not grant.parts:
             return False
         purse, now = self._drawers.of(grant.wallet_id).purse, self._clock()
-        purse.note_demand(nanos, now)
         parts = purse.extend(grant.parts, nanos, now)
         if parts is None:
             return False
+        purse.note_demand(nanos, now)
         grant.parts = parts
         return True
+
+    def ask_ahead(self, grant: Grant, ask: Ask) -> None:
+        """Ask for what a call in flight will want, without waiting for the answer."""
+        drawer = self._drawers.of(grant.wallet_id)
+        if drawer.flight is None and not drawer.unanswered and self._clock() >= drawer.refill_at:
+            drawer.flight = self._requests.ahead(drawer, ask)
+
+    async def stretch(self, grant: Grant, ask: Ask) -> bool:
+        """Take more for a call in flight, from the server where it is not here. ServerAway, ServerRefused.
+
+        On a shortfall it waits once, for money that returns here or to the wallet.
+        """
+        loop = asyncio.get_running_loop()
+        drawer = self._drawers.of(grant.wallet_id)
+        deadline: float | None = None
+        for _ in range(_ROUNDS_MAX):
+            if self.extend(grant, ask.needed or 0):
+                return True
+            if drawer.unanswered:
+                raise ServerAway
+            if len(grant.parts) == PARTS_MAX:
+                # Another lease would be one more than an event may name.
+                return False
+            refusal = await asyncio.shield(drawer.flight or self._requests.ahead(drawer, ask))
+            if refusal is None:
+                continue
+            deadline = deadline or loop.time() + self._shortfall_wait_s
+            if refusal.reason != _SHORT or loop.time() >= deadline:
+                return self.extend(grant, ask.needed or 0)
+            await drawer.woken(deadline)
+        return False
 
     def recall(self, lease_id: str) -> None:
         """Give a lease back as soon as no call takes from it: a neighbour needs the money."""
@@ -147,7 +178,7 @@ class LeaseDesk:
             return None
         free = drawer.flight is None and not drawer.unanswered and now >= drawer.refill_at
         if free and drawer.purse.low(now):
-            self._requests.ahead(drawer, ask)
+            drawer.flight = self._requests.ahead(drawer, ask)
         return Grant(drawer.wallet_id, parts)
 
     async def _alone(self, ask: Ask, *, one_by_one: bool) -> Grant | Refused | None:

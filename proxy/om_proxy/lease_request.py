@@ -67,9 +67,9 @@ class LeaseRequests:
         # Leases of an earlier epoch are never spent: the resync has told the server that nobody knows them.
         return self._granted(ask, answered) if epoch == self._edge.edge_epoch else None
 
-    def ahead(self, drawer: Drawer, ask: Ask) -> None:
-        """Ask for as much as calls will want, before they lack it."""
-        _ = self._start(drawer, ask, ahead=True)
+    def ahead(self, drawer: Drawer, ask: Ask) -> Flight:
+        """Ask for as much as calls will want, at least for what this one will, before they lack it."""
+        return self._start(drawer, ask, ahead=True)
 
     def together(self, drawer: Drawer, ask: Ask) -> Flight:
         """Ask for as much as calls will want, at least for what this one lacks; None: something came."""

@@ -28,6 +28,9 @@ class Meter:
 
     def __init__(self, decoder: Decoder, framing: Framing, *, reader: UsageReader, prompt_bytes: int) -> None:
         self.bytes_seen = 0
+        self.documents = 0
+        #: No fewer tokens were written than that, where all that is written is shown.
+        self.tokens_max = 0
         self._decoder = decoder
         self._framing = framing
         self._reader = reader
@@ -38,7 +41,11 @@ class Meter:
         self.bytes_seen += len(chunk)
         for piece in self._decoder.decode(chunk):
             for document in self._framing.feed(piece):
+                seen = self._reader.visible_bytes
                 self._reader.read(document)
+                self.documents += 1
+                # What shows no text may be the name of a function, of which nobody counts the bytes.
+                self.tokens_max += self._reader.visible_bytes - seen + 1 or len(document)
 
     def so_far(self) -> Metered:
         """Say what was consumed until now, in case that nothing more is seen."""
@@ -63,6 +70,8 @@ class Meter:
         if lines and metered.job_id is None and Certainty.UNKNOWN in lines[0].usage.certainties:
             flags.add(Flag.USAGE_MISSING)
             lines = (self._estimated(lines[0]), *lines[1:])
+        if flags == metered.flags:
+            return metered
         return replace(metered, lines=lines, flags=frozenset(flags))
 
     def _estimated(self, line: Line) -> Line:

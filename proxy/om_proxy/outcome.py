@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import orjson
 from google.protobuf import timestamp_pb2
@@ -17,6 +19,7 @@ from om_proxy.keys import Key
 from om_proxy.labels import attribution_of
 from om_proxy.meter import tokens_of
 from om_proxy.reading import EndedJob, Line, Metered
+from om_proxy.refusal import Problem
 from om_proxy.usage import Certainty, Quantity, Unit, Usage
 
 #: Deeper metadata cannot be read by the server: messages nest at most 100 levels, JSON takes three for each.
@@ -29,6 +32,14 @@ _CERTAINTIES = {
     Certainty.ESTIMATED: usage_pb2.CERTAINTY_ESTIMATED,
     Certainty.UNKNOWN: usage_pb2.CERTAINTY_UNKNOWN,
 }
+
+
+class Stretch(Protocol):
+    """What makes a grant grow with its stream."""
+
+    async def cover(self, used: int, written: Callable[[], Awaitable[None]]) -> Problem | None:
+        """Pay for so many tokens, or say why that cannot be. `written` writes the grown grant down."""
+        ...
 
 
 def no_rates(provider: str, model: str) -> ModelRates | None:
@@ -49,6 +60,8 @@ class Intent:
     #: The rate card as it was.
     rates_of: RatesOf = no_rates
     time_ns: int = field(default_factory=time.time_ns)
+    #: Where the grant pays only for the beginning of the answer.
+    stretch: Stretch | None = None
     #: What every event about the call says. To be copied.
     common: event_pb2.UsageEvent = field(init=False, repr=False, compare=False)
 
@@ -101,8 +114,7 @@ def consumed(intent: Intent, metered: Metered, *, http_status: int, latency_ms: 
         kept = kept_nanos(intent.grant, metered.lines, intent.rates_of)
         event = _event(intent, _outcome_of(metered.lines), kept=kept)
         for index, line in enumerate(metered.lines):
-            raw = metered.raw_usage if index == 0 else None
-            event.lines.append(_line(line, raw))
+            _add_line(event, line, metered.raw_usage if index == 0 else None)
     event.http_status = http_status
     event.latency_ms = latency_ms
     return event
@@ -117,7 +129,8 @@ def unread(intent: Intent, *, http_status: int, latency_ms: int) -> event_pb2.Us
 def _deferred(intent: Intent, metered: Metered) -> event_pb2.UsageEvent:
     event = _event(intent, event_pb2.OUTCOME_DEFERRED, kept=intent.grant.bound_nanos)
     event.job_id = metered.job_id or ""
-    event.lines.extend(_line(line, None) for line in metered.lines)
+    for line in metered.lines:
+        _add_line(event, line, None)
     return event
 
 
@@ -139,13 +152,14 @@ def _job_end(intent: Intent, job: EndedJob) -> event_pb2.UsageEvent:
     name = f"{intent.call.provider}:{job.job_id}"
     event.event_id = f"part:{name}:{job.part}" if job.part else f"job:{name}"
     for index, line in enumerate(job.lines):
-        event.lines.append(_line(line, job.raw_usage if index == 0 else None))
+        _add_line(event, line, job.raw_usage if index == 0 else None)
     return event
 
 
 def _unknown(intent: Intent, lines: tuple[Line, ...]) -> event_pb2.UsageEvent:
     event = _event(intent, event_pb2.OUTCOME_UNKNOWN, kept=intent.grant.bound_nanos)
-    event.lines.extend(_line(line, None) for line in lines)
+    for line in lines:
+        _add_line(event, line, None)
     return event
 
 
@@ -153,6 +167,8 @@ def _event(intent: Intent, outcome: event_pb2.Outcome.ValueType, *, kept: int) -
     event = event_pb2.UsageEvent()
     event.CopyFrom(intent.common)
     event.outcome = outcome
+    # A stream may have gone on without money since it began.
+    event.unfunded = intent.grant.unfunded
     for part in intent.grant.parts:
         share = min(part.bound_nanos, kept)
         kept -= share
@@ -172,7 +188,6 @@ def _common(intent: Intent) -> event_pb2.UsageEvent:
         attribution=attribution_of(who),
         key_id=intent.key.key_id,
         wallet_id=grant.wallet_id,
-        unfunded=grant.unfunded,
         sandbox=intent.sandbox,
     )
     if who.metadata is not None and (metadata := orjson.loads(who.metadata)) and _depth_fits(metadata):
@@ -196,24 +211,19 @@ def _depth_fits(document: object) -> bool:
     return not any(isinstance(value, dict | list) for value in level)
 
 
-def _line(line: Line, raw_usage: bytes | None) -> event_pb2.UsageLine:
-    return event_pb2.UsageLine(
+def _add_line(event: event_pb2.UsageEvent, line: Line, raw_usage: bytes | None) -> None:
+    """Write a line where it belongs: what is made elsewhere first is copied, and takes twice as long."""
+    added = event.lines.add(
         provider=line.provider,
         model=line.model,
         requested_model="" if line.requested_model == line.model else line.requested_model,
         tier=line.tier[:_TIER_MAX],
-        usage=_usage(line.usage),
-        attributes=dict(line.attributes),
-        raw_usage_json="" if raw_usage is None else raw_usage.decode(),
     )
-
-
-def _usage(usage: Usage) -> usage_pb2.Usage:
-    return usage_pb2.Usage(
-        quantities=[
-            usage_pb2.Quantity(
-                unit=quantity.unit, amount=quantity.amount, certainty=_CERTAINTIES[quantity.certainty]
-            )
-            for quantity in usage.quantities
-        ]
-    )
+    if raw_usage is not None:
+        added.raw_usage_json = raw_usage.decode()
+    if line.attributes:
+        added.attributes.update(line.attributes)
+    added.usage.SetInParent()
+    quantities = added.usage.quantities
+    for quantity in line.usage.quantities:
+        quantities.add(unit=quantity.unit, amount=quantity.amount, certainty=_CERTAINTIES[quantity.certainty])

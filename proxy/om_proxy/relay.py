@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from om_proxy import cost_headers, trailer
 from om_proxy.headers import HeaderList, as_sent, response_headers
 from om_proxy.listener import UNTYPED
+from om_proxy.refusal import Problem
 from om_proxy.tally import Tally
 from om_proxy.upstream import Upstream, UpstreamBroken
 
@@ -23,6 +24,17 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 #: A plain answer up to here waits for its cost, for a caller who asked for it; a larger one does not.
 HELD_BYTES_MAX = 8 * 1024 * 1024
+#: Of an answer whose grant grows with it: less than is asked for ahead.
+_PIECE_BYTES = 1024
+
+
+class _Short(Exception):
+    """What was taken last cannot be paid for."""
+
+    def __init__(self, why: Problem) -> None:
+        super().__init__()
+        self.why = why
+
 
 #: Says what the call cost, once its whole answer was seen.
 Told = Callable[[], Awaitable[HeaderList]]
@@ -42,13 +54,16 @@ async def relay(
     """
     if told is not None:
         return await _relay_told(request, answer, upstream=upstream, tally=tally, told=told)
-    whole = answer.content.is_eof() and answer.content.exception() is None
+    content = answer.content
+    whole = tally.whole_events is None and content.is_eof() and content.exception() is None
     response = _whole(answer, tally) if whole else _head(answer, tally)
     try:
         await response.prepare(request)
         if not whole:
             await _stream(response, answer, upstream=upstream, tally=tally)
         await response.write_eof()
+    except _Short as short:
+        await _end(request, response, answer, tally=tally, why=short.why)
     except UpstreamBroken:
         _log.warning("upstream_broken", event_id=tally.intent.event_id)
         _break(request, answer)
@@ -83,6 +98,8 @@ async def _relay_told(
             await response.write(held)
             await _stream(response, answer, upstream=upstream, tally=tally)
         await trailer.end_with(request, response, await told() if trails else [])
+    except _Short as short:
+        await _end(request, response, answer, tally=tally, why=short.why)
     except UpstreamBroken:
         _log.warning("upstream_broken", event_id=tally.intent.event_id)
         _break(request, answer)
@@ -142,13 +159,48 @@ async def _stream(
 ) -> None:
     try:
         async for chunk in upstream.chunks(answer):
-            if passed := tally.take(chunk):
+            if tally.whole_events is not None:
+                await _paid(response, chunk, tally)
+            elif passed := tally.take(chunk):
                 await response.write(passed)
     except UpstreamBroken:
         # Also of a broken answer the caller gets every byte that came.
         await response.write(tally.rest())
         raise
     await response.write(tally.rest())
+
+
+async def _paid(response: web.StreamResponse, chunk: bytes, tally: Tally) -> None:
+    """Pass on what can be paid for, in pieces: what nobody is shown shall not be charged."""
+    for start in range(0, len(chunk), _PIECE_BYTES):
+        passed = tally.take(chunk[start : start + _PIECE_BYTES])
+        if (why := await tally.short()) is not None:
+            raise _Short(why)
+        if passed:
+            await response.write(passed)
+
+
+async def _end(
+    request: web.BaseRequest,
+    response: web.StreamResponse,
+    answer: aiohttp.ClientResponse,
+    *,
+    tally: Tally,
+    why: Problem,
+) -> None:
+    """End a stream that cannot be paid for any longer, and the call at the provider with it."""
+    _log.warning("stream_ended", event_id=tally.intent.event_id, code=why.code)
+    answer.close()
+    event = tally.ending(why)
+    if event is None:
+        _break(request, answer)
+        return
+    response.force_close()
+    try:
+        await response.write(event)
+        await response.write_eof()
+    except ConnectionError:
+        _log.info("caller_left", event_id=tally.intent.event_id)
 
 
 def _break(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> None:

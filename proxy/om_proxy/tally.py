@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 
 from om.type.v1 import event_pb2
-from om_proxy import outcome
+from om_proxy import outcome, problem
 from om_proxy.defect import log_defect
+from om_proxy.ending import WholeEvents, last_event
 from om_proxy.include_usage import UsageEventFilter
 from om_proxy.meter import Meter, open_meter
 from om_proxy.outcome import Intent
 from om_proxy.provider import Provider
 from om_proxy.reading import Metered
+from om_proxy.refusal import Problem
 from om_proxy.upload import Upload
 
 #: A stream is written down so often: what a crash loses of it is estimated from there.
 _CHECKPOINT_BYTES = 32 * 1024
 _CHECKPOINT_S = 1.0
+#: How a route says that its events have names and numbers.
+_RESPONSES = "terminal response"
 
 
 class Tally:
@@ -37,13 +41,16 @@ class Tally:
         *,
         on_send: Callable[[], None] = lambda: None,
         on_progress: Callable[[Metered], None] | None = None,
+        on_growth: Callable[[Metered], Awaitable[None]] | None = None,
     ) -> None:
-        """`on_progress` is called every now and then while a stream goes on."""
+        """`on_progress` is called every now and then in a stream, `on_growth` when its grant has grown."""
         self.intent = intent
         self.upload = Upload(on_send)
         self.bytes_seen = 0
         #: Of deferred work, as the answer shows it; known once the event is.
         self.job_ends: list[event_pb2.UsageEvent] = []
+        #: Of a stream whose grant grows with it: it can be ended behind any of its events.
+        self.whole_events: WholeEvents | None = None
         self.edits = False  # The answer loses an event that the caller did not ask for.
         self._provider = provider
         self._meter: Meter | None = None
@@ -55,6 +62,7 @@ class Tally:
         self._started = self._checked_at = time.monotonic()
         self._checked_bytes = 0
         self._on_progress = on_progress if intent.call.stream else None
+        self._on_growth = on_growth
         # Its job is written down at once: estimated after a crash, it would be charged beside its end.
         self._awaits_job = intent.call.deferrable
 
@@ -65,6 +73,11 @@ class Tally:
             return
         if self.intent.call.usage_added:
             self._filter, self.edits = UsageEventFilter(), True
+        if self.intent.stretch is not None:
+            self.whole_events = WholeEvents()
+            kind = answer.headers.get("Content-Type", "").strip().lower()
+            coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+            self.whole_events.clean = kind.startswith("text/event-stream") and coding == "identity"
         try:
             self._meter = open_meter(
                 self._provider,
@@ -85,10 +98,40 @@ class Tally:
                     self._check(self._meter, self._on_progress)
             except Exception as error:  # noqa: BLE001 - see above.
                 self._note("meter_failed", error)
-        return chunk if self._filter is None else self._filtered(self._filter, chunk)
+        passed = chunk if self._filter is None else self._filtered(self._filter, chunk)
+        events = self.whole_events
+        return events.feed(passed) if events is not None and events.clean else passed
+
+    async def short(self) -> Problem | None:
+        """Pay for what was taken and is to be passed on, or say why that cannot be."""
+        stretch, events = self.intent.stretch, self.whole_events
+        if stretch is None or events is None:
+            return None
+        if self._meter is None or self._defective:
+            # Nobody can say any more how much was written.
+            return problem.proxy_error()
+        return await stretch.cover(self._meter.tokens_max + len(events.held), self._grown)
+
+    def ending(self, why: Problem) -> bytes | None:
+        """Write the last event of a stream that is ended; None where no event can be added to it."""
+        if self.whole_events is None or not self.whole_events.clean or self._meter is None:
+            return None
+        responses = self.intent.call.usage == _RESPONSES
+        number = self._meter.documents
+        return last_event(why, self._provider.shape, responses=responses, number=number)
+
+    async def _grown(self) -> None:
+        if self._on_growth is not None and self._meter is not None:
+            await self._on_growth(self._meter.so_far())
 
     def rest(self) -> bytes:
         """Give what was held back, at the end of the answer."""
+        events = self.whole_events
+        if events is not None:
+            return events.finish() + self._rest()
+        return self._rest()
+
+    def _rest(self) -> bytes:
         if self._filter is None:
             return b""
         held, edit, self._filter = self._filter.held, self._filter, None

@@ -14,6 +14,7 @@ from yarl import URL
 from om_proxy.headers import HeaderList
 from om_proxy.settings import ProxySettings
 from om_proxy.silence import Silence
+from om_proxy.small_request import SMALL_BYTES_MAX, SmallRequests
 from om_proxy.upload import Upload
 from om_proxy.wire import AddressGuard, StrictConnector
 
@@ -47,13 +48,14 @@ class Upstream:
     def __init__(self, settings: ProxySettings) -> None:
         self._response_timeout_s = settings.upstream_timeout_s
         self._idle_timeout_s = settings.upstream_idle_timeout_s
+        # The two other limits are ours: the library has one for the silence before and within an answer.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.upstream_connect_timeout_s)
         self._session = aiohttp.ClientSession(
             connector=StrictConnector(
                 AddressGuard(settings.private_hosts, timeout_s=settings.upstream_connect_timeout_s),
                 connections_max=settings.upstream_connections_max,
             ),
-            # The two other limits are ours: the library has one for the silence before and within an answer.
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.upstream_connect_timeout_s),
+            timeout=timeout,
             # A cookie of one tenant must not go with another tenant's request.
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -62,6 +64,7 @@ class Upstream:
             max_line_size=_HEADER_BYTES_MAX,
             max_field_size=_HEADER_BYTES_MAX,
         )
+        self._small = SmallRequests(self._session, timeout=timeout, header_bytes_max=_HEADER_BYTES_MAX)
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,15 +92,18 @@ class Upstream:
     ) -> aiohttp.ClientResponse:
         try:
             async with asyncio.timeout(self._response_timeout_s):
-                answer = await self._session.request(
-                    method,
-                    url,
-                    headers=CIMultiDict(headers),
-                    # An empty body is none, but for the one method that always has one.
-                    data=upload.payload(body) if body or method == "POST" else None,
-                    allow_redirects=False,
-                    upload_tracker=upload.tracker,
-                )
+                if 0 < len(body) <= SMALL_BYTES_MAX:
+                    answer = await self._small.post(method, url, headers, body=body, upload=upload)
+                else:
+                    answer = await self._session.request(
+                        method,
+                        url,
+                        headers=CIMultiDict(headers),
+                        # An empty body is none, but for the one method that always has one.
+                        data=upload.payload(body) if body or method == "POST" else None,
+                        allow_redirects=False,
+                        upload_tracker=upload.tracker,
+                    )
         except aiohttp.ClientConnectorError:
             raise UpstreamUnreachable(sent=False) from None
         except TimeoutError:

@@ -60,7 +60,7 @@ def up(
             if demo and settings.environment == Environment.DEVELOPMENT:
                 demonstrate(_simulated(settings), (FIRST_CALL,), _console)
             _console.print("Running. Press Ctrl-C to stop.")
-            supervisor.wait()
+            supervisor.wait(_console.print)
         except KeyboardInterrupt:
             _console.print("Stopping; streams that run may take up to half a minute.")
         finally:

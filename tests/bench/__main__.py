@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tests.bench import admission, ingestion, latency, settlement, throughput
+from tests.bench import admission, ingestion, latency, settlement, streams, throughput
 from tests.bench.figure import Figure, table
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _MEASUREMENTS: Mapping[str, tuple[str, Measurement]] = {
     "throughput": ("Proxy throughput, one worker", throughput.plain),
     "stream-throughput": ("Proxy throughput, one worker, streams", throughput.streaming),
+    "long-stream": ("Streams of 2,000 chunks", streams.long_stream),
+    "open-streams": ("Memory of open streams, one worker", streams.open_streams),
     "latency": ("Latency of one call at a time", latency.plain),
     "first-byte": ("Time to the first byte of a stream", latency.first_byte),
     "ingest": ("Intake: gRPC to the durable queue", ingestion.ingest),

@@ -86,8 +86,11 @@ def _own(name: str, port: int, *options: str) -> Program:
     return Program(name, [f"tests.bench.{name}", f"--port={port}", *options], {}, lambda: listens(port))
 
 
-def request(*, stream: bool) -> bytes:
-    """What an OpenAI client sends through the proxy, with a prompt of about a kilobyte."""
+def request(*, stream: bool, user: str = "") -> bytes:
+    """What an OpenAI client sends through the proxy, with a prompt of about a kilobyte.
+
+    `user` is the body's own, by which the upstream chooses its answer.
+    """
     messages = [
         {"role": "system", "content": "You answer questions about invoices, briefly and politely. " * 8},
         {"role": "user", "content": "Why is the amount of my last invoice higher than usual? " * 8},
@@ -95,6 +98,8 @@ def request(*, stream: bool) -> bytes:
     body: dict[str, object] = {"model": "gpt-4o", "max_tokens": 100, "messages": messages}
     if stream:
         body["stream"] = True
+    if user:
+        body["user"] = user
     text = json.dumps(body, separators=(",", ":")).encode()
     lines = [
         "POST /v1/chat/completions HTTP/1.1",

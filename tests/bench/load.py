@@ -32,6 +32,7 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[Answer] | None = None
+        self._begun: asyncio.Future[None] | None = None
         self._received = bytearray()
         self._body_start = 0
         self._body_length = -1
@@ -43,8 +44,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(AnswerWrong(f"connection lost: {exc}"))
+        self._fail(AnswerWrong(f"connection lost: {exc}"))
 
     async def ask(self, request: bytes) -> Answer:
         """Send one request and wait for its whole answer; `AnswerWrong` unless it is a 200."""
@@ -56,6 +56,16 @@ class Connection(asyncio.Protocol):
         self._started = time.perf_counter()
         self._transport.write(request)
         return await self._answer
+
+    async def begin(self, request: bytes) -> None:
+        """Send a request and wait for the beginning of its answer's body alone."""
+        self._begun = asyncio.get_running_loop().create_future()
+        whole = asyncio.create_task(self.ask(request))
+        try:
+            await self._begun
+        finally:
+            whole.cancel()
+            await asyncio.gather(whole, return_exceptions=True)
 
     def close(self) -> None:
         if self._transport is not None:
@@ -69,6 +79,8 @@ class Connection(asyncio.Protocol):
         size = len(self._received) - self._body_start
         if size and not self._first_byte:
             self._first_byte = now
+            if self._begun is not None and not self._begun.done():
+                self._begun.set_result(None)
         if self._answer is None or self._answer.done():
             return
         whole = (
@@ -77,13 +89,18 @@ class Connection(asyncio.Protocol):
         if whole:
             self._answer.set_result(Answer(self._first_byte - self._started, now - self._started))
 
+    def _fail(self, error: AnswerWrong) -> None:
+        for waiting in (self._answer, self._begun):
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(error)
+
     def _read_head(self) -> bool:
         end = self._received.find(b"\r\n\r\n")
         if end < 0:
             return False
         head = bytes(self._received[:end]).lower()
-        if self._answer is not None and b" 200 " not in head[:20]:
-            self._answer.set_exception(AnswerWrong(bytes(self._received).decode(errors="replace")))
+        if b" 200 " not in head[:20]:
+            self._fail(AnswerWrong(bytes(self._received).decode(errors="replace")))
         self._body_start = end + 4
         _, found, rest = head.partition(b"\r\ncontent-length:")
         self._body_length = int(rest.split(b"\r\n", 1)[0]) if found else -1

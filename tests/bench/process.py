@@ -74,6 +74,14 @@ class Fleet:
         fields = text.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def memory_mb(self, name: str) -> float:
+        """Memory that a program has now; not a number where the system does not tell."""
+        try:
+            text = Path(f"/proc/{self._processes[name].pid}/status").read_text()
+        except OSError:
+            return float("nan")
+        return int(text.partition("VmRSS:")[2].split()[0]) / 1024
+
     def stop(self) -> None:
         """Stop all, the last started first."""
         for process in reversed(self._processes.values()):

@@ -1,5 +1,7 @@
 """A provider that costs next to nothing: one fixed, valid OpenAI answer, with usage, to every request.
 
+What kind of answer, the request says in the name of its user.
+
 The provider simulator computes its answers and would be the slowest part of the chain. A stream is
 written piece by piece on separate turns of the loop, as a provider sends it.
 """
@@ -18,6 +20,9 @@ _MODEL = "gpt-4o-2024-08-06"
 _TEXT = "The meter reads what the provider says, and the wallet pays for what the meter reads."
 _WORDS = _TEXT.split(" ")
 _USAGE = {"prompt_tokens": 212, "completion_tokens": len(_WORDS), "total_tokens": 212 + len(_WORDS)}
+#: A user whose streams have so many chunks, and one whose streams stand still behind their beginning.
+LONG, HELD = "bench-long", "bench-held"
+LONG_CHUNKS = 2_000
 _COMMON = {"id": "chatcmpl-bench", "created": 1_760_000_000, "model": _MODEL, "service_tier": "default"}
 
 
@@ -41,12 +46,11 @@ def _framed(data: bytes) -> bytes:
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
-def _streamed() -> tuple[bytes, ...]:
+def _stream_of(words: list[str]) -> tuple[bytes, ...]:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-    words = [_chunk({"content": f"{word} "}) for word in _WORDS]
     return (
         head + _chunk({"role": "assistant", "content": ""}),
-        *words,
+        *(_chunk({"content": f"{word} "}) for word in words),
         _chunk({}, finish="stop"),
         _chunk(None),
         _framed(b"data: [DONE]\n\n") + b"0\r\n\r\n",
@@ -57,7 +61,8 @@ class Answerer(asyncio.Protocol):
     """One connection. Requests have a Content-Length and are not pipelined."""
 
     _plain = _plain()
-    _streamed = _streamed()
+    _streamed = _stream_of(_WORDS)
+    _long = _stream_of((_WORDS * LONG_CHUNKS)[:LONG_CHUNKS])
 
     def __init__(self) -> None:
         self._received = b""
@@ -81,9 +86,15 @@ class Answerer(asyncio.Protocol):
         if len(body) < length:
             return
         self._received = b""
-        streams = b'"stream":true' in body
-        self._pieces.extend(self._streamed if streams else (self._plain,))
+        self._pieces.extend(self._answer(body))
         self._write()
+
+    def _answer(self, body: bytes) -> tuple[bytes, ...]:
+        if b'"stream":true' not in body:
+            return (self._plain,)
+        if HELD.encode() in body:
+            return self._streamed[:2]
+        return self._long if LONG.encode() in body else self._streamed
 
     def _write(self) -> None:
         if self._transport is None or not self._pieces:

@@ -86,6 +86,10 @@ class Tenant:
         balance = self.get("/v1/credits/balance")["data"]
         return Funds(_nanos(balance["availableBalance"]), _nanos(balance["reservedBalance"]))
 
+    def funds_at_rest(self) -> Funds:
+        """Wait until nothing is held, as proxies give back what nobody uses, and read the wallet."""
+        return awaited(lambda: funds if not (funds := self.funds()).held else None)
+
     @property
     def _credential(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.key}"}

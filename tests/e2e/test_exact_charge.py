@@ -76,7 +76,7 @@ def test_the_charge_is_the_catalogue_s_price_times_what_was_consumed(
     assert nanos(event, "cost") == cost_nanos(client.provider, day.priced_model, usage)
     charge = charge_nanos(client.provider, day.priced_model, usage)
     assert nanos(event, "charge") == charge
-    assert tenant.funds() == Funds(available=_GRANTED - charge, held=0)
+    assert tenant.funds_at_rest() == Funds(available=_GRANTED - charge, held=0)
     assert (event["event"]["outcome"], event["flags"]) == ("OUTCOME_CHARGED", [])
     assert event["event"]["eventId"]
     assert event["event"]["attribution"]["userId"] == "user_123"
@@ -97,4 +97,4 @@ def test_calls_of_all_clients_are_charged_once_each_and_add_up(installation: Ins
     events = tenant.events(2 * len(_DAYS))
 
     assert sum(nanos(event, "charge") for event in events) == charge
-    assert tenant.funds() == Funds(available=_GRANTED - charge, held=0)
+    assert tenant.funds_at_rest() == Funds(available=_GRANTED - charge, held=0)

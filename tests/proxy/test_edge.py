@@ -181,6 +181,29 @@ async def test_a_store_that_was_restored_while_it_was_away_is_told_everything_to
             await second.ready()
 
     assert [reports(request) for request in server.resyncs] == [{}, {LEASE: (1, 4)}]
+    assert [request.incarnation for request in server.resyncs] == ["inc_1", "inc_2"]
+
+
+async def test_a_store_that_is_put_back_while_an_edge_begins_is_told_everything(tmp_path: Path) -> None:
+    async with fake_server() as server:
+        async with edge(server, tmp_path) as first:
+            await first.ready()
+            first.journal.learn(LEASE)
+            first.call("evt_1")
+            first.journal.closed(LeaseNote(LEASE, 1, 4))
+        server.failures["Resync"] = [AWAY] * 1_000
+        async with edge(server, tmp_path) as second:
+            await server.until(lambda: len(server.resyncs) > 1)
+            server.store = "inc_2"
+            server.tell(pb.WatchResponse())
+            await server.until(lambda: server.resyncs[-1].incarnation == "inc_2")
+            server.failures["Resync"] = []
+            await second.ready()
+
+    assert {(request.incarnation, bool(request.leases)) for request in server.resyncs} == {
+        ("inc_1", False),
+        ("inc_2", True),
+    }
 
 
 async def test_a_queue_that_was_lost_gets_again_what_is_not_settled(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Lease:
 
     def spendable(self, now: float) -> bool:
         """Whether a further call may name it."""
-        return not self.used_up and self.extendable(now)
+        return not (self.declared or self.used_up) and now < self.granted.spend_until
 
     def extendable(self, now: float) -> bool:
         """Whether a call that names it may take more."""

@@ -44,7 +44,7 @@ class Purse:
 
     def left_nanos(self, now: float) -> int:
         """What calls may still take."""
-        return sum(lease.left_nanos for lease in self._spendable(now))
+        return sum([lease.left_nanos for lease in self._leases.values() if lease.spendable(now)])
 
     def within_reach_nanos(self, now: float) -> int:
         """What one call may take if it may name one more lease than there are here."""

@@ -32,6 +32,8 @@ class Component:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: A file that the process makes when it is ready; one from before must not count.
     ready_file: Path | None = None
+    #: Whether it goes on from its own folder after it was killed, so that it is started again.
+    resumes: bool = False
 
 
 def components(settings: Settings, service_token: str) -> list[Component]:
@@ -96,6 +98,7 @@ def _proxy(settings: Settings, shared: Mapping[str, str]) -> Component:
         arguments=[*_PROXY, "serve"],
         ready=lambda: http_ready(url),
         ports={"OM_PROXY_PORT": settings.proxy_port},
+        resumes=True,
         environment={
             **shared,
             "OM_PROXY_PORT": str(settings.proxy_port),
@@ -127,6 +130,7 @@ def _simulated(settings: Settings, shared: Mapping[str, str]) -> list[Component]
             arguments=[*_PROXY, "serve"],
             ready=lambda: http_ready(url),
             ports={"OM_SIMULATED_PROXY_PORT": proxy_port},
+            resumes=True,
             environment={
                 **shared,
                 **upstreams,

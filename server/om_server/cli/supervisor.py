@@ -29,6 +29,8 @@ _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 35.0
 _START_POLL_S = 0.05
 _WATCH_POLL_S = 0.2
+#: One that is killed sooner after its start would be killed again and again.
+_STEADY_S = 5.0
 _LAST_LINE_BYTES_MAX = 4096
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -122,11 +124,13 @@ class Supervisor:
         held: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
         start_timeout_s: float = _START_TIMEOUT_S,
         stop_timeout_s: float = _STOP_TIMEOUT_S,
+        steady_s: float = _STEADY_S,
     ) -> None:
         self._log_folder = log_folder
         self._held = held
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
+        self._steady_s = steady_s
         self._running: list[_Child] = []
 
     def start(self, component: Component) -> None:
@@ -148,9 +152,13 @@ class Supervisor:
         # What answered may have been somebody else, if the child could not listen and has ended.
         self._require_running()
 
-    def wait(self) -> None:
-        """Block until a child ends, and raise `StartFailed` with its name and its last line."""
+    def wait(self, tell: Callable[[str], None]) -> None:
+        """Block until a child ends, and raise `StartFailed` with its name and its last line.
+
+        One that was killed and resumes is started again, which is told.
+        """
         while True:
+            self._resume(tell)
             self._require_running()
             time.sleep(_WATCH_POLL_S)
 
@@ -158,6 +166,14 @@ class Supervisor:
         """Ask each child to stop, the last started first; kill what does not."""
         while self._running:
             self._running.pop().stop(self._stop_timeout_s)
+
+    def _resume(self, tell: Callable[[str], None]) -> None:
+        for index, child in enumerate(self._running):
+            killed_by, component = child.killed_by, child.component
+            if killed_by is not None and component.resumes and child.age_s >= self._steady_s:
+                tell(f"{component.name} was killed by signal {killed_by} and is started again.")
+                with self._held():
+                    self._running[index] = _Child(component, self._log_folder)
 
     def _require_running(self) -> None:
         for child in self._running:
@@ -170,6 +186,7 @@ class _Child:
 
     def __init__(self, component: Component, log_folder: Path) -> None:
         self.component = component
+        self._started = time.monotonic()
         log_folder.mkdir(parents=True, exist_ok=True)
         self.log = log_folder / f"{component.name}.log"
         with self.log.open("ab") as log:
@@ -182,6 +199,16 @@ class _Child:
                 stderr=log,
                 start_new_session=True,
             )
+
+    @property
+    def killed_by(self) -> int | None:
+        """The signal that ended it, if one did."""
+        code = self.process.poll()
+        return -code if code is not None and code < 0 else None
+
+    @property
+    def age_s(self) -> float:
+        return time.monotonic() - self._started
 
     def stop(self, timeout_s: float) -> None:
         self.process.terminate()

@@ -54,7 +54,9 @@ class EdgeServicer(edge_service_pb2_grpc.EdgeServiceServicer):
         self._clock = clock
 
     def Resync(self, request: pb.ResyncRequest, context: grpc.ServicerContext) -> pb.ResyncResponse:
-        """Register the epoch."""
+        """Register the epoch, unless what is said of the past is meant for another store."""
+        if request.incarnation not in {"", self._incarnation}:
+            return pb.ResyncResponse(incarnation=self._incarnation)
         past = Past(request.boot_id, request.clean, tuple(map(report_from_proto, request.leases)))
         resynced = self._wallet.resync(edge_from_proto(request.edge), past)
         return pb.ResyncResponse(

@@ -4,7 +4,10 @@ import signal
 import socket
 import stat
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,7 +137,39 @@ def test_one_that_ends_later_is_named(supervisor: Supervisor, tmp_path: Path) ->
     supervisor._running[0].process.kill()
 
     with pytest.raises(StartFailed, match=r"^first ended with -9: no output"):
-        supervisor.wait()
+        supervisor.wait(pytest.fail)
+
+
+def test_one_that_resumes_is_started_again_when_it_was_killed(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path / "logs", steady_s=0)
+    supervisor.start(replace(running("edge", tmp_path), resumes=True))
+    first = supervisor._running[0].process
+    first.kill()
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        if len(told) > 1:
+            raise KeyboardInterrupt
+        threading.Thread(target=kill_the_next).start()
+
+    def kill_the_next() -> None:
+        while (process := supervisor._running[0].process) is first:
+            time.sleep(0.01)
+        process.kill()
+
+    with pytest.raises(KeyboardInterrupt):
+        supervisor.wait(tell)
+    assert told == ["edge was killed by signal 9 and is started again."] * 2
+
+
+def test_one_that_is_killed_at_once_is_not_started_again(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path / "logs", steady_s=60)
+    supervisor.start(replace(running("edge", tmp_path), resumes=True))
+    supervisor._running[0].process.kill()
+
+    with pytest.raises(StartFailed, match=r"^edge ended with -9: no output"):
+        supervisor.wait(pytest.fail)
 
 
 def test_one_that_ignores_the_request_to_stop_is_killed(tmp_path: Path) -> None:

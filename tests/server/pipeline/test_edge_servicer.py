@@ -204,6 +204,26 @@ def test_an_edge_that_has_not_resynced_gets_nothing(stub: Stub, tenant: Tenant) 
     assert failure.metadata == {"edge_id": EDGE.edge_id}
 
 
+def test_what_was_meant_for_another_store_ends_no_lease_and_registers_nobody(
+    stub: Stub, tenant: Tenant
+) -> None:
+    """The edge may leave out what that one knew to be closed, and here it would have paid for nothing."""
+    resync(stub)
+    lease = stub.Admit(question(tenant), metadata=SERVICE).lease
+    edge = pb.EdgeIdentity(edge_id=EDGE.edge_id, edge_epoch=2, instance="the-next-process")
+    request = pb.ResyncRequest(edge=edge, boot_id="boot", clean=True, incarnation="inc_before")
+
+    assert stub.Resync(request, metadata=SERVICE) == pb.ResyncResponse(incarnation="inc_test")
+    with failing() as failures:
+        stub.Admit(question(tenant, edge=edge), metadata=SERVICE)
+    assert failures[0].reason == "EDGE_NOT_RESYNCED"
+
+    request.incarnation = "inc_test"
+    request.leases.add(lease_id=lease.lease_id, final_count=1, keep_nanos=1)
+    (left,) = stub.Resync(request, metadata=SERVICE).open_leases
+    assert left.lease_id == lease.lease_id
+
+
 @pytest.mark.parametrize(("edge_epoch", "instance"), [(1, EDGE.instance), (2, "its-twin")])
 def test_an_edge_that_was_replaced_gets_nothing(
     stub: Stub, tenant: Tenant, edge_epoch: int, instance: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,8 @@ _ADVISOR_TOOL = "advisor_"
 _TEXT_BLOCKS = frozenset(
     {"text", "thinking", "redacted_thinking", "tool_use", "server_tool_use", "search_result"}
 )
+# Models that think only where they are asked to. Any other may do it by itself, now or tomorrow.
+_SHOWING_MODEL = re.compile(r"claude-(?:3|(?:opus|sonnet|haiku)-4)")
 # Whole features that run this model uncountably often.
 _UNBOUNDED_FIELDS = ("mcp_servers", "container")
 _EVERY_PROMPT_UNIT = (
@@ -107,7 +110,14 @@ def _demand(document: Mapping[str, object], text: bytes, notes: _MessageNotes) -
         output_max=_output_max(document),
         turns=notes.uses + 1,
         web_searches=notes.searches,
+        visible=_shows_all(document, notes),
     )
+
+
+def _shows_all(document: Mapping[str, object], notes: _MessageNotes) -> bool:
+    thinking = document.get("thinking")
+    off = thinking is None or (isinstance(thinking, dict) and thinking.get("type") == "disabled")
+    return off and not notes.uses and _SHOWING_MODEL.match(str(document.get("model"))) is not None
 
 
 def _output_max(document: Mapping[str, object]) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from om_proxy.call import Call, Demand, Notes, each_object, positive_int, text_bytes
@@ -29,6 +30,9 @@ _TEXT_PARTS = (
     "thoughtSignature",
 )
 _INT64_DIGITS = 19
+#: Models that never think, and those that do not where their budget for it is nothing.
+_SHOWING_MODEL = re.compile(r"gemini-(?:1\.5|2\.0)-(?:flash|pro)(?!.*(?:think|image|live|audio))")
+_BUDGETED_MODEL = re.compile(r"gemini-2\.5-flash(?!.*(?:image|live|audio|tts))")
 _OUTPUT_MODALITIES = {"IMAGE": Unit.IMAGE_OUTPUT_TOKENS, "AUDIO": Unit.AUDIO_OUTPUT_TOKENS}
 
 
@@ -38,6 +42,7 @@ def read_generate(target: Target, body: bytes) -> Call | Problem:
     if document is None or target.model is None:
         return invalid_json()
     tier = first(document, "serviceTier")
+    demand = _demand(document, body)
     return Call(
         provider=target.route.provider,
         operation=target.route.operation,
@@ -45,7 +50,7 @@ def read_generate(target: Target, body: bytes) -> Call | Problem:
         stream=target.route.operation == STREAM,
         tier=tier.lower() if isinstance(tier, str) else "",
         body=body,
-        demand=_demand(document, body),
+        demand=replace(demand, visible=_shows_all(document, model_of(target))),
         usage=target.route.usage,
     )
 
@@ -90,6 +95,18 @@ def _output_max(config: Mapping[str, object]) -> int | None:
     thinking = first(config, "thinkingConfig")
     budget = number(first(thinking, "thinkingBudget")) if isinstance(thinking, dict) else None
     return cap if cap is None or budget is None else max(cap, budget)
+
+
+def _shows_all(document: Mapping[str, object], model: str) -> bool:
+    """Whether the answer shows all that is charged. What a function is called with is not counted as text."""
+    if document.get("tools"):
+        return False
+    config = first(document, "generationConfig")
+    thinking = first(config, "thinkingConfig") if isinstance(config, dict) else None
+    if thinking is None:
+        return _SHOWING_MODEL.match(model) is not None
+    off = isinstance(thinking, dict) and number(first(thinking, "thinkingBudget")) == 0
+    return off and _BUDGETED_MODEL.match(model) is not None
 
 
 def _output_units(modalities: object) -> tuple[Unit, ...]:

@@ -18,6 +18,8 @@ from om_proxy.usage import Unit
 
 _CLIENT_TOOLS = frozenset({"function", "custom"})
 _SEARCH_MODEL = re.compile(r"-search-(?:preview|api)")
+#: Models that are known to show all that they write. Any other may reason, now or tomorrow.
+_SHOWING_MODEL = re.compile(r"(?:ft:)?(?:chatgpt-4o|gpt-3\.5|gpt-4)(?!.*(?:audio|realtime|search|image))")
 
 
 def read_chat(target: Target, body: bytes, *, ask: bool = True) -> Call | Problem:
@@ -25,7 +27,15 @@ def read_chat(target: Target, body: bytes, *, ask: bool = True) -> Call | Proble
     document = named_document(target, body)
     if isinstance(document, Problem):
         return document
-    return streamed_call(target, body, document, demand=_demand(document, body), ask=ask)
+    demand = _demand(document, body)
+    if target.route.provider == "openai" and document.get("reasoning_effort") is None:
+        demand = replace(demand, visible=shows_all(model_of(document)))
+    return streamed_call(target, body, document, demand=demand, ask=ask)
+
+
+def shows_all(model: str) -> bool:
+    """Whether one of OpenAI's models shows every token that it is charged for."""
+    return _SHOWING_MODEL.match(model) is not None
 
 
 def named_document(target: Target, body: bytes) -> dict[str, object] | Problem:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from om_proxy.call import Call, Demand, Notes, each_object, positive_int, text_bytes
-from om_proxy.providers.openai.request import call_of, named_document
+from om_proxy.providers.openai.request import call_of, model_of, named_document, shows_all
 from om_proxy.refusal import Problem
 from om_proxy.route import Target
 from om_proxy.usage import Unit
@@ -87,6 +87,7 @@ def _demand(document: Mapping[str, object], body: bytes, *, notes: _ResponseNote
         output_max=positive_int(document.get("max_output_tokens")),
         turns=uses + 1 if notes.fees else 1,
         fees=tuple((unit, uses) for unit in sorted(notes.fees)),
+        visible=document.get("reasoning") is None and not notes.fees and shows_all(model_of(document)),
     )
 
 

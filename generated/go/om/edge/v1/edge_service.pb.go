@@ -379,7 +379,10 @@ type ResyncRequest struct {
 	// that past stay quarantined for an owner.
 	Clean bool `protobuf:"varint,3,opt,name=clean,proto3" json:"clean,omitempty"`
 	// Every lease that the journal knows, of any epoch.
-	Leases        []*LeaseReport `protobuf:"bytes,4,rep,name=leases,proto3" json:"leases,omitempty"`
+	Leases []*LeaseReport `protobuf:"bytes,4,rep,name=leases,proto3" json:"leases,omitempty"`
+	// The incarnation of the store that this is meant for. Another store does nothing and answers with its
+	// own: what it still has open, the edge may hold for closed and leave out. Empty is any store.
+	Incarnation   string `protobuf:"bytes,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -440,6 +443,13 @@ func (x *ResyncRequest) GetLeases() []*LeaseReport {
 		return x.Leases
 	}
 	return nil
+}
+
+func (x *ResyncRequest) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
 }
 
 // Response message for Resync.
@@ -2187,12 +2197,13 @@ const file_om_edge_v1_edge_service_proto_rawDesc = "" +
 	"\vfinal_count\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\n" +
 	"finalCount\x12&\n" +
 	"\n" +
-	"keep_nanos\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tkeepNanos\"\xb9\x01\n" +
+	"keep_nanos\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tkeepNanos\"\xe4\x01\n" +
 	"\rResyncRequest\x124\n" +
 	"\x04edge\x18\x01 \x01(\v2\x18.om.edge.v1.EdgeIdentityB\x06\xbaH\x03\xc8\x01\x01R\x04edge\x12 \n" +
 	"\aboot_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06bootId\x12\x14\n" +
 	"\x05clean\x18\x03 \x01(\bR\x05clean\x12:\n" +
-	"\x06leases\x18\x04 \x03(\v2\x17.om.edge.v1.LeaseReportB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x06leases\"\x92\x01\n" +
+	"\x06leases\x18\x04 \x03(\v2\x17.om.edge.v1.LeaseReportB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x06leases\x12)\n" +
+	"\vincarnation\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18@R\vincarnation\"\x92\x01\n" +
 	"\x0eResyncResponse\x122\n" +
 	"\vopen_leases\x18\x01 \x03(\v2\x11.om.edge.v1.LeaseR\n" +
 	"openLeases\x12*\n" +

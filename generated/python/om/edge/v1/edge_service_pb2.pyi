@@ -204,11 +204,16 @@ class ResyncRequest(_message.Message):
     BOOT_ID_FIELD_NUMBER: _builtins.int
     CLEAN_FIELD_NUMBER: _builtins.int
     LEASES_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     boot_id: _builtins.str
     """The machine's boot id, so that a lost write can be told from a restart."""
     clean: _builtins.bool
     """Whether the journal is known to be complete. If not, no count is declared and the leases of
     that past stay quarantined for an owner.
+    """
+    incarnation: _builtins.str
+    """The incarnation of the store that this is meant for. Another store does nothing and answers with its
+    own: what it still has open, the edge may hold for closed and leave out. Empty is any store.
     """
     @_builtins.property
     def edge(self) -> Global___EdgeIdentity:
@@ -225,10 +230,11 @@ class ResyncRequest(_message.Message):
         boot_id: _builtins.str = ...,
         clean: _builtins.bool = ...,
         leases: _abc.Iterable[Global___LeaseReport] | None = ...,
+        incarnation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "clean", b"clean", "edge", b"edge", "leases", b"leases"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "clean", b"clean", "edge", b"edge", "incarnation", b"incarnation", "leases", b"leases"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
