@@ -7,6 +7,7 @@ same key finds it again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -25,6 +26,10 @@ _log = structlog.get_logger(__name__)
 _UNANSWERED_MAX = 1_000
 _RETRY_DELAY_S = 0.2
 _RETRY_DELAY_MAX_S = 2.0
+
+
+#: How long a call waits for an edge that is not known to the server yet, before it is refused.
+_READY_WAIT_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class Admitter:
         server: ServerClient,
         incarnation: Incarnation,
         *,
-        ready: Callable[[], bool],
+        ready: asyncio.Event,
         on_forgotten: Callable[[int], None],
         on_stale: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
@@ -103,7 +108,7 @@ class Admitter:
 
     async def _once(self, request: edge_pb.AdmitRequest) -> Answered:
         """Ask once. An edge of which the server has not heard gets nothing, so it is not asked."""
-        if not self._ready():
+        if not await self._is_ready():
             raise _NothingTaken
         asked_at = self._clock()
         try:
@@ -117,6 +122,14 @@ class Admitter:
             raise _NothingTaken from None
         self._incarnation.note(response.incarnation)
         return Answered(response, asked_at)
+
+    async def _is_ready(self) -> bool:
+        """Wait a little where the edge is about to be known: at its start, and after its store has changed."""
+        if not self._ready.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_READY_WAIT_S):
+                    await self._ready.wait()
+        return self._ready.is_set()
 
     def _ask_again(self, request: edge_pb.AdmitRequest, late: Late) -> None:
         if len(self._unanswered) >= _UNANSWERED_MAX:

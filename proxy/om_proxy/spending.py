@@ -63,7 +63,7 @@ class Spending:
         self._admitter = Admitter(
             server,
             incarnation,
-            ready=life.ready.is_set,
+            ready=life.ready,
             on_forgotten=life.forgotten,
             on_stale=life.stale,
             clock=clock,

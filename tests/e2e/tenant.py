@@ -88,14 +88,19 @@ class Tenant:
 
     def funds_at_rest(self) -> Funds:
         """Wait until nothing is held, as proxies give back what nobody uses, and read the wallet."""
-        return awaited(lambda: funds if not (funds := self.funds()).held else None)
+
+        def at_rest() -> Funds | None:
+            funds = self.funds()
+            return None if funds.held else funds
+
+        return awaited(at_rest)
 
     @property
     def _credential(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.key}"}
 
 
-def awaited(read: Callable[[], T]) -> T:
+def awaited(read: Callable[[], T | None]) -> T:
     """Read again and again until there is something, with the patience of a busy machine."""
     started = time.monotonic()
     while True:
