@@ -124,7 +124,7 @@ class Admitter:
         return Answered(response, asked_at)
 
     async def _is_ready(self) -> bool:
-        """Wait a little where the edge is about to be known: at its start, and after its store has changed."""
+        """Wait a little where the edge is about to be known: at its start, or after a change of store."""
         if not self._ready.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_READY_WAIT_S):

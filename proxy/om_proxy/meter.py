@@ -70,7 +70,7 @@ class Meter:
         if lines and metered.job_id is None and Certainty.UNKNOWN in lines[0].usage.certainties:
             flags.add(Flag.USAGE_MISSING)
             lines = (self._estimated(lines[0]), *lines[1:])
-        if flags == metered.flags:
+        if flags == metered.flags and lines is metered.lines:
             return metered
         return replace(metered, lines=lines, flags=frozenset(flags))
 
