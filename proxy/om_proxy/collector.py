@@ -1,6 +1,6 @@
 """Python's collector of reference cycles, set for a process that makes many values and few cycles.
 
-Measured under load: without this a sixth of the time of a call went into looking at imported modules again.
+Measured under load: 4 to 12 percent of the processor time of a call.
 """
 
 import gc
