@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
     from tests.e2e.installation import Installation
 
-_PROXY_HEALTH = "curl https://proxy.example.com/health"
+_PROXY_HEALTH = "curl https://meter.example.com/health"
 _LOCAL_PROXY_HEALTH = "curl http://localhost:8082/health"
 _INGESTION_HEALTH = "curl http://localhost:8081/health"
-_PROXY_HEALTH_POSTED = "curl -X POST https://proxy.example.com/health"
+_PROXY_HEALTH_POSTED = "curl -X POST https://meter.example.com/health"
 #: The troubleshooting page, "Test with headers".
-_MESSAGE = r"""curl -X POST https://proxy.example.com/v1/messages \
+_MESSAGE = r"""curl -X POST https://meter.example.com/v1/messages \
   -H "Content-Type: application/json" \
   -H "X-OM-Customer-Id: test" \
   -H "X-OM-User-Id: test" \
@@ -40,7 +40,7 @@ _MESSAGE = r"""curl -X POST https://proxy.example.com/v1/messages \
   -d '{"model": "claude-sonnet-4-20250514", "max_tokens": 10, "messages": [{"role": "user", "content": "Hi"}]}'
 """  # noqa: E501 - as printed
 #: The proxy guide prints these three as TypeScript; this is what the program there sends.
-_GUIDE_MESSAGE = r"""curl -X POST https://proxy.example.com/v1/messages \
+_GUIDE_MESSAGE = r"""curl -X POST https://meter.example.com/v1/messages \
   -H "Content-Type: application/json" \
   -H "x-api-key: your-anthropic-key" \
   -H "X-OM-Customer-Id: cust_your-company" \
@@ -49,7 +49,7 @@ _GUIDE_MESSAGE = r"""curl -X POST https://proxy.example.com/v1/messages \
   -H "X-OM-Api-Key: your-api-key" \
   -d '{"model":"claude-sonnet-4-20250514","max_tokens":1024,"messages":[{"role":"user","content":"Hello!"}]}'
 """
-_GUIDE_CHAT = r"""curl -X POST https://proxy.example.com/v1/chat/completions \
+_GUIDE_CHAT = r"""curl -X POST https://meter.example.com/v1/chat/completions \
   -H "Content-Type: application/json" \
   -H "Authorization: Bearer your-openai-key" \
   -H "X-OM-Customer-Id: cust_your-company" \
@@ -59,7 +59,7 @@ _GUIDE_CHAT = r"""curl -X POST https://proxy.example.com/v1/chat/completions \
   -d '{"model":"gpt-4o","messages":[{"role":"user","content":"Hello!"}]}'
 """
 _GUIDE_GENERATION = r"""curl -X POST \
-  https://proxy.example.com/v1beta/models/gemini-2.0-flash:generateContent \
+  https://meter.example.com/v1beta/models/gemini-2.0-flash:generateContent \
   -H "Content-Type: application/json" \
   -H "x-goog-api-key: your-gemini-key" \
   -H "X-OM-Customer-Id: cust_your-company" \
@@ -133,7 +133,7 @@ def send(request: pytest.FixtureRequest, installation: Installation) -> Callable
     """Run a printed command against this installation."""
     addresses = installation.addresses
     replaced = {
-        "https://proxy.example.com": addresses.offline_proxy,
+        "https://meter.example.com": addresses.offline_proxy,
         "http://localhost:8082": addresses.offline_proxy,
         "http://localhost:8081": addresses.rest,
     }
