@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 THIRD_PARTY = PROTO / "third_party"
 GENERATED = ROOT / "generated"
-DOCUMENTED = ROOT / "server" / "om_server" / "rest" / "documented" / "openapi.yaml"
+DOCUMENTED = ROOT / "server" / "om_server" / "rest" / "documented" / "openapi"
 BINARIES = Path(sys.executable).parent
 TOOLCHAIN = BINARIES.parent / "toolchain" / "bin"
 
@@ -99,9 +99,8 @@ def _write_openapi(out: Path) -> None:
     write_descriptors(descriptors)
     path = os.pathsep.join(str(p) for p in (fresh if fresh.exists() else GENERATED / "python", ROOT))
     command = [sys.executable, "-m", "tools.openapi", str(descriptors), str(out / "openapi" / "openapi.yaml")]
-    if DOCUMENTED.exists():
-        command += ["--documented", str(DOCUMENTED)]
-    _run(command, PYTHONPATH=path)
+    by_hand = [str(part) for part in sorted(DOCUMENTED.glob("*.yaml"))]
+    _run([*command, *by_hand], PYTHONPATH=path)
 
 
 def _write_typescript_and_go(out: Path) -> None:

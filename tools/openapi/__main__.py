@@ -14,13 +14,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("descriptors", type=Path, help="a serialized FileDescriptorSet")
     parser.add_argument("output", type=Path, help="where to write the YAML")
-    parser.add_argument("--documented", type=Path, help="hand-written paths and components to merge in")
+    parser.add_argument("by_hand", type=Path, nargs="*", help="hand-written paths and components to merge in")
     arguments = parser.parse_args()
     try:
         written = document.transcoded(Contract.read(arguments.descriptors))
-        if arguments.documented:
-            by_hand = yaml.safe_load(arguments.documented.read_text(encoding="utf-8"))
-            written = document.merge(written, by_hand)
+        for part in arguments.by_hand:
+            written = document.merge(written, yaml.safe_load(part.read_text(encoding="utf-8")))
     except ContractError as error:
         print(f"openapi: {error}", file=sys.stderr)
         return 1

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from om.analytics.v1 import analytics_service_pb2 as analytics_pb
 from om_server.rest.channel import Server
 from om_server.rest.documented.consumption import input_tokens, output_tokens
-from om_server.rest.documented.endpoint import Answer
+from om_server.rest.documented.endpoint import Answer, Documented, Wording
 from om_server.rest.documented.figure import exact, exact_text, fixed_text, percentage
 from om_server.rest.documented.moment import iso_text
 from om_server.rest.documented.query import Query
 from om_server.rest.documented.selection import read_filter
-from om_server.rest.request import Request
+from om_server.rest.request import Endpoint, Request
 
 _GRANULARITIES = {
     "day": analytics_pb.GRANULARITY_DAY,
@@ -164,3 +164,9 @@ def _shares(groups: Mapping[str, _Sum], total: _Sum) -> dict[str, object]:
         }
         for name, sums in groups.items()
     }
+
+
+def operations(server: Server) -> Mapping[str, Endpoint]:
+    """Name the operations of this family."""
+    wording = Wording("Failed to fetch usage analytics")
+    return {"getUsageAnalytics": Documented(GetUsage(server), server, wording=wording)}

@@ -1,12 +1,14 @@
 """GET /v1/credits/balance and GET /v1/users/{userId}/credits."""
 
+from collections.abc import Mapping
+
 from om.wallet.v1 import wallet_service_pb2 as wallet_pb
 from om_server.core.errors import Code, DomainError
 from om_server.rest.channel import Server
-from om_server.rest.documented.endpoint import Answer
+from om_server.rest.documented.endpoint import Answer, Documented, Wording
 from om_server.rest.documented.figure import exact, exact_text
 from om_server.rest.documented.moment import iso_text
-from om_server.rest.request import Request
+from om_server.rest.request import Endpoint, Request
 
 
 class CreditWalletMissing(DomainError):
@@ -72,4 +74,13 @@ def user_credits_body(wallet: wallet_pb.Wallet) -> dict[str, object]:
             "available": exact(wallet.available.amount_nanos),
             "expiresAt": expires,
         }
+    }
+
+
+def operations(server: Server) -> Mapping[str, Endpoint]:
+    """Name the operations of this family."""
+    wording = Wording("Failed to fetch credit balance")
+    return {
+        "getCreditBalance": Documented(GetBalance(server), server, wording=wording),
+        "getUserCredits": Documented(GetUserCredits(server), server, wording=wording),
     }

@@ -1,5 +1,7 @@
 """GET /v1/events: settled events, newest first."""
 
+from collections.abc import Mapping
+
 from google.protobuf import json_format
 
 from om.analytics.v1 import analytics_service_pb2 as analytics_pb
@@ -8,12 +10,13 @@ from om.type.v1.money_pb2 import Money
 from om_server.core.money import USD
 from om_server.rest.channel import Server
 from om_server.rest.documented.consumption import input_tokens, output_tokens
-from om_server.rest.documented.endpoint import Answer
+from om_server.rest.documented.endpoint import Answer, Documented, Wording
 from om_server.rest.documented.figure import exact_text, fixed_text
+from om_server.rest.documented.ingest import IngestEvents
 from om_server.rest.documented.moment import iso_text
 from om_server.rest.documented.query import Query
 from om_server.rest.documented.selection import read_filter
-from om_server.rest.request import Request
+from om_server.rest.request import Endpoint, Request
 
 _LIMIT_DEFAULT = 50
 _LIMIT_MAX = 100
@@ -82,3 +85,12 @@ def event_type_text(event_type: "EventType.ValueType") -> str:
 
 def _dollars(cost: Money) -> str | None:
     return fixed_text(cost.amount_nanos, _COST_PLACES) if cost.currency_code in {"", USD} else None
+
+
+def operations(server: Server) -> Mapping[str, Endpoint]:
+    """Name the operations of this family."""
+    ingesting = Wording("Failed to ingest events", plain_bad_request=True)
+    return {
+        "ingestEvents": Documented(IngestEvents(server), server, wording=ingesting),
+        "listEvents": Documented(ListEvents(server), server, wording=Wording("Failed to fetch events")),
+    }

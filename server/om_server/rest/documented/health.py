@@ -1,14 +1,14 @@
 """Health, readiness and what runs here. No credential is asked for."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.responses import Response
 
 from om_server.core.clock import Clock
 from om_server.rest.channel import Server
 from om_server.rest.documented.moment import iso_now
-from om_server.rest.request import Request
+from om_server.rest.request import Endpoint, Request
 from om_server.rest.response import json_response
 
 
@@ -66,4 +66,17 @@ def readiness_body(*, serving: bool | None, now_us: int) -> dict[str, object]:
         "status": "ready" if serving else "degraded",
         "checks": {"database": bool(serving), "ingestionService": answers, "ratingEngine": answers},
         "timestamp": iso_now(now_us),
+    }
+
+
+def operations(server: Server, *, clock: Clock, version: str, environment: str) -> Mapping[str, Endpoint]:
+    """Name the operations of this family."""
+    health, readiness = GetHealth(clock), GetReadiness(server, clock=clock)
+    return {
+        "getHealth": health,
+        "postHealth": health,
+        "getLiveness": health,
+        "getReadiness": readiness,
+        "getHealthReadiness": readiness,
+        "getInfo": GetInfo(version, environment),
     }

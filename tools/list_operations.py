@@ -1,0 +1,58 @@
+"""Writes docs/published-api.md: every documented REST operation, from the documents of their families."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs" / "published-api.md"
+FAMILIES = ROOT / "server" / "om_server" / "rest" / "documented" / "openapi"
+
+_HEAD = """# The documented operations
+
+Their shapes were published before this API, and stay. `tools/list_operations.py` writes this page from the
+[documents of the families](../server/om_server/rest/documented/openapi), and a test fails while it would
+write another one. What they share, errors included, is in [rest.md](rest.md); every field is described in
+[openapi.yaml](../generated/openapi/openapi.yaml), which `http://localhost:3000/docs` shows.
+"""
+
+
+def main() -> int:
+    """Write the page, or with `--check` say whether it is what would be written."""
+    text = document()
+    if "--check" in sys.argv[1:]:
+        return int(DOCUMENT.read_text(encoding="utf-8") != text)
+    DOCUMENT.write_text(text, encoding="utf-8")
+    return 0
+
+
+def document() -> str:
+    """Give the whole page."""
+    return "\n".join([_HEAD, *(_section(family) for family in _families())])
+
+
+def _families() -> Iterator[Mapping[str, Any]]:
+    for path in sorted(FAMILIES.glob("*.yaml")):
+        family = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if "paths" in family:
+            yield family
+
+
+def _section(family: Mapping[str, Any]) -> str:
+    (tag, *_) = family["tags"]
+    rows = [
+        f"| `{verb.upper()} {path}` | {operation['summary']} |"
+        for path, verbs in family["paths"].items()
+        for verb, operation in verbs.items()
+    ]
+    head = [f"## {tag['name']}\n", f"{tag['description']}\n", "| operation | what it does |", "| --- | --- |"]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
