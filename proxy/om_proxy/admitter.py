@@ -26,10 +26,8 @@ _log = structlog.get_logger(__name__)
 _UNANSWERED_MAX = 1_000
 _RETRY_DELAY_S = 0.2
 _RETRY_DELAY_MAX_S = 2.0
-
-
 #: How long a call waits for an edge that is not known to the server yet, before it is refused.
-_READY_WAIT_S = 0.5
+_READY_WAIT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +122,11 @@ class Admitter:
         return Answered(response, asked_at)
 
     async def _is_ready(self) -> bool:
-        """Wait a little where the edge is about to be known: at its start, or after a change of store."""
-        if not self._ready.is_set():
+        """Wait a little where the edge is about to be known: at its start, or after a change of store.
+
+        A server that is away will not know it soon, and no call is held up for that.
+        """
+        if not self._ready.is_set() and not self._server.away:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_READY_WAIT_S):
                     await self._ready.wait()

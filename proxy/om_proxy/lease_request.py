@@ -77,7 +77,7 @@ class LeaseRequests:
 
     def _start(self, drawer: Drawer, ask: Ask, *, ahead: bool) -> Flight:
         flight = drawer.flight = asyncio.create_task(self._fly(drawer, ask, ahead=ahead))
-        flight.add_done_callback(lambda done: self._landed(drawer, done))
+        flight.add_done_callback(_heard)
         return flight
 
     def _granted(self, ask: Ask, answered: Answered) -> Grant | None:
@@ -93,6 +93,19 @@ class LeaseRequests:
         return Grant(response.wallet_id, parts) if parts is not None else None
 
     async def _fly(self, drawer: Drawer, ask: Ask, *, ahead: bool) -> edge_pb.Refusal | None:
+        granted = False
+        try:
+            refusal = await self._question(drawer, ask, ahead=ahead)
+            granted = refusal is None
+        finally:
+            # Before the task has ended: who awaits one that has gets its answer at once and for ever, and
+            # the loop gets no turn to take it away.
+            drawer.flight = None
+            if not granted:
+                drawer.refill_at = self._clock() + REFILL_PAUSE_S
+        return refusal
+
+    async def _question(self, drawer: Drawer, ask: Ask, *, ahead: bool) -> edge_pb.Refusal | None:
         now, purse, needed = self._clock(), drawer.purse, ask.needed or 0
         lacking = needed if ahead else needed - purse.within_reach_nanos(now)
         minimum = min(max(1, lacking), AMOUNT_MAX)
@@ -125,16 +138,6 @@ class LeaseRequests:
             self._drawers.of(response.wallet_id).wake(ask=False)
         return None
 
-    def _landed(self, drawer: Drawer, flight: Flight) -> None:
-        drawer.flight = None
-        if flight.cancelled():
-            return
-        error = flight.exception()
-        if isinstance(error, Exception) and not isinstance(error, ServerAway | ServerRefused):
-            log_defect("lease_failed", error)
-        if error is not None or flight.result() is not None:
-            drawer.refill_at = self._clock() + REFILL_PAUSE_S
-
     def _decline(self, answered: Answered | None) -> None:
         """Give back what came for a call that is gone."""
         if answered is not None and answered.response.lease.lease_id:
@@ -143,3 +146,12 @@ class LeaseRequests:
     def _disown(self, task: asyncio.Task[Answered]) -> None:
         if not task.cancelled() and task.exception() is None:
             self._decline(task.result())
+
+
+def _heard(flight: Flight) -> None:
+    """Hear how a question ended, for which nobody may be waiting any more."""
+    if flight.cancelled():
+        return
+    error = flight.exception()
+    if isinstance(error, Exception) and not isinstance(error, ServerAway | ServerRefused):
+        log_defect("lease_failed", error)

@@ -85,7 +85,7 @@ class Installation:
 
     def proxy_before(self, origin: str) -> str:
         """Run one more proxy, whose providers are all at this origin, for as long as the installation."""
-        return self._loop.enter(proxy_running(_proxy_settings(self.addresses.grpc, origin)))
+        return self._loop.enter(_serving_proxy(self.addresses.grpc, origin))
 
 
 @contextlib.contextmanager
@@ -101,8 +101,8 @@ def installed(stored: Stored) -> Iterator[Installation]:
                 grpc=grpc_address,
                 rest=loop.enter(_serving_rest(grpc_address)),
                 simulator=simulator.url,
-                proxy=loop.enter(proxy_running(_proxy_settings(grpc_address, simulator.url))),
-                offline_proxy=loop.enter(proxy_running(_proxy_settings(grpc_address, nowhere))),
+                proxy=loop.enter(_serving_proxy(grpc_address, simulator.url)),
+                offline_proxy=loop.enter(_serving_proxy(grpc_address, nowhere)),
             )
             running = Installation(platform, stored, addresses, loop=loop)
             with running.web:
@@ -139,6 +139,15 @@ async def _serving_rest(grpc_address: str) -> AsyncIterator[str]:
     finally:
         stop.set()
         await serving
+
+
+@contextlib.asynccontextmanager
+async def _serving_proxy(grpc_address: str, origin: str) -> AsyncIterator[str]:
+    """Run a proxy and give its address when it says that it is ready, as a load balancer would wait."""
+    async with proxy_running(_proxy_settings(grpc_address, origin)) as address, httpx.AsyncClient() as web:
+        while not (await web.get(f"{address}/health/ready")).is_success:
+            pass
+        yield address
 
 
 def _proxy_settings(grpc_address: str, origin: str) -> ProxySettings:

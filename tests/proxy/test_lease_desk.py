@@ -88,6 +88,27 @@ async def test_calls_that_wait_for_one_wallet_ask_once(bank: Bank) -> None:
     assert bank.count("Admit") <= 3
 
 
+@pytest.mark.parametrize("calls", [1, 3, 5])
+async def test_calls_that_come_at_any_turn_of_a_question_get_money_or_hear_that_there_is_none(
+    bank: Bank, calls: int
+) -> None:
+    """In the turn in which a question has ended, the first takes its answer and the next must ask again."""
+    till = Till(bank)
+    till.give_back(await till.admitted())
+    await till.sweep()
+    bank.available = calls * BOUND
+    coming: list[asyncio.Task[Intent | Problem]] = []
+
+    for number in range(60):
+        coming += [asyncio.create_task(till.admit(event_id=f"evt_{number}_{twin}")) for twin in range(3)]
+        await asyncio.sleep(0)
+    answers = await asyncio.gather(*coming)
+
+    assert sum(isinstance(answer, Intent) for answer in answers) == calls
+    refused = {answer.code for answer in answers if isinstance(answer, Problem)}
+    assert refused == {"insufficient_credits"}
+
+
 async def test_a_lease_is_asked_for_ahead_when_half_of_the_demand_is_gone(bank: Bank) -> None:
     till = Till(bank)
     await till.busy()
