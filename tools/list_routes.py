@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from om_proxy.provider import Provider
+from om_proxy.call.provider import Provider
+from om_proxy.call.route import Route
 from om_proxy.providers import all_providers, compatible_providers
-from om_proxy.route import Route
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "routes.md"
 

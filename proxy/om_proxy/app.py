@@ -12,31 +12,31 @@ from dataclasses import dataclass
 import structlog
 from aiohttp import web
 
+from om_proxy.admission.spending import Spending
 from om_proxy.background import in_background
-from om_proxy.body import BodyLimits
-from om_proxy.call_book import CallBook
+from om_proxy.callers.body import BodyLimits
+from om_proxy.callers.cost_headers import CostHeaders
+from om_proxy.callers.departure import Departure
+from om_proxy.callers.handler import Handler
+from om_proxy.callers.health import Health
+from om_proxy.callers.listener import Answer, Listener
 from om_proxy.collector import spare_what_stays
-from om_proxy.cost_headers import CostHeaders
-from om_proxy.departure import Departure
-from om_proxy.edge import EdgeLife
-from om_proxy.forward import Forwarder, Origins
-from om_proxy.handler import Handler
-from om_proxy.health import Health
-from om_proxy.incarnation import Incarnation
+from om_proxy.edge.call_book import CallBook
+from om_proxy.edge.incarnation import Incarnation
+from om_proxy.edge.life import EdgeLife
+from om_proxy.edge.orphans import Orphans
+from om_proxy.edge.report import Reporter
+from om_proxy.edge.server_client import ServerClient
+from om_proxy.edge.watch import JournalNews, Watch
 from om_proxy.journal.boot import boot_id
 from om_proxy.journal.group_sync import GroupSync
 from om_proxy.journal.home import HomeTaken, IdentityUnreadable
 from om_proxy.journal.journal import Journal, open_journal
-from om_proxy.listener import Answer, Listener
-from om_proxy.orphans import Orphans
 from om_proxy.providers import all_providers, compatible_providers, sandbox
-from om_proxy.report import Reporter
-from om_proxy.server_client import ServerClient
 from om_proxy.settings import ProxySettings
-from om_proxy.spending import Spending
 from om_proxy.stop_signal import Grace, leave_at_once, stop_signal
-from om_proxy.upstream import Upstream
-from om_proxy.watch import JournalNews, Watch
+from om_proxy.upstream.connection import Upstream
+from om_proxy.upstream.forward import Forwarder, Origins
 
 _log = structlog.get_logger(__name__)
 

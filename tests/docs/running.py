@@ -96,7 +96,7 @@ def running(database: Database, folder: Path) -> Iterator[Running]:
 async def _serving(platform: wiring.Platform, token: str, folder: Path) -> AsyncIterator[dict[int, int]]:
     rpc = RpcServer(
         platform.servicers,
-        platform.account.authenticator(),
+        platform.authenticator,
         settings=RpcSettings(f"{_HOST}:0", reflection=True),
         service_token=token,
         new_request_id=lambda: platform.ids.new("req"),

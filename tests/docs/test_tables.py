@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic_core import PydanticUndefined
 
-from om_proxy import cost_headers, problem
+from om_proxy.callers import cost_headers, problem
+from om_proxy.callers.refusal import Form, Problem, Shape
 from om_proxy.dialects.aipromptcost import AUTHORIZATION, PROVIDER_KEY
 from om_proxy.dialects.attribution import CUSTOMER_ID, FEATURE_ID, HEADERS, USER_ID
 from om_proxy.dialects.openmonetize import API_KEY
-from om_proxy.refusal import Form, Problem, Shape
 from om_proxy.settings import ProxySettings
 from om_server.account.servicer import AccountServicer
 from om_server.analytics.servicer import AnalyticsServicer
 from om_server.ingestion.servicer import IngestionServicer
 from om_server.pipeline.edge_servicer import EdgeServicer
 from om_server.pipeline.entitlement_servicer import EntitlementServicer
+from om_server.prompt.servicer import PromptServicer
 from om_server.rating.servicer import RatingServicer
 from om_server.rpc.contract import SERVICES
 from om_server.rpc.unimplemented import not_implemented
@@ -112,7 +113,7 @@ def test_the_errors_of_the_proxy_are_those_of_the_code() -> None:
 
 
 def test_no_error_of_the_proxy_is_left_out() -> None:
-    text = (ROOT / "proxy/om_proxy/problem.py").read_text(encoding="utf-8")
+    text = (ROOT / "proxy/om_proxy/callers/problem.py").read_text(encoding="utf-8")
     makers = set(re.findall(r"^def ([a-z]\w+)\(", text, re.MULTILINE))
 
     assert len(makers) == len(_PROBLEMS)
@@ -139,6 +140,7 @@ _SERVICERS = (
     EdgeServicer,
     EntitlementServicer,
     IngestionServicer,
+    PromptServicer,
     RatingServicer,
     WalletServicer,
 )

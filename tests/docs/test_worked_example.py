@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from om_proxy.bound import ModelLimits, bound
-from om_proxy.call import Call
+from om_proxy.call.bound import ModelLimits, bound
+from om_proxy.call.call import Call
+from om_proxy.call.route import RouteTable
 from om_proxy.providers.anthropic import Anthropic
-from om_proxy.route import RouteTable
 from om_server.core.clock import system_clock
 from om_server.core.event import UsageLine
 from om_server.core.usage import Usage

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import peewee
 
+from om_proxy.edge.report import Reporter
 from om_proxy.journal import segment
 from om_proxy.journal.journal import Journal
 from om_proxy.journal.segment import SegmentWriter
-from om_proxy.report import Reporter
 from tests.faults.failpoint import Fault, Fuse, _after, _before, put
 
 if TYPE_CHECKING:

@@ -14,20 +14,20 @@ from om.account.v1 import account_service_pb2 as account_pb
 from om.edge.v1 import edge_service_pb2 as edge_pb
 from om.type.v1 import access_pb2
 from om.type.v1 import error_reason_pb2 as reasons
-from om_proxy.call import Call
+from om_proxy.admission.keys import Key
+from om_proxy.admission.spending import Spending
+from om_proxy.call.call import Call
+from om_proxy.callers.refusal import Problem
 from om_proxy.dialects.attribution import Attribution
-from om_proxy.identity import Edge, new_edge
-from om_proxy.incarnation import Incarnation
+from om_proxy.edge.identity import Edge, new_edge
+from om_proxy.edge.incarnation import Incarnation
+from om_proxy.edge.server_client import ServerAway, ServerClient, ServerRefused
 from om_proxy.journal.record import LeaseNote
-from om_proxy.keys import Key
-from om_proxy.outcome import Intent
-from om_proxy.refusal import Problem
-from om_proxy.server_client import ServerAway, ServerClient, ServerRefused
-from om_proxy.spending import Spending
-from tests.proxy.edge import CHAT
+from om_proxy.metering.outcome import Intent
 from tests.proxy.exchange import CHAT_PATH, call_of
 from tests.proxy.fake_servicer import KEY, KEY_ID
 from tests.proxy.intents import WHO
+from tests.proxy.one_edge import CHAT
 
 ORG = "org_test"
 TEAM = "tem_test"

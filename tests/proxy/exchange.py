@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import orjson
 
-from om_proxy.call import Call
-from om_proxy.meter import open_meter
-from om_proxy.provider import Provider
+from om_proxy.call.call import Call
+from om_proxy.call.provider import Provider
+from om_proxy.call.route import RouteTable
+from om_proxy.callers.refusal import Problem
+from om_proxy.metering.meter import open_meter
+from om_proxy.metering.reading import Line, Metered
 from om_proxy.providers import all_providers, compatible_providers
-from om_proxy.reading import Line, Metered
-from om_proxy.refusal import Problem
-from om_proxy.route import RouteTable
 
 CHAT_PATH = "/v1/chat/completions"
 MESSAGES_PATH = "/v1/messages"

@@ -13,10 +13,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from om_proxy.app import running, serve
-from tests.proxy.edge import ANSWER, HEADERS, STREAM, UNREACHABLE, answers, edge, settings_for
 from tests.proxy.fake_servicer import AWAY, Failure, fake_server
+from tests.proxy.one_edge import ANSWER, HEADERS, STREAM, UNREACHABLE, answers, edge, settings_for
 from tests.proxy.raw_http import Caller, Exchange, caller, provider, request_bytes
-from tests.proxy.test_relay import DONE, FRAMES, USAGE
+from tests.proxy.upstream.test_relay import DONE, FRAMES, USAGE
 
 
 async def get(connection: Caller, path: str, method: str = "GET") -> tuple[int, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from tests.proxy.edge import CHAT, answers, edge
+from tests.proxy.one_edge import CHAT, answers, edge
 
 
 def _usage(event: object) -> dict[str, int]:

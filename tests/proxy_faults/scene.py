@@ -14,14 +14,14 @@ import orjson
 import structlog
 
 from om.type.v1 import event_pb2
-from tests.proxy.edge import HEADERS, Edge, edge
+from tests.proxy.one_edge import HEADERS, Edge, edge
 from tests.proxy.raw_http import Received, Script, caller, request_bytes
 
 PATIENCE_S = 10
 #: gRPC opens more of its own when it likes.
 _FDS_KEPT = 4
 
-#: What no line may hold, wherever a test puts it. The keys of tests.proxy.edge hold it too.
+#: What no line may hold, wherever a test puts it. The keys of tests.proxy.one_edge hold it too.
 CANARY = "canary"
 
 

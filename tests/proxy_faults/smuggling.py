@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.proxy.edge import CHAT, HEADERS
+from tests.proxy.one_edge import CHAT, HEADERS
 
 _PATH = b"/v1/chat/completions"
 _NEXT = b"POST /smuggled HTTP/1.1\r\nHost: sk-canary\r\nContent-Length: 0\r\n\r\n"

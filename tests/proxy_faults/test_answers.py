@@ -10,11 +10,11 @@ import zlib
 import pytest
 
 from om.type.v1 import event_pb2, usage_pb2
-from tests.proxy.edge import ANSWER, HEADERS, STREAM
 from tests.proxy.fake_servicer import LEASE_NANOS
+from tests.proxy.one_edge import ANSWER, HEADERS, STREAM
 from tests.proxy.raw_http import Exchange, head, request_bytes
-from tests.proxy.test_forward import quantities
-from tests.proxy.test_relay import DONE, FRAMES, USAGE
+from tests.proxy.upstream.test_forward import quantities
+from tests.proxy.upstream.test_relay import DONE, FRAMES, USAGE
 from tests.proxy_faults.scene import Scene, code, scene
 
 _CHARGED, _ZERO = event_pb2.OUTCOME_CHARGED, event_pb2.OUTCOME_ZERO

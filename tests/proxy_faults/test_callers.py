@@ -11,10 +11,10 @@ from contextlib import suppress
 import pytest
 
 from om.type.v1 import event_pb2
-from tests.proxy.edge import CHAT, HEADERS, STREAM, answers
+from tests.proxy.one_edge import CHAT, HEADERS, STREAM, answers
 from tests.proxy.raw_http import Exchange, caller, request_bytes
-from tests.proxy.test_forward import quantities
-from tests.proxy.test_relay import DONE, FRAMES, USAGE
+from tests.proxy.upstream.test_forward import quantities
+from tests.proxy.upstream.test_relay import DONE, FRAMES, USAGE
 from tests.proxy_faults.scene import PATIENCE_S, Scene, code, raw, scene, until, with_lines
 
 _ZERO, _CHARGED, _ESTIMATED = (

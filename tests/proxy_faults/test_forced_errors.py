@@ -10,9 +10,9 @@ import grpc
 import pytest
 from aiohttp import web
 
-from tests.proxy.edge import ANSWER, HEADERS, STREAM
+from tests.proxy.one_edge import ANSWER, HEADERS, STREAM
 from tests.proxy.raw_http import Exchange, request_bytes
-from tests.proxy.test_relay import DONE, FRAMES, USAGE
+from tests.proxy.upstream.test_relay import DONE, FRAMES, USAGE
 from tests.proxy_faults.scene import scene
 
 _SECRET = "sk-canary, a prompt and an answer"

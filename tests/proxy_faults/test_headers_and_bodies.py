@@ -9,8 +9,8 @@ import time
 import orjson
 import pytest
 
-from tests.proxy.edge import ANSWER, CHAT, HEADERS, answers
 from tests.proxy.fake_servicer import KEY
+from tests.proxy.one_edge import ANSWER, CHAT, HEADERS, answers
 from tests.proxy.raw_http import Exchange, head, request_bytes
 from tests.proxy_faults.scene import code, scene
 

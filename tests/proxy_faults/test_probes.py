@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 from aiohttp.client_proto import ResponseHandler
 
-from om_proxy.wire import AddressGuard, StrictConnector
-from tests.proxy.edge import ANSWER
+from om_proxy.upstream.wire import AddressGuard, StrictConnector
+from tests.proxy.one_edge import ANSWER
 from tests.proxy.raw_http import Exchange, caller, head, provider
 
 _CANARY = "sk-canary"

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.proxy.edge import CHAT, answers
+from tests.proxy.one_edge import CHAT, answers
 from tests.proxy.raw_http import caller
 from tests.proxy_faults.scene import Scene, scene
 from tests.proxy_faults.smuggling import cases

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.proxy.edge import ANSWER, CHAT
+from tests.proxy.one_edge import ANSWER, CHAT
 from tests.proxy.raw_http import Exchange, head
 from tests.proxy_faults.scene import scene, with_lines
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from om_proxy.providers import all_providers
-from tests.proxy.edge import CHAT, HEADERS, answers
+from tests.proxy.one_edge import CHAT, HEADERS, answers
 from tests.proxy.raw_http import caller, provider, request_bytes
 from tests.proxy_faults.scene import Scene, scene
 

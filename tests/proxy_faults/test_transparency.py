@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import pytest
 
 from om.edge.v1 import edge_service_pb2 as edge_pb
+from om_proxy.call.route import Route
+from om_proxy.metering.usage import Unit
 from om_proxy.providers import all_providers
-from om_proxy.route import Route
-from om_proxy.usage import Unit
-from tests.proxy.edge import CHAT, HEADERS, STREAM
+from tests.proxy.one_edge import CHAT, HEADERS, STREAM
 from tests.proxy.raw_http import Exchange, Received, caller, head, provider, request_bytes
-from tests.proxy.test_relay import DONE, FRAMES, USAGE
+from tests.proxy.upstream.test_relay import DONE, FRAMES, USAGE
 from tests.proxy_faults.scene import Scene, scene
 
 #: Of the connection, or taken away on purpose; docs/security.md says why.

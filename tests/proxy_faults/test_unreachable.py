@@ -13,8 +13,8 @@ from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from om.type.v1 import event_pb2
-from om_proxy.wire import AddressGuard, AddressRefused
-from tests.proxy.edge import UNREACHABLE, answers
+from om_proxy.upstream.wire import AddressGuard, AddressRefused
+from tests.proxy.one_edge import UNREACHABLE, answers
 from tests.proxy.raw_http import Exchange, head, provider
 from tests.proxy_faults.authority import Authority
 from tests.proxy_faults.scene import Scene, code, scene

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from om_proxy.funding.purse import Part
 from om_proxy.funding.rates import ModelRates
-from om_proxy.reading import Line
+from om_proxy.metering.reading import Line
 
 #: Finds the rates of a provider's model on the card; None where it is not there.
 RatesOf = Callable[[str, str], ModelRates | None]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from om_proxy.bound import Bound, ModelLimits
-from om_proxy.reading import Line
-from om_proxy.usage import Unit
+from om_proxy.call.bound import Bound, ModelLimits
+from om_proxy.metering.reading import Line
+from om_proxy.metering.usage import Unit
 
 _STEPS_PER_RATE = 1_000_000
 #: Part of another unit, and never charged beside it.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from om.type.v1 import event_pb2
-from om_proxy.identity import Edge
+from om_proxy.edge.identity import Edge
 from om_proxy.journal.archive import Archive
 from om_proxy.journal.home import Home, sync_file
 from om_proxy.journal.reader import Cursor, Shipment, Span, read_shipment, spans

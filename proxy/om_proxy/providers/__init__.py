@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from om_proxy.provider import Provider
+from om_proxy.call.provider import Provider
 from om_proxy.providers.anthropic import Anthropic
 from om_proxy.providers.compatible import Compatible
 from om_proxy.providers.compatible.spec import load_providers

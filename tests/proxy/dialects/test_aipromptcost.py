@@ -10,10 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from om_proxy.dialects.aipromptcost import AiPromptCost, provider_path
-from om_proxy.dialects.attribution import Attribution
-from om_proxy.dialects.dialect import Asked
-from om_proxy.problem import (
+from om_proxy.call.route import RouteTable, Target
+from om_proxy.callers.problem import (
     ambiguous_header,
     invalid_api_key,
     invalid_field,
@@ -21,8 +19,10 @@ from om_proxy.problem import (
     missing_platform_key,
     missing_provider_header,
 )
-from om_proxy.refusal import Form, Problem
-from om_proxy.route import RouteTable, Target
+from om_proxy.callers.refusal import Form, Problem
+from om_proxy.dialects.aipromptcost import AiPromptCost, provider_path
+from om_proxy.dialects.attribution import Attribution
+from om_proxy.dialects.dialect import Asked
 from om_proxy.secret import Credential, Secret
 from tests.proxy.exchange import provider_named
 

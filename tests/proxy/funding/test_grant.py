@@ -2,12 +2,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from om_proxy.bound import Bound, Ceiling, ModelLimits
+from om_proxy.call.bound import Bound, Ceiling, ModelLimits
 from om_proxy.funding.grant import Grant, kept_nanos
 from om_proxy.funding.purse import Part
 from om_proxy.funding.rates import ModelRates
-from om_proxy.reading import Line
-from om_proxy.usage import Certainty, Quantity, Unit, Usage
+from om_proxy.metering.reading import Line
+from om_proxy.metering.usage import Certainty, Quantity, Unit, Usage
 
 IN, OUT = Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS
 GRANT = Grant("wal_1", (Part("lse_1", 600), Part("lse_2", 400)))

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from om_proxy.call import Call
-from om_proxy.decode import DECODED_MAX
-from om_proxy.reading import EndedJob, Flag, Metered
+from om_proxy.call.call import Call
+from om_proxy.metering.decode import DECODED_MAX
+from om_proxy.metering.reading import EndedJob, Flag, Metered
 from tests.proxy.exchange import call_of, meter_in_pieces
 
 PATH = "/v1/messages/batches/msgbatch_01/results"

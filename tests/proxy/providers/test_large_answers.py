@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from om_proxy.framing import BODY_MAX
+from om_proxy.metering.framing import BODY_MAX
 from tests.proxy.exchange import JSON, amounts, call_of, meter_in_pieces
 
 PIXELS = "A" * (BODY_MAX // 3)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from om_proxy.framing import NoDocuments, SlimBody, WholeBody
+from om_proxy.call.route import Route, RouteTable
+from om_proxy.metering.framing import NoDocuments, SlimBody, WholeBody
+from om_proxy.metering.sse import SseParser
 from om_proxy.providers.openai import OpenAI
 from om_proxy.providers.openai.operation import BOUNDS, USAGES
 from om_proxy.providers.openai.routes import OPERATIONS, routes_of
-from om_proxy.route import Route, RouteTable
-from om_proxy.sse import SseParser
 from tests.proxy.exchange import JSON, call_of, meter_in_pieces
 
 ROUTES = OpenAI().routes

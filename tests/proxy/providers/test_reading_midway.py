@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from om_proxy.reading import Flag
+from om_proxy.metering.reading import Flag
 from tests.proxy.exchange import MESSAGES_PATH, STREAM_PATH, call_of, provider_named
 
 MESSAGE: list[dict[str, Any]] = [

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from om_proxy.include_usage import UsageEventFilter
+from om_proxy.metering.include_usage import UsageEventFilter
 from tests.proxy.exchange import (
     CHAT_PATH,
     GENERATE_PATH,

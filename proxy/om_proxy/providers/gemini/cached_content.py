@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from om_proxy.call import NOTHING, Call, each_object, text_bytes
-from om_proxy.problem import invalid_field, invalid_json
+from om_proxy.call.call import NOTHING, Call, each_object, text_bytes
+from om_proxy.call.route import Target
+from om_proxy.callers.problem import invalid_field, invalid_json
+from om_proxy.callers.refusal import Problem
+from om_proxy.metering.reading import Fields, Flag, Line, Metered, parse_object, raw_usage_of
+from om_proxy.metering.usage import Unit, usage_of
 from om_proxy.providers.gemini.request import ContentNotes, first
-from om_proxy.reading import Fields, Flag, Line, Metered, parse_object, raw_usage_of
-from om_proxy.refusal import Problem
-from om_proxy.route import Target
-from om_proxy.unmetered import passed_call
-from om_proxy.usage import Unit, usage_of
+from om_proxy.upstream.unmetered import passed_call
 
 #: How long a cache lives where the request does not say.
 LIFE_DEFAULT_S = 3_600

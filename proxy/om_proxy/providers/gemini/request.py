@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from om_proxy.call import Call, Demand, Notes, each_object, positive_int, text_bytes
-from om_proxy.problem import invalid_json
+from om_proxy.call.call import Call, Demand, Notes, each_object, positive_int, text_bytes
+from om_proxy.call.route import Target
+from om_proxy.callers.problem import invalid_json
+from om_proxy.callers.refusal import Problem
+from om_proxy.metering.reading import parse_object
+from om_proxy.metering.usage import Unit
 from om_proxy.providers.gemini.usage import PROMPT_MODALITIES
-from om_proxy.reading import parse_object
-from om_proxy.refusal import Problem
-from om_proxy.route import Target
-from om_proxy.usage import Unit
 
 GENERATE: Final = "generateContent"
 STREAM: Final = "streamGenerateContent"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from om_proxy.call.route import Route
 from om_proxy.providers.gemini.interaction import IN_BACKGROUND
 from om_proxy.providers.gemini.request import GENERATE, STREAM
-from om_proxy.route import Route
 
 NAME: Final = "google"
 #: Older SDKs and the documentation say v1beta, newer ones v1, and the setting may be empty.

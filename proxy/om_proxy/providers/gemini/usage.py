@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from om_proxy.call import Call
-from om_proxy.reading import Fields, Flag, Line, Metered, parse_object, raw_usage_of
-from om_proxy.usage import Certainty, Unit, usage_of
+from om_proxy.call.call import Call
+from om_proxy.metering.reading import Fields, Flag, Line, Metered, parse_object, raw_usage_of
+from om_proxy.metering.usage import Certainty, Unit, usage_of
 
 Counts = dict[Unit, int | None]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from multidict import MultiMapping
 
-from om_proxy.call import Call
-from om_proxy.framing import Framing
-from om_proxy.problem import missing_provider_key
-from om_proxy.provider import UsageReader, bearer_token, only_value
+from om_proxy.call.call import Call
+from om_proxy.call.provider import UsageReader, bearer_token, only_value
+from om_proxy.call.route import Route, Target
+from om_proxy.callers.problem import missing_provider_key
+from om_proxy.callers.refusal import Problem, Shape
+from om_proxy.metering.framing import Framing
 from om_proxy.providers.openai.operation import BOUNDS, Sent, framing_of, reader_of
 from om_proxy.providers.openai.routes import routes_of
-from om_proxy.refusal import Problem, Shape
-from om_proxy.route import Route, Target
 from om_proxy.secret import Credential, Secret
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from om_proxy.call import Call
-from om_proxy.include_usage import USAGE_OBJECT
+from om_proxy.call.call import Call
+from om_proxy.metering.include_usage import USAGE_OBJECT
+from om_proxy.metering.reading import Fields, Flag, Metered, parse_object, raw_usage_of
+from om_proxy.metering.usage import COUNT_MAX, Certainty, Unit, Usage, usage_of
 from om_proxy.providers.openai.usage import line_of
-from om_proxy.reading import Fields, Flag, Metered, parse_object, raw_usage_of
-from om_proxy.usage import COUNT_MAX, Certainty, Unit, Usage, usage_of
 
 Counts = dict[Unit, int | None]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from om_proxy.call import Call
-from om_proxy.include_usage import USAGE_OBJECT
+from om_proxy.call.call import Call
+from om_proxy.metering.include_usage import USAGE_OBJECT
+from om_proxy.metering.reading import Fields, Flag, Line, Metered, parse_object, raw_usage_of
+from om_proxy.metering.usage import Certainty, Unit, usage_of
 from om_proxy.providers.openai.usage import chat_counts, line_of
-from om_proxy.reading import Fields, Flag, Line, Metered, parse_object, raw_usage_of
-from om_proxy.usage import Certainty, Unit, usage_of
 
 Counts = dict[Unit, int | None]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from om_proxy.call import Call
+from om_proxy.call.call import Call
+from om_proxy.metering.reading import EndedJob, Fields, Flag, Line, Metered, parse_object, raw_usage_of
+from om_proxy.metering.usage import Unit, usage_of
 from om_proxy.providers.openai.usage import chat_counts, job_id_of, line_of
-from om_proxy.reading import EndedJob, Fields, Flag, Line, Metered, parse_object, raw_usage_of
-from om_proxy.usage import Unit, usage_of
 
 JobObject = dict[str, object]
 #: Reads an object of a kind of job; None while the work goes on.

@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from om_proxy.call import Call
+from om_proxy.call.call import Call
+from om_proxy.metering.reading import EndedJob, Fields, Flag, Line, Metered, parse_object, raw_usage_of
+from om_proxy.metering.usage import Certainty, Unit, usage_of
 from om_proxy.providers.openai.convention import OPENAI, Convention
 from om_proxy.providers.openai.image_usage import image_counts
 from om_proxy.providers.openai.usage import chat_counts, job_id_of, line_of
-from om_proxy.reading import EndedJob, Fields, Flag, Line, Metered, parse_object, raw_usage_of
-from om_proxy.usage import Certainty, Unit, usage_of
 
 Counts = dict[Unit, int | None]
 

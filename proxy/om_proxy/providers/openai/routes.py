@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from om_proxy.route import Route
+from om_proxy.call.route import Route
 
 _CHAT = ("last usage", "text, output cap, n")
 _COMPLETION = ("last usage", "text, output cap, n, best_of")

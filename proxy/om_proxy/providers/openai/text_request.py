@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from om_proxy.call import Call, Demand, positive_int, text_bytes
+from om_proxy.call.call import Call, Demand, positive_int, text_bytes
+from om_proxy.call.route import Target
+from om_proxy.callers.refusal import Problem
+from om_proxy.metering.usage import Unit
 from om_proxy.providers.openai.request import call_of, named_document, streamed_call
-from om_proxy.refusal import Problem
-from om_proxy.route import Target
-from om_proxy.usage import Unit
 
 _PROMPT = (Unit.INPUT_TOKENS, Unit.CACHE_READ_TOKENS, Unit.CACHE_WRITE_TOKENS)
 

@@ -1,0 +1,1 @@
+"""A call before it is made: what it is, what it may consume, where it may go."""

@@ -1,0 +1,1 @@
+"""The side towards callers: requests in, answers of our own out."""

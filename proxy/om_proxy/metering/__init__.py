@@ -1,0 +1,1 @@
+"""What a call consumed, read from a copy of its bytes."""

@@ -1,0 +1,165 @@
+"""Sends an admitted call to its provider and reports its one outcome, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+
+from aiohttp import web
+from yarl import URL
+
+from om.type.v1 import event_pb2
+from om_proxy.call.provider import Provider
+from om_proxy.call.route import Target
+from om_proxy.callers import problem
+from om_proxy.callers.cost_headers import CostHeaders
+from om_proxy.callers.departure import Departure, Drains, read_to_end
+from om_proxy.callers.headers import HeaderList, as_sent, request_headers
+from om_proxy.callers.refusal import Problem
+from om_proxy.dialects.attribution import OnDisconnect
+from om_proxy.edge.call_book import CallBook
+from om_proxy.journal.journal import JournalBroken, JournalFull
+from om_proxy.metering.outcome import Intent
+from om_proxy.metering.tally import Tally
+from om_proxy.off_loop import INLINE_BYTES_MAX, off_loop
+from om_proxy.secret import Credential
+from om_proxy.upstream.connection import Upstream, UpstreamTimeout, UpstreamUnreachable
+from om_proxy.upstream.relay import relay
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Where requests go: a fixed origin for each provider, and the simulator's."""
+
+    providers: dict[str, str]
+    sandbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A request that is understood and admitted."""
+
+    intent: Intent
+    provider: Provider
+    target: Target
+    credential: Credential
+
+
+class Forwarder:
+    """Everything after admission."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        book: CallBook,
+        *,
+        origins: Origins,
+        costs: CostHeaders,
+        departure: Departure,
+    ) -> None:
+        self._upstream = upstream
+        self._book = book
+        self._origins = origins
+        self._costs = costs
+        self._departure = departure
+        self._drains = Drains(departure.drain_s)
+        self._reading: set[asyncio.Task[None]] = set()
+
+    async def forward(self, request: web.BaseRequest, sending: Sending) -> web.StreamResponse | Problem:
+        """Forward a call. The caller's leaving cancels this, and what then becomes of the call was chosen."""
+        intent, book = sending.intent, self._book
+        if intent.call.billable:
+            try:
+                await book.begin(intent)
+            except (JournalFull, JournalBroken):
+                return problem.unavailable()
+            tally = Tally(
+                intent,
+                sending.provider,
+                on_send=partial(book.sent, intent),
+                on_progress=partial(book.checkpoint, intent),
+                on_growth=partial(book.extended, intent),
+            )
+        else:
+            tally = Tally(intent, sending.provider)
+        drains = (intent.who.on_disconnect or self._departure.chosen) is OnDisconnect.DRAIN
+        exchange = self._exchange(request, sending, tally, drains=drains)
+        conclude = partial(self._conclude, tally)
+        if drains:
+            return await self._drains.outlive(exchange, sent=lambda: tally.upload.sent, ended=conclude)
+        try:
+            return await exchange
+        finally:
+            conclude()
+
+    async def _exchange(
+        self, request: web.BaseRequest, sending: Sending, tally: Tally, *, drains: bool
+    ) -> web.StreamResponse | Problem:
+        """Make the call, up to the end of its answer."""
+        intent, shape = sending.intent, sending.provider.shape
+        try:
+            async with self._upstream.send(
+                self._url(request, sending),
+                _headers(request, sending),
+                body=intent.call.body,
+                upload=tally.upload,
+                method=sending.target.route.method,
+            ) as answer:
+                tally.answered(answer)
+                told = partial(self._cost, tally) if intent.who.include_cost else None
+                response = await relay(request, answer, upstream=self._upstream, tally=tally, told=told)
+                if drains and not answer.closed:
+                    most = self._departure.drain_bytes_max
+                    await read_to_end(answer, upstream=self._upstream, tally=tally, bytes_max=most)
+                return response
+        except UpstreamUnreachable as error:
+            return problem.upstream_unreachable(shape, sent=error.sent)
+        except UpstreamTimeout as error:
+            return problem.upstream_timeout(shape, sent=error.sent)
+
+    async def close(self, grace_s: float = 0) -> None:
+        """Wait for calls without a caller, for so long, and for the outcomes that are still being read."""
+        await self._drains.close(grace_s)
+        await asyncio.gather(*self._reading)
+
+    async def _cost(self, tally: Tally) -> HeaderList:
+        """Ask what a call cost whose answer is complete."""
+        event = await off_loop(tally.bytes_seen, tally.event)
+        return await self._costs.of(tally.intent.who.api_key, event)
+
+    def _conclude(self, tally: Tally) -> None:
+        """Report the outcome. A large answer is read in a thread, for which nobody here may wait."""
+        if tally.bytes_seen <= INLINE_BYTES_MAX:
+            self._finish(tally, tally.event())
+            return
+        task = asyncio.create_task(self._read_and_conclude(tally))
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
+
+    async def _read_and_conclude(self, tally: Tally) -> None:
+        self._finish(tally, await asyncio.to_thread(tally.event))
+
+    def _finish(self, tally: Tally, event: event_pb2.UsageEvent) -> None:
+        if tally.intent.call.billable:
+            self._book.conclude(tally.intent, event)
+        for end in tally.job_ends:
+            self._book.report(end)
+
+    def _url(self, request: web.BaseRequest, sending: Sending) -> URL:
+        origins = self._origins
+        origin, path = origins.providers[sending.provider.name], sending.target.upstream_path
+        if sending.intent.sandbox:
+            origin, path = origins.sandbox, sending.target.simulated_path or path
+        query = sending.provider.upstream_query(request.raw_path.partition("?")[2])
+        # The raw text of path and query goes on as it came; decoding it could change where it points.
+        return URL(f"{origin}{path}{'?' if query else ''}{query}", encoded=True)
+
+
+def _headers(request: web.BaseRequest, sending: Sending) -> list[tuple[str, str]]:
+    return request_headers(
+        as_sent(request.raw_headers),
+        sending.credential,
+        defaults=sending.provider.default_headers,
+        identity=sending.intent.call.usage_added,
+    )

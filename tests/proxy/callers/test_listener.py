@@ -1,0 +1,116 @@
+"""What is no HTTP, or nearly: refused without a word of it in the answer or in the log."""
+
+from __future__ import annotations
+
+import logging
+
+import orjson
+import pytest
+from structlog.testing import capture_logs
+
+from tests.proxy.one_edge import ANSWER, CHAT, HEADERS, answers, edge
+from tests.proxy.raw_http import Exchange, request_bytes
+
+CANARY = "sk-canary-in-a-header"
+LINE = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        f"{LINE}Authorization: Bearer {CANARY}\x00\r\n\r\n",
+        f"{LINE}Authorization: Bearer {CANARY}\nX: \x01\r\n\r\n",
+        f"{LINE}X-OM-Api-Key : {CANARY}\r\n\r\n",
+        f"{LINE}X-OM-Api-Key: {CANARY}{'a' * 70_000}\r\n\r\n",
+        f"{LINE}{CANARY}\r\n\r\n",
+        f"{LINE}{CANARY}{'a' * 70_000}: 1\r\n\r\n",
+        f"{LINE}Content-Length: {CANARY}\r\n\r\n",
+        f"{LINE}Content-Length: 1\r\nContent-Length: 2\r\nX-OM-Api-Key: {CANARY}\r\n\r\n",
+        f"{LINE}Content-Length: 1\r\nTransfer-Encoding: chunked\r\nX-OM-Api-Key: {CANARY}\r\n\r\n",
+        f"{LINE}" + "".join(f"X-{number}: {CANARY}\r\n" for number in range(200)) + "\r\n",
+        f"POST /v1/chat/completions?key={CANARY} HTTP/9.9.9\r\nHost: a\r\n\r\n",
+        f"POST /{CANARY}{'a' * 70_000} HTTP/1.1\r\nHost: a\r\n\r\n",
+        f"{CANARY} / HTTP/1.1\r\n\r\n",
+        f"\x16\x03\x01{CANARY}\r\n\r\n",
+        f"GET http://[{CANARY}/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    ],
+)
+async def test_a_malformed_request_is_refused_and_not_quoted(
+    data: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with edge(answers) as proxy:
+        with capture_logs() as logs:
+            async with proxy.caller() as caller:
+                await caller.send(data.encode("latin-1"))
+                answer = await caller.read()
+                assert await caller.rest() == b""
+
+    assert (answer.status, orjson.loads(answer.body)["error"]["code"]) == (400, "malformed_request")
+    assert answer.named("x-should-retry") == ["false"]
+    assert [entry["code"] for entry in logs if entry["event"] == "request_refused"] == ["malformed_request"]
+    captured = capfd.readouterr()
+    for text in (repr(answer), repr(logs), caplog.text, captured.out, captured.err):
+        assert "canary" not in text
+        assert "Traceback" not in text
+    assert proxy.provider.exchanges == []
+
+
+async def test_a_malformed_request_ends_the_connection_that_had_good_ones() -> None:
+    async with edge(answers) as proxy, proxy.caller() as caller:
+        await caller.send(request_bytes(CHAT, *HEADERS))
+        good = await caller.read()
+        await caller.send(f"{LINE}{CANARY}\r\n\r\n".encode())
+        bad = await caller.read()
+        assert await caller.rest() == b""
+
+    assert good.body == ANSWER
+    assert bad.status == 400
+
+
+async def test_no_answer_tells_which_server_made_it() -> None:
+    async def script(exchange: Exchange) -> None:
+        await exchange.answer()
+
+    async with edge(script) as proxy:
+        answers_ = [await proxy.ask(), await proxy.ask(path="/nowhere"), await proxy.ask(path="/health")]
+        async with proxy.caller() as caller:
+            await caller.send(b"\r\nnonsense\r\n\r\n")
+            answers_.append(await caller.read())
+
+    assert [answer.status for answer in answers_] == [200, 404, 200, 400]
+    assert [answer.named("server") for answer in answers_] == [[], [], [], []]
+
+
+async def test_a_defect_that_nobody_caught_is_told_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError(CANARY)
+
+    async with edge(answers) as proxy:
+        monkeypatch.setattr("om_proxy.callers.handler.new_event_id", broken)
+        with capture_logs() as logs:
+            answer = await proxy.ask()
+
+    assert (answer.status, orjson.loads(answer.body)["error"]["code"]) == (500, "proxy_error")
+    (defect,) = [entry for entry in logs if entry["log_level"] == "error"]
+    assert (defect["event"], defect["kind"]) == ("request_failed", "ZeroDivisionError")
+    assert "canary" not in repr(logs)
+
+
+async def test_a_defect_after_the_first_byte_breaks_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> bytes:
+        raise ZeroDivisionError(CANARY)
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.stream(b"data: 1\n\n")
+        await exchange.gone()
+
+    monkeypatch.setattr("om_proxy.metering.tally.Tally.take", broken)
+    async with edge(script) as proxy:
+        with capture_logs() as logs:
+            answer = await proxy.ask()
+            (event,) = await proxy.server.reported()
+
+    assert (answer.status, answer.whole) == (200, False)
+    assert event.outcome == 3
+    assert "canary" not in repr(logs)
