@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,3 +131,18 @@ class PostgresTemplate:
         finally:
             with psycopg.connect(self._url, autocommit=True) as connection:
                 connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextlib.contextmanager
+def member_of(role: str, url: str) -> Iterator[str]:
+    """Give the URL by which a plain login of a role reaches the database: no superuser, owner of nothing."""
+    login, password = f"{role}_{secrets.token_hex(4)}", secrets.token_hex(8)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{password}' IN ROLE {role}")
+    address = urllib.parse.urlsplit(url)
+    place = f"{login}:{password}@{address.netloc.rpartition('@')[2]}"
+    try:
+        yield address._replace(netloc=place).geturl()
+    finally:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"DROP ROLE {login}")

@@ -50,8 +50,15 @@ def _section(family: Mapping[str, Any]) -> str:
         for path, verbs in family["paths"].items()
         for verb, operation in verbs.items()
     ]
-    head = [f"## {tag['name']}\n", f"{tag['description']}\n", "| operation | what it does |", "| --- | --- |"]
+    described = f"{_first_sentence(tag['description'])}\n"
+    head = [f"## {tag['name']}\n", described, "| operation | what it does |", "| --- | --- |"]
     return "\n".join([*head, *rows]) + "\n"
+
+
+def _first_sentence(description: str) -> str:
+    """Leave the rest to the interactive document: this page is an overview."""
+    first, stop, _ = " ".join(description.split()).partition(". ")
+    return f"{first}." if stop else first
 
 
 if __name__ == "__main__":

@@ -22,17 +22,14 @@ from om_proxy.callers.health import Health
 from om_proxy.callers.listener import Answer, Listener
 from om_proxy.collector import spare_what_stays
 from om_proxy.edge.call_book import CallBook
-from om_proxy.edge.incarnation import Incarnation
-from om_proxy.edge.life import EdgeLife
 from om_proxy.edge.orphans import Orphans
-from om_proxy.edge.report import Reporter
-from om_proxy.edge.server_client import ServerClient
-from om_proxy.edge.watch import JournalNews, Watch
+from om_proxy.edge.parts import edge_parts
 from om_proxy.journal.boot import boot_id
 from om_proxy.journal.group_sync import GroupSync
 from om_proxy.journal.home import HomeTaken, IdentityUnreadable
 from om_proxy.journal.journal import Journal, open_journal
 from om_proxy.providers import all_providers, compatible_providers, sandbox
+from om_proxy.server.server_client import ServerClient
 from om_proxy.settings import ProxySettings
 from om_proxy.stop_signal import Grace, leave_at_once, stop_signal
 from om_proxy.upstream.connection import Upstream
@@ -79,10 +76,8 @@ async def serving(
         simulator = await stack.enter_async_context(sandbox.running(public=True))
         upstream = await stack.enter_async_context(Upstream(settings))
         journal = _journal(settings, worker)
-        reporter = Reporter(server, journal)
-        incarnation = Incarnation()
-        life = EdgeLife(server, journal, reporter, incarnation=incarnation)
-        stack.push_async_callback(life.close, ship_grace_s)
+        parts = edge_parts(server, journal)
+        stack.push_async_callback(parts.life.close, ship_grace_s)
         group_sync = None
         if settings.journal_fsync == "batch":
             group_sync = GroupSync(journal)
@@ -91,12 +86,12 @@ async def serving(
             server,
             journal.edge,
             journal=journal,
-            life=life,
-            incarnation=incarnation,
+            life=parts.life,
+            incarnation=parts.incarnation,
             grace_s=settings.auth_grace_s,
         )
         stack.push_async_callback(spending.close, _LEASE_GRACE_S)
-        book = CallBook(journal, spending.desk, on_outcome=reporter.wake, group_sync=group_sync)
+        book = CallBook(journal, spending.desk, on_outcome=parts.reporter.wake, group_sync=group_sync)
         native, compatible = all_providers(), compatible_providers(settings.providers_file)
         own = {provider.name: settings.origin_of(provider.name) for provider in native}
         named = {provider.name: provider.origin for provider in compatible}
@@ -122,17 +117,13 @@ async def serving(
             )
             stack.push_async_callback(orphans.close)
             orphans.start()
-        health = Health(life.ready)
+        health = Health(parts.life.ready)
         url = await stack.enter_async_context(_listening(_front(health, handler), settings, grace))
-        news = JournalNews(journal.settle, on_queue_changed=reporter.again)
-        watch = Watch(
-            server, journal.edge, incarnation=incarnation, hearers=(spending.changes.hear, news.hear)
-        )
-        await stack.enter_async_context(in_background(watch.run()))
+        await stack.enter_async_context(in_background(parts.watch(spending.changes.hear).run()))
         spending.start()
-        life.start()
+        parts.life.start()
         try:
-            yield Served(url, life.ended)
+            yield Served(url, parts.life.ended)
         finally:
             # The edge itself stays ready: streams that go on may need more money.
             health.ending = True

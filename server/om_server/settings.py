@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from om_server.account.mailbox import MailServer, is_sender
 from om_server.failure import CommandFailed
 
 # Fields are set by their alias alone: by their names, variables of other programs (HOST, DATABASE_URL)
@@ -54,6 +55,13 @@ class Settings(BaseSettings):
     service_token: SecretStr | None = Field(None, alias="OM_SERVICE_TOKEN")
     #: What the commands call a running server with; the server itself never looks at it.
     api_key: SecretStr | None = Field(None, alias="OM_API_KEY")
+    #: Where people reach the dashboard: links in mails begin with it.
+    public_url: str = Field("http://localhost:3000", alias="OM_PUBLIC_URL")
+    #: Empty means open in development and closed in production.
+    sign_up: str = Field("", alias="OM_SIGN_UP")
+    #: Empty means that mails become files in development, and that none can be sent in production.
+    smtp_url: str = Field("", alias="OM_SMTP_URL", repr=False)
+    mail_from: str = Field("OpenMonetize <openmonetize@localhost>", alias="OM_MAIL_FROM")
     host: str = Field("127.0.0.1", alias="OM_HOST")
     grpc_port: int = Field(50_051, alias="OM_GRPC_PORT", ge=1, le=65_535)
     rest_port: int = Field(3000, alias="OM_REST_PORT", ge=1, le=65_535)
@@ -66,6 +74,9 @@ class Settings(BaseSettings):
     grpc_address: str = Field("", alias="OM_GRPC_ADDRESS")
     grpc_thread_count: int = Field(16, alias="OM_GRPC_THREADS", ge=1, le=256)
     grpc_concurrent_calls_max: int = Field(1000, alias="OM_GRPC_CONCURRENT_CALLS_MAX", ge=1)
+    #: Requests of one credential in a window, counted by each REST process; 0 is no limit.
+    rate_limit_max: int = Field(0, alias="OM_RATE_LIMIT_MAX", ge=0)
+    rate_limit_window_s: int = Field(60, alias="OM_RATE_LIMIT_WINDOW_S", ge=1)
     log_level: str = Field("info", alias="LOG_LEVEL")
 
     @field_validator("log_level")
@@ -93,6 +104,48 @@ class Settings(BaseSettings):
         if value and not _names_redis(value):
             raise ValueError("must be empty or redis://host:port")
         return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _reachable(cls, value: str) -> str:
+        if not _is_origin(value):
+            raise ValueError("must be an origin such as https://om.example.com, without a path")
+        return value.rstrip("/")
+
+    @field_validator("sign_up")
+    @classmethod
+    def _known_choice(cls, value: str) -> str:
+        if value not in {"", "open", "closed"}:
+            raise ValueError("must be open or closed")
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _known_mail_server(cls, value: str) -> str:
+        if value:
+            MailServer.from_url(value)
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _known_sender(cls, value: str) -> str:
+        if not is_sender(value):
+            raise ValueError("must be an address, or a name with an address in angle brackets")
+        return value
+
+    @property
+    def sign_up_open(self) -> bool:
+        """Whether strangers may make an organization of their own."""
+        return (self.sign_up or self._sign_up_default) == "open"
+
+    @property
+    def _sign_up_default(self) -> str:
+        return "open" if self.environment == Environment.DEVELOPMENT else "closed"
+
+    @property
+    def mail_dir(self) -> Path:
+        """Where mails are written in development."""
+        return self.data_dir / "mail"
 
     @property
     def on_sqlite(self) -> bool:
@@ -156,6 +209,14 @@ class ProviderOrigins(BaseSettings):
         return value
 
 
+class JournalPlace(BaseSettings):
+    """Where the proxy keeps its journals. The proxy reads it for itself; here it is for `doctor`."""
+
+    model_config = _SOURCES
+
+    journal_dir: Path | None = Field(None, alias="OM_PROXY_JOURNAL_DIR")
+
+
 _Loaded = TypeVar("_Loaded", bound=BaseSettings)
 
 
@@ -172,6 +233,11 @@ def load_local_settings() -> LocalSettings:
 def load_provider_origins() -> ProviderOrigins:
     """Read where the providers are; `SettingsInvalid` as above."""
     return _load(ProviderOrigins, {})
+
+
+def load_journal_place() -> JournalPlace:
+    """Read where the journals are; nothing is said where they are in the data folder."""
+    return _load(JournalPlace, {})
 
 
 def _load(kind: type[_Loaded], overrides: dict[str, object]) -> _Loaded:

@@ -5,12 +5,27 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from om_server.account.authenticator import CallerAuthenticator
+from om_server.account.errand import Errands
+from om_server.account.mail import Letters
+from om_server.account.mailbox import FolderMailbox, MailServer, NoMailbox, SmtpMailbox
 from om_server.account.operations import AccountOperations
-from om_server.account.servicer import AccountServicer
+from om_server.account.password import Cost, PasswordHashing
+from om_server.account.password_reset import PasswordResets
+from om_server.account.people import PeopleOperations
+from om_server.account.people_servicer import People, PeopleServicer
+from om_server.account.registering import Registering
+from om_server.account.registration_servicer import RegistrationServicer
+from om_server.account.registry import registry
+from om_server.account.sign_in import SignInOperations
 from om_server.account.store import AccountStore
+from om_server.analytics.burn_rate import BurnRates
+from om_server.analytics.event_export import EventExport
+from om_server.analytics.event_feed import EventFeed
+from om_server.analytics.event_stream import Audience as EventAudience
 from om_server.analytics.operations import AnalyticsOperations
 from om_server.analytics.servicer import AnalyticsServicer
 from om_server.analytics.store import AnalyticsStore
@@ -21,7 +36,7 @@ from om_server.ingestion.operations import IngestionOperations
 from om_server.ingestion.servicer import IngestionServicer
 from om_server.ingestion.store import IngestionStore
 from om_server.pipeline.admission import Admission
-from om_server.pipeline.change_feed import ChangeFeed, FeedLimits
+from om_server.pipeline.change_feed import Audience, ChangeFeed, FeedLimits
 from om_server.pipeline.charge_history import ChargeHistory
 from om_server.pipeline.edge_servicer import EdgeServicer
 from om_server.pipeline.entitlement import EntitlementCheck
@@ -30,12 +45,16 @@ from om_server.pipeline.job_deadlines import JobDeadlines
 from om_server.pipeline.letter_replay import LetterReplay
 from om_server.pipeline.limit_check import LimitCheck
 from om_server.pipeline.past_events import PastEventRater
+from om_server.pipeline.payer_funds import PayerFunds
 from om_server.pipeline.poller import Poller
 from om_server.pipeline.rerating import UnratedRater
 from om_server.pipeline.settle import Settler, Slices
 from om_server.pipeline.settled_standing import SettledStanding
 from om_server.pipeline.window_usage import RollupUsage
 from om_server.pipeline.worker import Worker, WorkerLimits
+from om_server.prompt.operations import PromptOperations
+from om_server.prompt.servicer import PromptServicer
+from om_server.prompt.store import PromptStore
 from om_server.rating.burn_table_operations import BurnTableOperations
 from om_server.rating.catalogue import load_catalogue
 from om_server.rating.explanation import Explanations
@@ -46,7 +65,11 @@ from om_server.rating.proposal import Proposals
 from om_server.rating.servicer import RatingServicer
 from om_server.rating.store import TariffStore
 from om_server.rating.tariff_source import StoredTariffs
+from om_server.rpc.caller import actor
 from om_server.schema import MODELS
+from om_server.settings import Environment
+from om_server.storage.audit import AuditTrail
+from om_server.storage.change_hint import Announcer, Listener
 from om_server.storage.change_log import ChangeLog
 from om_server.storage.handover import Handover
 from om_server.storage.inbox import SqlInbox
@@ -64,7 +87,10 @@ from om_server.wallet.store import WalletStore
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from om_server.account.mail import Mailbox
+    from om_server.account.registry import Registry
     from om_server.core.clock import Clock
+    from om_server.rpc.access import Authenticator
     from om_server.settings import Settings
     from om_server.storage.database import Database
     from om_server.storage.queue import Queue
@@ -81,8 +107,42 @@ class Platform:
     analytics: AnalyticsOperations
     burn_tables: BurnTableOperations
     worker: Worker
-    poller: Poller
+    poller: Poller[Audience]
+    event_poller: Poller[EventAudience]
     servicers: tuple[object, ...]
+    authenticator: Authenticator
+    people: People
+    #: What calls left behind; to be stopped before the database is closed.
+    errands: Errands
+
+    def wake_pollers(self) -> None:
+        """Let whoever watches this process hear soon of what another one has committed."""
+        self.poller.wake()
+        self.event_poller.wake()
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleSettings:
+    """What an installation decides about people. By default nobody signs up and no mail leaves."""
+
+    mailbox: Mailbox = field(default_factory=NoMailbox)
+    public_url: str = "http://localhost:3000"
+    sign_up_open: bool = False
+    password_cost: Cost = field(default_factory=Cost)
+
+
+def people_settings(settings: Settings) -> PeopleSettings:
+    """What the settings say of people."""
+    return PeopleSettings(_mailbox(settings), settings.public_url, settings.sign_up_open)
+
+
+def _mailbox(settings: Settings) -> Mailbox:
+    if settings.smtp_url:
+        return SmtpMailbox(MailServer.from_url(settings.smtp_url), sender=settings.mail_from)
+    if settings.environment == Environment.DEVELOPMENT:
+        ids = id_source()
+        return FolderMailbox(settings.mail_dir, sender=settings.mail_from, new_name=lambda: ids.new("mail"))
+    return NoMailbox()
 
 
 def open_database(settings: Settings) -> Database:
@@ -111,26 +171,67 @@ def open_queue(settings: Settings, database: Database) -> Iterator[Queue]:
         yield Handover(inbox, stream)
 
 
+@contextlib.contextmanager
+def hinting(settings: Settings, platform: Platform, *, listening: bool) -> Iterator[None]:
+    """Tell other processes of commits through Redis for the block, where the settings name one.
+
+    `listening` says that edges watch this process; a worker only tells.
+    """
+    # A SQLite file has one process, which wakes itself.
+    if not settings.redis_url or settings.on_sqlite:
+        yield
+        return
+    with connect(settings.redis_url) as client:
+        announcer = Announcer(client)
+        listener = Listener(client, platform.wake_pollers) if listening else None
+        platform.database.after_commit(announcer.announce)
+        announcer.start()
+        if listener is not None:
+            listener.start()
+        try:
+            yield
+        finally:
+            if listener is not None:
+                listener.stop()
+            announcer.stop()
+
+
 def build(
     database: Database,
     *,
     queue: Queue | None = None,
     clock: Clock = system_clock,
     limits: WorkerLimits | None = None,
+    people: PeopleSettings | None = None,
 ) -> Platform:
     """Compose the slices over a migrated database; without a queue, events wait in the database."""
     ids = id_source()
+    audit = AuditTrail(database, ids=ids, clock=clock, actor=actor)
     queue = queue or SqlInbox(database, clock)
     ingestion_store = IngestionStore(database)
-    account = AccountOperations(
-        database, AccountStore(database), ids=ids, clock=clock, random_bytes=secrets.token_bytes
-    )
     wallet = WalletOperations(database, WalletStore(database), ids=ids, clock=clock)
+    account = AccountOperations(
+        database,
+        AccountStore(database),
+        ids=ids,
+        clock=clock,
+        random_bytes=secrets.token_bytes,
+        payers_changed=wallet.forget_payers,
+    )
+    known = registry(
+        database, AccountStore(database), audit=audit, ids=ids, clock=clock, random_bytes=secrets.token_bytes
+    )
+    errands = Errands()
+    people = people or PeopleSettings()
+    members = _people(known, people, errands)
+    registering = Registering(database, account, clock=clock, sign_up_open=people.sign_up_open)
     catalogue, tariff_store = load_catalogue(), TariffStore(database)
     tariffs = StoredTariffs(database, tariff_store, catalogue.book())
     rating = RatingOperations(catalogue, clock=clock, tariffs=tariffs)
     burn_tables = BurnTableOperations(database, tariff_store, tariffs=tariffs, ids=ids, clock=clock)
-    analytics = AnalyticsOperations(database, AnalyticsStore(database), names=account.names, clock=clock)
+    prompts = PromptOperations(database, PromptStore(database), audit=audit, clock=clock)
+    analytics_store = AnalyticsStore(database)
+    analytics = AnalyticsOperations(database, analytics_store, names=account.names, clock=clock)
     ingestion = IngestionOperations(database, ingestion_store, queue, ids=ids, clock=clock)
     entitlements = LimitOperations(
         database,
@@ -150,7 +251,12 @@ def build(
     )
     entitlement_check = EntitlementCheck(database, admission, rating=rating, wallet=wallet)
     slices = Slices(
-        ingestion=ingestion_store, rating=rating, wallet=wallet, analytics=analytics, account=account
+        ingestion=ingestion_store,
+        rating=rating,
+        wallet=wallet,
+        analytics=analytics,
+        account=account,
+        prompt=prompts,
     )
     settler = Settler(database, slices, clock)
     rater = UnratedRater(database, slices, limits=entitlements, versions=tariff_store.versions, clock=clock)
@@ -170,10 +276,21 @@ def build(
         ChangeLog(database), clock=clock, limits=feed_limits, queue_incarnation=queue.incarnation
     )
     poller = Poller(feed, feed_limits)
+    event_poller = Poller(
+        EventFeed(database, analytics_store.settlements, analytics_store.events, clock=clock), feed_limits
+    )
     database.on_write(poller.wake)
+    database.on_write(event_poller.wake)
     servicers = (
-        AccountServicer(account),
-        AnalyticsServicer(analytics),
+        PeopleServicer(account, members),
+        RegistrationServicer(registering),
+        AnalyticsServicer(
+            analytics,
+            version_count=prompts.version_count,
+            burn_rates=BurnRates(WindowSums(database), available=PayerFunds(wallet), clock=clock),
+            export=EventExport(database, analytics_store.events, clock=clock),
+            feed=event_poller,
+        ),
         EntitlementServicer(entitlements, entitlement_check),
         EdgeServicer(admission, wallet, feed=poller, incarnation=read_incarnation(database), clock=clock),
         IngestionServicer(
@@ -181,9 +298,17 @@ def build(
             key_owners=account.keys_by_id,
             count_unrated=analytics.count_unrated,
             settled=SettledStanding(analytics, ingestion.find_job),
-            letters=LetterReplay(database, ingestion_store, settler, wallet=wallet, limits=entitlements),
+            letters=LetterReplay(
+                database,
+                ingestion_store,
+                settler,
+                wallet=wallet,
+                limits=entitlements,
+                trail=audit,
+            ),
             clock=clock,
         ),
+        PromptServicer(prompts),
         RatingServicer(
             rating,
             burn_tables=burn_tables,
@@ -199,4 +324,29 @@ def build(
         ),
         WalletServicer(wallet),
     )
-    return Platform(database, ids, account, wallet, analytics, burn_tables, worker, poller, servicers)
+    return Platform(
+        database=database,
+        ids=ids,
+        account=account,
+        wallet=wallet,
+        analytics=analytics,
+        burn_tables=burn_tables,
+        worker=worker,
+        poller=poller,
+        event_poller=event_poller,
+        servicers=servicers,
+        authenticator=CallerAuthenticator(keys=account.authenticator(), sessions=known.sessions),
+        people=members,
+        errands=errands,
+    )
+
+
+def _people(known: Registry, settings: PeopleSettings, errands: Errands) -> People:
+    passwords, letters = PasswordHashing(settings.password_cost), Letters(settings.public_url)
+    return People(
+        PeopleOperations(known, mailbox=settings.mailbox, letters=letters),
+        SignInOperations(known, passwords=passwords, sign_up_open=settings.sign_up_open),
+        PasswordResets(
+            known, passwords=passwords, mailbox=settings.mailbox, letters=letters, later=errands.leave
+        ),
+    )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tests.bench import admission, ingestion, latency, settlement, streams, throughput
+from tests.bench import admission, aggregation, ingestion, latency, settlement, streams, throughput
 from tests.bench.figure import Figure, table
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _MEASUREMENTS: Mapping[str, tuple[str, Measurement]] = {
     "ingest": ("Intake: gRPC to the durable queue", ingestion.ingest),
     "lease": ("Admission: a lease is opened and closed, over gRPC", admission.lease),
     "entitlement": ("CheckEntitlement over gRPC", admission.entitlement),
+    "aggregation": ("Analytics over a month of 1,000,000 events, PostgreSQL", aggregation.aggregate),
     "settle": ("Settlement, one hot wallet", settlement.settle),
 }
 

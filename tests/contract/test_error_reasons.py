@@ -16,7 +16,7 @@ CONTRACT = Path(__file__).parents[2] / "proto" / "om" / "type" / "v1" / "error_r
 PREFIX = "ERROR_REASON_"
 
 #: Raised before the server listens, so never on the wire: the code is for the exit of the command.
-START_UP = {"DatabaseOwned"}
+START_UP = {"DatabaseOwned", "MigrationRefused"}
 
 
 def documented() -> dict[str, str]:

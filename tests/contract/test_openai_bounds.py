@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from om_proxy.bound import Bound, ModelLimits, bound
+from om_proxy.call.bound import Bound, ModelLimits, bound
 from om_proxy.funding.rates import ModelRates
 from om_server.rating.burn_table import default_burn_table
 from om_server.rating.catalogue import load_catalogue

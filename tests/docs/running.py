@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from om_proxy.app import running as proxy_running
 from om_proxy.providers import sandbox
 from om_proxy.settings import load_settings as proxy_settings
 from om_server import wiring
+from om_server.account.mailbox import FolderMailbox
 from om_server.cli.command import seed_development
 from om_server.rest.app import RestSettings
 from om_server.rest.app import serve as serve_http
@@ -71,7 +73,12 @@ class Running:
 @contextlib.contextmanager
 def running(database: Database, folder: Path) -> Iterator[Running]:
     """Serve gRPC, REST, a settling worker and both proxies over a migrated database."""
-    platform, token = wiring.build(database), "service-token-of-the-documents"
+    # As in development: anybody signs up, and mails are files in the data folder.
+    mailbox = FolderMailbox(
+        folder / "mail", sender="om@localhost", new_name=functools.partial(wiring.id_source().new, "mail")
+    )
+    people = wiring.PeopleSettings(mailbox, sign_up_open=True)
+    platform, token = wiring.build(database, people=people), "service-token-of-the-documents"
     seed_development(platform)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="documents")

@@ -31,12 +31,14 @@ _PROGRAMS = {"curl", "openmonetize", "uv"}
 #: Every block that is not run, by document and reason. It grows only on purpose.
 NOT_RUN = {
     "README.md": ["the tests of the documents start the platform themselves"],
-    "docs/development.md": ["it shows the tree", "it shows the floors", "it asks a package index"],
+    "docs/architecture.md": ["it shows the processes"],
+    "docs/development.md": ["it shows the tree", "it shows the floors", "it shows the tree", "it asks a package index"],
     "docs/crash-safety.md": ["it needs a backup"],
     "docs/burn-tables.md": [
         "it shows a file",
         "the platform of this test owns the database",
     ],
+    "docs/deploy.md": ["it needs Docker", "it needs a PostgreSQL server", "it needs a backup"],
     "docs/getting-started.md": ["the test starts the same processes itself"],
     "docs/grpc.md": ["tests/clients runs both programs"],
     "docs/operations.md": [

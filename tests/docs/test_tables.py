@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic_core import PydanticUndefined
 
-from om_proxy.callers import cost_headers, problem
-from om_proxy.callers.refusal import Form, Problem, Shape
+from om_proxy.callers import cost_headers
 from om_proxy.dialects.aipromptcost import AUTHORIZATION, PROVIDER_KEY
 from om_proxy.dialects.attribution import CUSTOMER_ID, FEATURE_ID, HEADERS, USER_ID
 from om_proxy.dialects.openmonetize import API_KEY
+from om_proxy.refusals import problem
+from om_proxy.refusals.refusal import Form, Problem, Shape
 from om_proxy.settings import ProxySettings
-from om_server.account.servicer import AccountServicer
+from om_server.account.people_servicer import PeopleServicer
+from om_server.account.registration_servicer import RegistrationServicer
 from om_server.analytics.servicer import AnalyticsServicer
 from om_server.ingestion.servicer import IngestionServicer
 from om_server.pipeline.edge_servicer import EdgeServicer
@@ -113,7 +115,7 @@ def test_the_errors_of_the_proxy_are_those_of_the_code() -> None:
 
 
 def test_no_error_of_the_proxy_is_left_out() -> None:
-    text = (ROOT / "proxy/om_proxy/callers/problem.py").read_text(encoding="utf-8")
+    text = (ROOT / "proxy/om_proxy/refusals/problem.py").read_text(encoding="utf-8")
     makers = set(re.findall(r"^def ([a-z]\w+)\(", text, re.MULTILINE))
 
     assert len(makers) == len(_PROBLEMS)
@@ -135,13 +137,14 @@ def test_the_headers_of_an_answer_are_those_of_the_code() -> None:
 
 
 _SERVICERS = (
-    AccountServicer,
+    PeopleServicer,
     AnalyticsServicer,
     EdgeServicer,
     EntitlementServicer,
     IngestionServicer,
     PromptServicer,
     RatingServicer,
+    RegistrationServicer,
     WalletServicer,
 )
 

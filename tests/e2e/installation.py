@@ -27,7 +27,7 @@ from tests.e2e.event_loop import EventLoopThread
 from tests.e2e.tenant import PATIENCE_S, Tenant
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from tests.e2e.stored import Stored
@@ -56,11 +56,19 @@ class Installation:
     """A running platform over one database."""
 
     def __init__(
-        self, platform: wiring.Platform, stored: Stored, addresses: Addresses, *, loop: EventLoopThread
+        self,
+        platform: wiring.Platform,
+        stored: Stored,
+        addresses: Addresses,
+        *,
+        loop: EventLoopThread,
+        logs: Callable[[], str] = str,
     ) -> None:
         self.platform = platform
         self.stored = stored
         self.addresses = addresses
+        #: What other processes have written; this one's own is the test's to capture.
+        self.logs = logs
         #: One client for all tests: making one reads every certificate of the machine.
         self.web = httpx.Client(base_url=addresses.rest, timeout=PATIENCE_S)
         self._loop = loop
@@ -89,10 +97,20 @@ class Installation:
 
 
 @contextlib.contextmanager
+def attached(stored: Stored, addresses: Addresses, logs: Callable[[], str]) -> Iterator[Installation]:
+    """Give a platform whose components run elsewhere; what a test prepares here goes to their database."""
+    with EventLoopThread() as loop:
+        running = Installation(wiring.build(stored.database), stored, addresses, loop=loop, logs=logs)
+        with running.web:
+            yield running
+
+
+@contextlib.contextmanager
 def installed(stored: Stored) -> Iterator[Installation]:
     """Run the platform over a migrated database: servers on one loop, the worker on its thread."""
-    platform = wiring.build(stored.database)
-    with _closed_port() as nowhere, EventLoopThread() as loop:
+    people = wiring.PeopleSettings(sign_up_open=True)
+    platform = wiring.build(stored.database, people=people)
+    with closed_port() as nowhere, EventLoopThread() as loop:
         platform.worker.start()
         try:
             grpc_address = loop.enter(_serving_rpc(platform))
@@ -115,7 +133,7 @@ def installed(stored: Stored) -> Iterator[Installation]:
 async def _serving_rpc(platform: wiring.Platform) -> AsyncIterator[str]:
     server = RpcServer(
         platform.servicers,
-        platform.account.authenticator(),
+        platform.authenticator,
         settings=RpcSettings("127.0.0.1:0"),
         service_token=SERVICE_TOKEN,
         new_request_id=lambda: platform.ids.new("req"),
@@ -164,7 +182,7 @@ def _proxy_settings(grpc_address: str, origin: str) -> ProxySettings:
 
 
 @contextlib.contextmanager
-def _closed_port() -> Iterator[str]:
+def closed_port() -> Iterator[str]:
     """Give an origin that refuses every connection: a port that is bound, so nobody else takes it."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from om_server.storage.database import Database
-    from tests.databases import PostgresTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +42,13 @@ def stored_in_sqlite(template: Path, folder: Path) -> Iterator[Stored]:
 
 
 @contextlib.contextmanager
-def stored_in_postgresql(template: PostgresTemplate) -> Iterator[Stored]:
-    """Clone a migrated database."""
-    with template.clone() as url:
-        database = PostgresStore(url, MODELS, pool_size=20)
-        try:
-            yield Stored(database, lambda: _copied(url))
-        finally:
-            database.close()
+def stored_in_postgresql(url: str) -> Iterator[Stored]:
+    """Open a database as its owner."""
+    database = PostgresStore(url, MODELS, pool_size=20)
+    try:
+        yield Stored(database, lambda: _copied(url))
+    finally:
+        database.close()
 
 
 def _copied(url: str) -> bytes:

@@ -7,6 +7,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.server.cli.processes import SERVER, environment
 
 _COMPONENTS = 5
@@ -36,6 +38,7 @@ def _runs(pid: int) -> bool:
     return True
 
 
+@pytest.mark.acceptance("B-114", "B-115")
 def test_one_interrupt_stops_everything(tmp_path: Path) -> None:
     up = subprocess.Popen(
         [*SERVER, "up"],

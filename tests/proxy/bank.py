@@ -17,13 +17,13 @@ from om.type.v1 import error_reason_pb2 as reasons
 from om_proxy.admission.keys import Key
 from om_proxy.admission.spending import Spending
 from om_proxy.call.call import Call
-from om_proxy.callers.refusal import Problem
 from om_proxy.dialects.attribution import Attribution
-from om_proxy.edge.identity import Edge, new_edge
-from om_proxy.edge.incarnation import Incarnation
-from om_proxy.edge.server_client import ServerAway, ServerClient, ServerRefused
 from om_proxy.journal.record import LeaseNote
 from om_proxy.metering.outcome import Intent
+from om_proxy.refusals.refusal import Problem
+from om_proxy.server.identity import Edge, new_edge
+from om_proxy.server.incarnation import Incarnation
+from om_proxy.server.server_client import ServerAway, ServerClient, ServerRefused
 from tests.proxy.exchange import CHAT_PATH, call_of
 from tests.proxy.fake_servicer import KEY, KEY_ID
 from tests.proxy.intents import WHO
@@ -87,6 +87,8 @@ class Bank(ServerClient):
     revoked: bool = False
     store: str = "inc_1"
     life_s: float = _LIFE_S
+    #: What a lease has at most, where the call that asks needs no more.
+    largest: int = 2**62
     _stored: dict[str, edge_pb.AdmitResponse] = field(default_factory=dict)
     _away: bool = False
 
@@ -181,7 +183,7 @@ class Bank(ServerClient):
 
     def _lease(self, request: edge_pb.AdmitRequest, answer: edge_pb.AdmitResponse) -> None:
         fair = max(request.min_nanos, self.available // 5)
-        amount = max(request.min_nanos, min(request.want_nanos, fair)) if self.wallet_id else 0
+        amount = max(request.min_nanos, min(request.want_nanos, fair, self.largest)) if self.wallet_id else 0
         self.available -= amount
         lease_id = f"lse_{len(self.leases):026d}"
         self.leases[lease_id] = Leased(amount, request.max_intents)
@@ -207,6 +209,10 @@ class Notes:
     """A journal that remembers what was written about leases, in order."""
 
     written: list[tuple[str, str]] = field(default_factory=list)
+    room: bool = True
+
+    def has_room(self) -> bool:
+        return self.room
 
     def learn(self, lease_id: str) -> None:
         self.written.append(("learn", lease_id))
@@ -271,7 +277,9 @@ class Till:
         return answer
 
     def give_back(self, intent: Intent, kept: int = 0) -> tuple[int, ...]:
-        return self.desk.give_back(intent.grant, kept)
+        shares = intent.grant.shares(kept)
+        self.desk.give_back(intent.grant, shares)
+        return shares
 
     async def sweep(self) -> None:
         """Declare what is due, and wait until the server has been told."""

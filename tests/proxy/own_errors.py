@@ -6,9 +6,9 @@ import ast
 from collections.abc import Callable
 from pathlib import Path
 
-from om_proxy.callers import problem
-from om_proxy.callers.refusal import Problem, Shape
 from om_proxy.dialects.aipromptcost import AiPromptCost
+from om_proxy.refusals import problem
+from om_proxy.refusals.refusal import Problem, Shape
 
 #: By the name of the function that makes it.
 MAKERS: dict[str, Callable[[Shape], Problem]] = {

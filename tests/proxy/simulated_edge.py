@@ -19,16 +19,16 @@ from om.ingestion.v1 import ingestion_service_pb2 as ingestion_pb
 from om.type.v1 import event_pb2
 from om_proxy.admission.spending import Spending
 from om_proxy.edge.call_book import CallBook
-from om_proxy.edge.incarnation import Incarnation
 from om_proxy.edge.life import EdgeLife
 from om_proxy.edge.report import Reporter
-from om_proxy.edge.server_client import ServerAway
 from om_proxy.journal.home import Home
 from om_proxy.journal.journal import Journal, JournalBroken
 from om_proxy.metering import outcome
 from om_proxy.metering.outcome import Intent
 from om_proxy.metering.reading import Line, Metered
 from om_proxy.metering.usage import Certainty, Quantity, Unit, Usage
+from om_proxy.server.incarnation import Incarnation
+from om_proxy.server.server_client import ServerAway
 from tests.proxy.bank import CALL, KNOWN, Bank
 from tests.proxy.intents import WHO
 from tests.proxy.simulated_store import Store
@@ -52,7 +52,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _run_once(self) -> None:
         timers = self._scheduled  # type: ignore[attr-defined]
         if not self._ready and timers:  # type: ignore[attr-defined]
-            self._now = max(self._now, timers[0].when())
+            # One that was cancelled is skipped by the loop, which would then wait for the next in earnest.
+            due = min((timer.when() for timer in timers if not timer.cancelled()), default=self._now)
+            self._now = max(self._now, due)
         super()._run_once()  # type: ignore[misc]
 
 

@@ -11,7 +11,7 @@ from om.edge.v1 import edge_service_pb2 as edge_pb
 from om.ingestion.v1 import ingestion_service_pb2 as ingestion_pb
 from om.type.v1 import error_reason_pb2 as reasons
 from om.type.v1 import event_pb2
-from om_proxy.edge.server_client import ServerRefused
+from om_proxy.server.server_client import ServerRefused
 from om_server.wallet.leases.declaration import declare
 from om_server.wallet.leases.edge import EdgeEpochStale, EdgeNotResynced, require_current, require_successor
 from om_server.wallet.leases.lease import (

@@ -45,6 +45,10 @@ def test_the_defaults_are_the_documented_ports() -> None:
         ("OM_RATING_PORT", "9005", "rating_port", 9005),
         ("OM_GRPC_PORT", "9006", "grpc_port", 9006),
         ("LOG_LEVEL", "WARNING", "log_level", "warning"),
+        ("OM_PUBLIC_URL", "https://om.example/", "public_url", "https://om.example"),
+        ("OM_SIGN_UP", "open", "sign_up_open", True),
+        ("OM_SMTP_URL", "smtps://om@mail.example", "smtp_url", "smtps://om@mail.example"),
+        ("OM_MAIL_FROM", "om@mail.example", "mail_from", "om@mail.example"),
     ],
 )
 def test_a_variable_is_honoured(
@@ -178,3 +182,44 @@ def test_a_provider_may_be_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OM_OPENAI_BASE_URL", "http://localhost:8084/")
 
     assert load_provider_origins().openai == "http://localhost:8084/"
+
+
+@pytest.mark.parametrize(
+    ("environment", "choice", "is_open"),
+    [
+        ("development", "", True),
+        ("production", "", False),
+        ("development", "closed", False),
+        ("production", "open", True),
+    ],
+)
+def test_sign_up_is_open_in_development_unless_something_else_is_said(
+    monkeypatch: pytest.MonkeyPatch, *, environment: str, choice: str, is_open: bool
+) -> None:
+    monkeypatch.setenv("OM_ENV", environment)
+    monkeypatch.setenv("OM_SIGN_UP", choice)
+
+    assert load_settings().sign_up_open is is_open
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OM_PUBLIC_URL", "om.example"),
+        ("OM_PUBLIC_URL", "https://om.example/path"),
+        ("OM_SIGN_UP", "yes"),
+        ("OM_SMTP_URL", "smtp://om:canary@mail.example:x"),
+        ("OM_SMTP_URL", "https://om:canary@mail.example"),
+        ("OM_MAIL_FROM", "canary"),
+    ],
+)
+def test_a_wrong_setting_of_people_is_named_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, *, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(SettingsInvalid) as raised:
+        load_settings()
+
+    assert variable in str(raised.value)
+    assert "canary" not in str(raised.value)

@@ -23,7 +23,12 @@ class Letters:
         self._settler = settler
         world = scenario.world
         self._replay = LetterReplay(
-            world.database, world.ingestion_store, settler, wallet=world.wallet, limits=world.limits
+            world.database,
+            world.ingestion_store,
+            settler,
+            wallet=world.wallet,
+            limits=world.limits,
+            trail=world.trail,
         )
 
     def poison(self) -> str:

@@ -16,13 +16,13 @@ from om_proxy.admission.rate_cards import Card, RateCards
 from om_proxy.admission.stretch import Stretch
 from om_proxy.call.bound import SLICE_TOKENS, Bound, Unbounded, bound, sliced
 from om_proxy.call.call import Call
-from om_proxy.callers import problem
-from om_proxy.callers.refusal import Problem
 from om_proxy.dialects.attribution import Attribution
-from om_proxy.edge.server_client import ServerAway, ServerRefused
 from om_proxy.funding.grant import Grant
 from om_proxy.funding.lease_desk import LeaseDesk, Refused
 from om_proxy.metering.outcome import Intent
+from om_proxy.refusals import problem
+from om_proxy.refusals.refusal import Problem
+from om_proxy.server.server_client import ServerAway, ServerRefused
 
 _log = structlog.get_logger(__name__)
 
@@ -37,7 +37,13 @@ class Admissions:
     """Gives an intent for every call that may be made."""
 
     def __init__(
-        self, keys: KeyRing, cards: RateCards, payers: Payers, *, desk: LeaseDesk, grace_s: float
+        self,
+        keys: KeyRing,
+        cards: RateCards,
+        payers: Payers,
+        *,
+        desk: LeaseDesk,
+        grace_s: float,
     ) -> None:
         """`grace_s`: how long calls go on without money while the server is away, where that is allowed."""
         self._keys = keys
@@ -50,6 +56,9 @@ class Admissions:
         """Decide about a call; the simulator's may always be made, and what consumes nothing."""
         if who.sandbox or key.test_mode or not call.billable:
             return Intent(event_id, key, who, call, Grant())
+        if not self._desk.open:
+            # Its intent could not be written down, so nothing is taken for it either.
+            return problem.unavailable()
         try:
             ask = await self._ask(event_id, key, call=call, who=who)
         except ServerAway:
@@ -87,6 +96,8 @@ class Admissions:
     async def _granted(self, ask: Ask) -> Grant | Problem:
         """Take the money for a call. ServerAway, ServerRefused."""
         one_by_one = ask.card.one_by_one(ask.key, ask.who)
+        if not one_by_one:
+            self._count(ask)
         payer = self._payers.known(ask)
         if payer is not None and not one_by_one:
             decided = self._decided(ask, payer)
@@ -96,6 +107,12 @@ class Admissions:
         if isinstance(answer, Refused):
             return ask.refused(answer.refusal, left=answer.left_nanos)
         return answer
+
+    def _count(self, ask: Ask) -> None:
+        """Count what a call asks for, once, whether it gets it from here, from the server, or not at all."""
+        payer = self._payers.last_known(ask)
+        if payer is not None and payer.mode in _LEASING and ask.needed is not None:
+            self._desk.note_demand(payer.wallet_id, ask.needed)
 
     def _decided(self, ask: Ask, payer: Payer) -> Grant | Problem | None:
         """Decide without the server; None where it has to be asked."""

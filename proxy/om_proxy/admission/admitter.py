@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ from dataclasses import dataclass
 import structlog
 
 from om.edge.v1 import edge_service_pb2 as edge_pb
+from om_proxy.backoff import Backoff
 from om_proxy.defect import log_defect
-from om_proxy.edge.incarnation import Incarnation
-from om_proxy.edge.server_client import ServerAway, ServerClient, ServerRefused
+from om_proxy.server.incarnation import Incarnation
+from om_proxy.server.server_client import ServerAway, ServerClient, ServerRefused
 
 _log = structlog.get_logger(__name__)
 
@@ -146,11 +146,9 @@ class Admitter:
         asyncio.get_running_loop().call_soon(late, None)
 
     async def _until_answered(self, request: edge_pb.AdmitRequest, late: Late) -> None:
-        delay_s = self._retry_delay_s
+        backoff = Backoff(self._retry_delay_s, most_s=_RETRY_DELAY_MAX_S)
         while True:
-            # Full jitter: edges that lost the server together must not return together.
-            await asyncio.sleep(random.uniform(0, delay_s))  # noqa: S311 - spreads load, hides nothing
-            delay_s = min(delay_s * 2, _RETRY_DELAY_MAX_S)
+            await backoff.pause()
             try:
                 answered = await self._once(request)
             except ServerAway:

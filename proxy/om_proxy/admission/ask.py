@@ -12,11 +12,11 @@ from om_proxy.call.bound import Bound
 from om_proxy.call.call import Call
 from om_proxy.call.clamp import affordable_cap
 from om_proxy.call.labels import attribution_of
-from om_proxy.callers import problem
-from om_proxy.callers.refusal import Problem
 from om_proxy.dialects.attribution import Attribution
-from om_proxy.edge.identity import Edge
 from om_proxy.metering.usage import Unit
+from om_proxy.refusals import problem
+from om_proxy.refusals.refusal import Problem
+from om_proxy.server.identity import Edge
 
 #: The contract's maximum of an amount. No wallet has as much, so what needs more is refused all the same.
 AMOUNT_MAX = 2**62

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from om_proxy.defect import log_defect
-from om_proxy.edge.server_client import ServerAway, ServerRefused
+from om_proxy.server.server_client import ServerAway, ServerRefused
 
 #: An answer is asked for again when so much of its time is over, so that no call has to wait for it.
 _REFRESH_SHARE = 1 / 3

@@ -19,10 +19,10 @@ import structlog
 from om.account.v1 import account_service_pb2 as account_pb
 from om.type.v1 import access_pb2
 from om_proxy.admission.cache import AnswerCache, Entry, ExpiringCache, Told
-from om_proxy.callers import problem
-from om_proxy.callers.refusal import Problem
-from om_proxy.edge.server_client import ServerAway, ServerClient, ServerRefused
+from om_proxy.refusals import problem
+from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Secret
+from om_proxy.server.server_client import ServerAway, ServerClient, ServerRefused
 
 _log = structlog.get_logger(__name__)
 

@@ -17,9 +17,9 @@ from om_proxy.admission.cache import AnswerCache, Told
 from om_proxy.admission.keys import Key
 from om_proxy.call.bound import ModelLimits
 from om_proxy.dialects.attribution import Attribution
-from om_proxy.edge.server_client import ServerClient, ServerRefused
 from om_proxy.funding.grant import RatesOf
 from om_proxy.funding.rates import ModelRates
+from om_proxy.server.server_client import ServerClient, ServerRefused
 
 _CARDS_MAX = 20_000
 

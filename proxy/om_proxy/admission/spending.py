@@ -11,17 +11,17 @@ from om.edge.v1 import edge_service_pb2 as edge_pb
 from om_proxy.admission.admission import Admissions
 from om_proxy.admission.admitter import Admitter
 from om_proxy.admission.ask import Ask
+from om_proxy.admission.changes import Changes
 from om_proxy.admission.keys import KeyRing
 from om_proxy.admission.payers import Payers
 from om_proxy.admission.rate_cards import RateCards
-from om_proxy.edge.identity import Edge, new_admit_key
-from om_proxy.edge.incarnation import Incarnation
-from om_proxy.edge.server_client import ServerClient
-from om_proxy.edge.watch import Changes
 from om_proxy.funding.drawers import Drawers
 from om_proxy.funding.lease_closing import LeaseClosing, LeaseJournal
 from om_proxy.funding.lease_desk import LeaseDesk
 from om_proxy.funding.lease_request import LeaseRequests
+from om_proxy.server.identity import Edge, new_admit_key
+from om_proxy.server.incarnation import Incarnation
+from om_proxy.server.server_client import ServerClient
 
 
 class Life(Protocol):

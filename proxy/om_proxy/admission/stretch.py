@@ -11,13 +11,14 @@ from dataclasses import replace
 
 from om_proxy.admission.ask import Ask
 from om_proxy.call.bound import SLICE_TOKENS, Bound, Ceiling
-from om_proxy.callers import problem
-from om_proxy.callers.ending import credits_used_up
-from om_proxy.callers.refusal import Problem
-from om_proxy.edge.server_client import ServerAway, ServerRefused
 from om_proxy.funding.grant import Grant
 from om_proxy.funding.lease_desk import LeaseDesk
+from om_proxy.funding.purse import Part
 from om_proxy.journal.journal import JournalBroken, JournalFull
+from om_proxy.refusals import problem
+from om_proxy.refusals.ending import credits_used_up
+from om_proxy.refusals.refusal import Problem
+from om_proxy.server.server_client import ServerAway, ServerRefused
 
 _STEPS_PER_RATE = 1_000_000
 #: The least that is asked for where a whole slice is not there.
@@ -64,9 +65,9 @@ class Stretch:
         return self._most is not None and self.tokens >= self._most
 
     async def _cover(self, used: int, written: Written) -> bool:
-        step = self._step(used)
+        step, before = self._step(used), self._grant.parts
         if self._desk.extend(self._grant, self._nanos(step)):
-            await self._grown(step, written)
+            await self._grown(step, before, written)
             return True
         if used <= self.tokens:
             self._desk.ask_ahead(self._grant, self._asking(step))
@@ -75,14 +76,19 @@ class Stretch:
         small = (min(step, max(least, _LAST_TOKENS)), least)
         for tokens in small if self._scarce else (step, *small):
             if await self._desk.stretch(self._grant, self._asking(tokens)):
-                await self._grown(tokens, written)
+                await self._grown(tokens, before, written)
                 return True
             # Waiting for a whole slice again would only make the end slower.
             self._scarce = True
         return False
 
-    async def _grown(self, tokens: int, written: Written) -> None:
-        await written()
+    async def _grown(self, tokens: int, before: tuple[Part, ...], written: Written) -> None:
+        try:
+            await written()
+        except JournalFull:
+            # A lease would count a call that no record names, and its count would differ after a crash.
+            self._desk.unextend(self._grant, before)
+            raise
         self.tokens += tokens
 
     def _step(self, used: int) -> int:

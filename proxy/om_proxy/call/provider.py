@@ -9,10 +9,10 @@ from multidict import MultiMapping
 
 from om_proxy.call.call import Call
 from om_proxy.call.route import Route, Target
-from om_proxy.callers.problem import ambiguous_header
-from om_proxy.callers.refusal import Problem, Shape
 from om_proxy.metering.framing import Framing
 from om_proxy.metering.reading import Metered
+from om_proxy.refusals.problem import ambiguous_header
+from om_proxy.refusals.refusal import Problem, Shape
 from om_proxy.secret import Credential, Secret
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from aiohttp import HttpVersion11, web
 
-from om_proxy.callers import problem
 from om_proxy.callers.coded_body import request_coding
 from om_proxy.callers.listener import wire_bytes
-from om_proxy.callers.refusal import Problem
+from om_proxy.refusals import problem
+from om_proxy.refusals.refusal import Problem
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 

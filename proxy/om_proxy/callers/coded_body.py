@@ -12,9 +12,9 @@ from typing import TypeVar
 from multidict import MultiMapping
 
 from om_proxy.call.call import Call
-from om_proxy.callers import problem
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.decode import READABLE_CODINGS, DecodeFault, Decoder
+from om_proxy.refusals import problem
+from om_proxy.refusals.refusal import Problem
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ import structlog
 
 from om_proxy.defect import log_defect
 from om_proxy.dialects.attribution import OnDisconnect
-from om_proxy.metering.tally import Tally
 from om_proxy.upstream.connection import Upstream, UpstreamBroken
+from om_proxy.upstream.tally import Tally
 
 _log = structlog.get_logger(__name__)
 

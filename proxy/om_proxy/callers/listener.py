@@ -16,10 +16,10 @@ from aiohttp.http import SERVER_SOFTWARE, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
-from om_proxy.callers import problem
-from om_proxy.callers.refusal import Problem, Shape, render
 from om_proxy.defect import log_defect
-from om_proxy.edge.identity import new_event_id
+from om_proxy.refusals import problem
+from om_proxy.refusals.refusal import Problem, Shape, render
+from om_proxy.server.identity import new_event_id
 
 _log = structlog.get_logger(__name__)
 

@@ -14,8 +14,6 @@ from multidict import MultiMapping
 from om_proxy.call.json_text import without
 from om_proxy.call.provider import Provider, bearer_token, only_value
 from om_proxy.call.route import Route, Target
-from om_proxy.callers.problem import invalid_field, missing_platform_key, missing_provider_header
-from om_proxy.callers.refusal import Form, Problem
 from om_proxy.dialects.attribution import (
     HEADERS,
     VERSION_MAX,
@@ -27,6 +25,8 @@ from om_proxy.dialects.attribution import (
 )
 from om_proxy.dialects.dialect import Asked
 from om_proxy.metering.reading import parse_object
+from om_proxy.refusals.problem import invalid_field, missing_platform_key, missing_provider_header
+from om_proxy.refusals.refusal import Form, Problem
 from om_proxy.secret import Credential, Secret
 
 #: The 1 is this proxy's own version, whatever the providers count.

@@ -9,9 +9,9 @@ from enum import StrEnum
 import orjson
 from multidict import MultiMapping
 
-from om_proxy.callers.problem import ambiguous_header, invalid_api_key, invalid_header
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.reading import parse_object
+from om_proxy.refusals.problem import ambiguous_header, invalid_api_key, invalid_header
+from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Secret
 
 CUSTOMER_ID = "X-OM-Customer-Id"

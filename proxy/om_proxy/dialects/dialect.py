@@ -10,8 +10,8 @@ from multidict import MultiMapping
 
 from om_proxy.call.provider import Provider
 from om_proxy.call.route import Route, Target
-from om_proxy.callers.refusal import Problem
 from om_proxy.dialects.attribution import Attribution
+from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Credential
 
 

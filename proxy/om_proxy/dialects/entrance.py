@@ -8,11 +8,11 @@ from multidict import MultiMapping
 
 from om_proxy.call.provider import Provider
 from om_proxy.call.route import RouteTable, Target
-from om_proxy.callers import problem
-from om_proxy.callers.refusal import Problem, Shape
 from om_proxy.dialects.aipromptcost import AiPromptCost, provider_path
 from om_proxy.dialects.dialect import Dialect
 from om_proxy.dialects.openmonetize import OpenMonetize, provider_asked
+from om_proxy.refusals import problem
+from om_proxy.refusals.refusal import Problem, Shape
 
 _ROOT = "/api/proxy/"
 _WEBSOCKET = "websocket"

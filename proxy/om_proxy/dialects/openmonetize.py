@@ -8,8 +8,6 @@ from multidict import MultiMapping
 
 from om_proxy.call.provider import Provider, query_secret
 from om_proxy.call.route import Route, Target
-from om_proxy.callers.problem import missing_billing_headers
-from om_proxy.callers.refusal import Problem
 from om_proxy.dialects.attribution import (
     CUSTOMER_ID,
     FEATURE_ID,
@@ -20,6 +18,8 @@ from om_proxy.dialects.attribution import (
     attributed,
 )
 from om_proxy.dialects.dialect import Asked
+from om_proxy.refusals.problem import missing_billing_headers
+from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Credential
 
 API_KEY = "X-OM-Api-Key"

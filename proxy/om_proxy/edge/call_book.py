@@ -20,8 +20,8 @@ from om_proxy.metering.reading import Metered
 class Desk(Protocol):
     """Where grants come from and go back to."""
 
-    def give_back(self, grant: Grant, kept_nanos: int) -> Sequence[int]:
-        """End a call; say what it keeps of each part."""
+    def give_back(self, grant: Grant, kept: Sequence[int]) -> None:
+        """End a call, which keeps so much of each part of its grant."""
         ...
 
     def cancel(self, grant: Grant) -> None:
@@ -82,12 +82,10 @@ class CallBook:
     def conclude(self, intent: Intent, event: event_pb2.UsageEvent) -> None:
         """End a call, once: what it did not keep returns to its leases, and its outcome is shipped."""
         self.open_count -= 1
-        kept = self._desk.give_back(intent.grant, sum(part.retained_nanos for part in event.funding))
-        for part, nanos in zip(event.funding, kept, strict=True):
-            part.retained_nanos = nanos
+        self._desk.give_back(intent.grant, [part.retained_nanos for part in event.funding])
         self._write(event)
 
-    def report(self, event: event_pb2.UsageEvent) -> None:
+    def job_ended(self, event: event_pb2.UsageEvent) -> None:
         """Report the end of deferred work, which no intent of ours began."""
         self._write(event)
 

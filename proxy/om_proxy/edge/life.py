@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Awaitable, Callable
 
 import structlog
 
 from om.edge.v1 import edge_service_pb2 as pb
+from om_proxy.backoff import Backoff
 from om_proxy.defect import log_defect
-from om_proxy.edge.incarnation import Incarnation
 from om_proxy.edge.report import Reporter
-from om_proxy.edge.server_client import ServerAway, ServerClient, ServerRefused
 from om_proxy.journal.journal import Journal, JournalBroken
+from om_proxy.server.incarnation import Incarnation
+from om_proxy.server.server_client import ServerAway, ServerClient, ServerRefused
 
 _log = structlog.get_logger(__name__)
 
@@ -83,25 +83,28 @@ class EdgeLife:
         if self._begun:
             _log.warning("store_changed", edge_id=self._journal.edge.edge_id)
             self.ready.clear()
-            self._run(self._begin_again)
+            self._run(self._begin)
 
     async def _begin(self) -> None:
+        """Become ready before the store that is there, at the start and whenever it is another one.
+
+        Another store is told everything, and is shipped everything.
+        """
         await self._incarnation.known.wait()
         async with self._lock:
             await self._register()
-            if ended := self._journal.recover():
-                _log.warning("calls_recovered", edge_id=self._journal.edge.edge_id, count=ended)
-            self._begun = True
-        self._reporter.start()
-        self._run(self._tidy)
+            if self._begun:
+                self._reporter.all_again()
+            else:
+                self._recover()
         self.ready.set()
 
-    async def _begin_again(self) -> None:
-        """Tell another store everything, and ship everything."""
-        async with self._lock:
-            await self._register()
-            self._reporter.all_again()
-        self.ready.set()
+    def _recover(self) -> None:
+        if ended := self._journal.recover():
+            _log.warning("calls_recovered", edge_id=self._journal.edge.edge_id, count=ended)
+        self._begun = True
+        self._reporter.start()
+        self._run(self._tidy)
 
     async def _register(self) -> None:
         """Tell the server of the past until it has heard it; of all of it where the store is another one."""
@@ -110,16 +113,16 @@ class EdgeLife:
             store = self._incarnation.current
             if journal.home.store not in {"", store}:
                 journal.renew(again=True)
-            answered = await self._until_registered(store)
+            answered = await self._told(store)
             if answered == store:
                 journal.resynced(store)
                 return
             # Nobody else needs to hear of it: nothing is spent while this edge is not ready.
             self._incarnation.current = answered
 
-    async def _until_registered(self, store: str) -> str:
+    async def _told(self, store: str) -> str:
         """Ask until there is an answer, or the store is another one meanwhile; give the store's life."""
-        journal, step, delay_s = self._journal, 1, _RETRY_DELAY_S
+        step, backoff = 1, Backoff(_RETRY_DELAY_S, most_s=_RETRY_DELAY_MAX_S)
         while self._incarnation.current == store:
             try:
                 return await self._resync(store)
@@ -128,16 +131,18 @@ class EdgeLife:
             except ServerRefused as refused:
                 _log.error("resync_refused", reason=refused.reason)
                 if refused.reason == _STALE and not self._begun:
-                    # The directory is an older copy of itself, so its past is not all that was.
-                    journal.home.found_damage()
-                    journal.renew(step=step)
+                    self._rise(step)
                     step *= 2
                     continue
                 if refused.reason == _STALE:
-                    self.stale(journal.edge.edge_epoch)
-            await asyncio.sleep(random.uniform(0, delay_s))  # noqa: S311 - spreads load, hides nothing
-            delay_s = min(delay_s * 2, _RETRY_DELAY_MAX_S)
+                    self.stale(self._journal.edge.edge_epoch)
+            await backoff.pause()
         return self._incarnation.current
+
+    def _rise(self, step: int) -> None:
+        """Begin a higher epoch: the directory is an older copy of itself, so its past is not all that was."""
+        self._journal.home.found_damage()
+        self._journal.renew(step=step)
 
     async def _resync(self, store: str) -> str:
         answer = await self._server.ask(self._server.edge.Resync, self._past(store))

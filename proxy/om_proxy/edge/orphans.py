@@ -8,14 +8,12 @@ from pathlib import Path
 import structlog
 
 from om_proxy.background import in_background
-from om_proxy.edge.incarnation import Incarnation
 from om_proxy.edge.life import EdgeLife
-from om_proxy.edge.report import Reporter
-from om_proxy.edge.server_client import ServerClient
-from om_proxy.edge.watch import JournalNews, Watch
+from om_proxy.edge.parts import edge_parts
 from om_proxy.journal.boot import boot_id
 from om_proxy.journal.home import HomeTaken, IdentityUnreadable
 from om_proxy.journal.journal import Journal, open_journal
+from om_proxy.server.server_client import ServerClient
 
 _log = structlog.get_logger(__name__)
 
@@ -63,18 +61,14 @@ class Orphans:
 
     async def _finish(self, path: Path) -> None:
         journal = open_journal(path, boot_id=boot_id(), synced=self._synced)
-        reporter = Reporter(self._server, journal)
-        incarnation = Incarnation()
-        life = EdgeLife(self._server, journal, reporter, incarnation=incarnation)
-        news = JournalNews(journal.settle, on_queue_changed=reporter.again)
-        watch = Watch(self._server, journal.edge, incarnation=incarnation, hearers=(news.hear,))
+        parts = edge_parts(self._server, journal)
         _log.info("orphan_found", journal=path.name, edge_id=journal.edge.edge_id)
-        life.start()
+        parts.life.start()
         try:
-            async with in_background(watch.run()):
-                await self._done(life, journal)
+            async with in_background(parts.watch().run()):
+                await self._done(parts.life, journal)
         finally:
-            await life.close(ship_grace_s=0.0)
+            await parts.life.close(ship_grace_s=0.0)
 
     async def _done(self, life: EdgeLife, journal: Journal) -> None:
         # What is settled and closed is no event here, and need not be noticed at once.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,10 +17,11 @@ import grpc
 import structlog
 
 from om.ingestion.v1 import ingestion_service_pb2 as pb
+from om_proxy.backoff import Backoff
 from om_proxy.defect import log_defect
-from om_proxy.edge.server_client import INGEST_DEADLINE_S, ServerClient
 from om_proxy.journal.journal import Journal
 from om_proxy.journal.reader import Cursor, Shipment
+from om_proxy.server.server_client import INGEST_DEADLINE_S, ServerClient
 
 _log = structlog.get_logger(__name__)
 
@@ -81,7 +81,7 @@ class Reporter:
         self._server = server
         self._journal = journal
         self._clock = clock
-        self._retry_delay_s = self._delay_s = retry_delay_s
+        self._backoff = Backoff(retry_delay_s, most_s=_RETRY_DELAY_MAX_S)
         self._batch_max = _BATCH_MAX
         self._cursor = Cursor()
         self._shipped: deque[Mark] = deque()
@@ -241,7 +241,7 @@ class Reporter:
             await self._pause()
             return passed
         self._batch_max = min(_BATCH_MAX, self._batch_max * 2)
-        self._delay_s = self._retry_delay_s
+        self._backoff.reset()
         if answer.rejected_count:
             _log.error("report_rejected", events=answer.rejected_count)
         return True
@@ -257,9 +257,7 @@ class Reporter:
         return count == 1 and code is not grpc.StatusCode.RESOURCE_EXHAUSTED
 
     async def _pause(self) -> None:
-        # Full jitter: edges that lost the server together must not return together.
-        delay_s = random.uniform(0, self._delay_s)  # noqa: S311 - spreads load, hides nothing
-        self._delay_s = min(self._delay_s * 2, _RETRY_DELAY_MAX_S)
+        delay_s = self._backoff.next_s()
         if self._stopping.is_set():
             await asyncio.sleep(min(delay_s, _RETRY_DELAY_AT_STOP_S))
             return

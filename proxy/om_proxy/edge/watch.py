@@ -1,24 +1,20 @@
-"""What the server tells an edge at once: the stream that says it, and what each change means here."""
+"""What the server tells an edge at once: the stream that says it, and what it means for the journal."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncGenerator, Callable, Iterable
 
 import grpc
 import structlog
 
 from om.edge.v1 import edge_service_pb2 as edge_pb
-from om_proxy.admission.keys import KeyRing
-from om_proxy.admission.payers import Payers
-from om_proxy.admission.rate_cards import RateCards
+from om_proxy.backoff import Backoff
 from om_proxy.defect import log_defect
-from om_proxy.edge.identity import Edge
-from om_proxy.edge.incarnation import Incarnation
-from om_proxy.edge.server_client import ServerClient, ServerRefused, failure_of
-from om_proxy.funding.lease_desk import LeaseDesk
+from om_proxy.server.identity import Edge
+from om_proxy.server.incarnation import Incarnation
+from om_proxy.server.server_client import ServerClient, ServerRefused, failure_of
 
 _log = structlog.get_logger(__name__)
 
@@ -38,14 +34,14 @@ async def watched(
 
     A stream that ends, breaks or falls silent is opened again, behind what was heard of it.
     """
-    cursor, delay_s = "", _RETRY_DELAY_S
+    cursor, backoff = "", Backoff(_RETRY_DELAY_S, most_s=_RETRY_DELAY_MAX_S)
     while True:
         request = edge_pb.WatchRequest(edge=edge.to_proto(), cursor=cursor)
         stream = server.edge.Watch(request, metadata=server.metadata)
         try:
             while (message := await _next(stream, silence_max_s)) is not None:
                 server.heard()
-                delay_s = _RETRY_DELAY_S
+                backoff.reset()
                 yield message
                 # Behind what was done about it: what breaks in between is told again.
                 cursor = message.cursor
@@ -57,9 +53,7 @@ async def watched(
             _log.warning("watch_silent", seconds=silence_max_s)
         finally:
             stream.cancel()
-        # Edges that lost the server together must not return together.
-        await asyncio.sleep(random.uniform(0, delay_s))  # noqa: S311 - spreads load, hides nothing
-        delay_s = min(delay_s * 2, _RETRY_DELAY_MAX_S)
+        await backoff.pause()
 
 
 async def _next(
@@ -119,49 +113,3 @@ class JournalNews:
             if before:
                 _log.warning("queue_changed")
                 self._on_queue_changed()
-
-
-class Changes:
-    """What concerns keys, rates, wallets and leases. Nothing here waits."""
-
-    def __init__(self, keys: KeyRing, cards: RateCards, payers: Payers, *, desk: LeaseDesk) -> None:
-        self._keys = keys
-        self._cards = cards
-        self._payers = payers
-        self._desk = desk
-        self._began = False
-
-    def hear(self, message: edge_pb.WatchResponse) -> None:
-        """Take in one message."""
-        if not self._began:
-            # The stream starts with it, so nobody tells what came before.
-            self._began = True
-            self._forget()
-        self._apply(message)
-        self._keys.confirm()
-
-    def _apply(self, message: edge_pb.WatchResponse) -> None:
-        match message.WhichOneof("change"):
-            case "key_revoked":
-                revoked = message.key_revoked
-                self._keys.revoke(revoked.key_id, revoked.end_time.ToNanoseconds() / 10**9)
-            case "funds_changed":
-                self._desk.funds_changed(message.funds_changed.wallet_id)
-            case "wallet_changed":
-                changed = message.wallet_changed
-                self._payers.wallet_changed(changed.organization_id, changed.resolution_version)
-            case "hard_limits_changed":
-                self._cards.renew(message.hard_limits_changed.organization_id)
-            case "rate_card_changed":
-                self._cards.renew(message.rate_card_changed.organization_id)
-            case "lease_recalled":
-                self._desk.recall(message.lease_recalled.lease_id)
-            case "changes_lost":
-                self._forget()
-            case _:
-                pass
-
-    def _forget(self) -> None:
-        self._keys.drop_all()
-        self._cards.drop_all()
-        self._payers.drop_all()

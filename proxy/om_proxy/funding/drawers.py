@@ -11,9 +11,14 @@ from om.edge.v1 import edge_service_pb2 as edge_pb
 from om_proxy.funding.lease import GUARD_S, Declaration, Granted
 from om_proxy.funding.lease_closing import LeaseClosing
 from om_proxy.funding.purse import Purse
+from om_proxy.server.server_client import ServerAway
 
 #: A question for a lease that is in flight: the refusal, where it was not granted.
 Flight = asyncio.Task[edge_pb.Refusal | None]
+
+
+class LeaseUnusable(ServerAway):
+    """A lease came too late to be spent, or behind the edge's last call; the next one would be no better."""
 
 
 @dataclass(slots=True)
@@ -48,6 +53,11 @@ class Drawer:
             self._waiting.discard(waiter)
 
     @property
+    def pending(self) -> Flight | None:
+        """The question that has no answer yet. Who awaits one that has would wait for nothing."""
+        return self.flight if self.flight is not None and not self.flight.done() else None
+
+    @property
     def idle(self) -> bool:
         """Whether nothing lies here and nobody waits."""
         return not (len(self.purse) or self.flight or self._waiting or self.unanswered)
@@ -73,6 +83,11 @@ class Drawers:
     def __len__(self) -> int:
         return len(self._drawers)
 
+    @property
+    def open(self) -> bool:
+        """Whether a lease is of use: there is room to write its calls down, and the edge goes on."""
+        return not self._ended and self._closing.may_learn()
+
     def of(self, wallet_id: str) -> Drawer:
         """Give the drawer of a wallet."""
         drawer = self._drawers.get(wallet_id)
@@ -86,15 +101,18 @@ class Drawers:
         return drawer.purse.left_nanos(self._clock()) if drawer is not None else 0
 
     def put(self, response: edge_pb.AdmitResponse, *, asked_at: float) -> bool:
-        """Write a lease down and put it in; whether it can be spent from."""
+        """Write a lease down and put it in; whether there is one, of the present store. LeaseUnusable."""
         lease, wallet_id = response.lease, response.wallet_id
         if not lease.lease_id:
             return False
         # Counted from the question: the server began to count behind it.
         spend_until = asked_at + lease.time_to_live.ToTimedelta().total_seconds() - GUARD_S
-        if self._ended or not self._ready() or self._clock() >= spend_until:
+        if not self._ready():
             self._closing.decline(lease.lease_id)
             return False
+        if not self.open or self._clock() >= spend_until:
+            self._closing.decline(lease.lease_id)
+            raise LeaseUnusable
         self._closing.learn(lease.lease_id)
         granted = Granted(lease.lease_id, wallet_id, lease.amount_nanos, lease.max_intents, spend_until)
         self.of(wallet_id).purse.add(granted, self._clock())

@@ -26,6 +26,15 @@ class Grant:
         """All that is set aside for the call."""
         return sum(part.bound_nanos for part in self.parts)
 
+    def shares(self, kept_nanos: int) -> tuple[int, ...]:
+        """Spread what the call keeps over the parts, the first ones whole; none keeps more than its bound."""
+        shares: list[int] = []
+        for part in self.parts:
+            share = min(part.bound_nanos, kept_nanos)
+            kept_nanos -= share
+            shares.append(share)
+        return tuple(shares)
+
 
 def kept_nanos(grant: Grant, lines: Sequence[Line], rates_of: RatesOf) -> int:
     """What a call with these lines keeps: never below the later charge, unless that is above the bound.

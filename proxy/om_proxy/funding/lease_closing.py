@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from typing import Protocol
 
 import structlog
 
 from om.edge.v1 import edge_service_pb2 as edge_pb
+from om_proxy.backoff import Backoff
 from om_proxy.defect import log_defect
-from om_proxy.edge.identity import Edge
-from om_proxy.edge.incarnation import Incarnation
-from om_proxy.edge.server_client import ServerAway, ServerClient, ServerRefused
 from om_proxy.funding.lease import Declaration
 from om_proxy.journal.record import LeaseNote
+from om_proxy.server.identity import Edge
+from om_proxy.server.incarnation import Incarnation
+from om_proxy.server.server_client import ServerAway, ServerClient, ServerRefused
 
 _log = structlog.get_logger(__name__)
 
@@ -31,6 +31,10 @@ _NOT_YET = "EDGE_NOT_RESYNCED"
 
 class LeaseJournal(Protocol):
     """What is written down about leases. Every call may fail, and then the process has to start again."""
+
+    def has_room(self) -> bool:
+        """Whether a call may begin, and so whether a lease is of use."""
+        ...
 
     def learn(self, lease_id: str) -> None:
         """Write down a lease before its first use."""
@@ -63,6 +67,10 @@ class LeaseClosing:
         self._incarnation = incarnation
         self._retry_delay_s = retry_delay_s
         self._closing: set[asyncio.Task[None]] = set()
+
+    def may_learn(self) -> bool:
+        """Whether there is room for what is written down of a lease, without that of calls that are open."""
+        return self._journal.has_room()
 
     def learn(self, lease_id: str) -> None:
         """Write down a lease before its first use."""
@@ -100,10 +108,9 @@ class LeaseClosing:
         report = edge_pb.LeaseReport(
             lease_id=note.lease_id, final_count=note.final_count, keep_nanos=note.keep_nanos
         )
-        delay_s = self._retry_delay_s
+        backoff = Backoff(self._retry_delay_s, most_s=_RETRY_DELAY_MAX_S)
         while (told := await self._told(report)) is False:
-            await asyncio.sleep(random.uniform(0, delay_s))  # noqa: S311 - spreads load, hides nothing
-            delay_s = min(delay_s * 2, _RETRY_DELAY_MAX_S)
+            await backoff.pause()
         try:
             if learnt and told:
                 self._journal.closed(note)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from om.edge.v1 import edge_service_pb2 as edge_pb
@@ -16,17 +16,18 @@ from om.type.v1 import error_reason_pb2 as reasons
 from om_proxy.admission.ask import Ask
 from om_proxy.admission.payers import Payer, Payers
 from om_proxy.defect import log_defect
-from om_proxy.edge.server_client import ServerAway, ServerRefused
 from om_proxy.funding.drawers import Drawer, Drawers
 from om_proxy.funding.grant import Grant
 from om_proxy.funding.lease_request import LeaseRequests
-from om_proxy.funding.purse import PARTS_MAX, RECALL_IDLE_S
+from om_proxy.funding.purse import PARTS_MAX, RECALL_IDLE_S, Part
+from om_proxy.server.server_client import ServerAway, ServerRefused
 
 #: How long a call waits for money that neighbours or other calls give back, before it is refused.
 SHORTFALL_WAIT_S = 0.5
 _SWEEP_S = 0.25
-#: A round is lost where others were faster. More than these are a defect, and no reason to hang.
-_ROUNDS_MAX = 100
+#: How long a call stands in the queue for one wallet's leases. A round is lost where others were faster, so
+#: that many rounds are no defect; each waits for an answer of the server, or for what wakes its drawer.
+QUEUE_WAIT_S = 10.0
 
 _SHORT = reasons.ERROR_REASON_INSUFFICIENT_FUNDS
 
@@ -57,11 +58,18 @@ class LeaseDesk:
         self._clock = clock
         self._shortfall_wait_s = shortfall_wait_s
 
+    @property
+    def open(self) -> bool:
+        """Whether calls may begin: there is room to write them down, and the edge goes on."""
+        return self._drawers.open
+
     def draw(self, ask: Ask, payer: Payer) -> Grant | None:
-        """Take a call's bound from what lies here. To be called once for each call: it counts the demand."""
-        drawer = self._drawers.of(payer.wallet_id)
-        drawer.purse.note_demand(ask.needed or 0, self._clock())
-        return self._take(drawer, ask)
+        """Take a call's bound from what lies here."""
+        return self._take(self._drawers.of(payer.wallet_id), ask)
+
+    def note_demand(self, wallet_id: str, nanos: int) -> None:
+        """Count what a call asks for. To be called once for each call: as much is asked for ahead."""
+        self._drawers.of(wallet_id).purse.note_demand(nanos, self._clock())
 
     async def fund(self, ask: Ask, *, one_by_one: bool) -> Grant | Refused:
         """Get a call's bound from the server. ServerAway, ServerRefused.
@@ -69,15 +77,15 @@ class LeaseDesk:
         On a shortfall it waits once, for money that returns here or to the wallet, before it is refused.
         """
         loop = asyncio.get_running_loop()
-        deadline: float | None = None
-        for _ in range(_ROUNDS_MAX):
+        patience, deadline = loop.time() + QUEUE_WAIT_S, None
+        while loop.time() < patience:
             payer = None if one_by_one or ask.needed is None else self._payers.known(ask)
             if payer is not None and payer.wallet_id:
                 answer = await self._shared(self._drawers.of(payer.wallet_id), ask)
             else:
                 answer = await self._alone(ask, one_by_one=one_by_one)
                 payer = self._payers.last_known(ask)
-                if not one_by_one and _is_short(answer) and deadline is None and self._payers.known(ask):
+                if not one_by_one and _is_short(answer) and deadline is None and self._has_drawer(ask):
                     # Now it is known whose money lies here, too.
                     continue
             if isinstance(answer, Grant):
@@ -93,14 +101,12 @@ class LeaseDesk:
                 return grant
         raise ServerAway
 
-    def give_back(self, grant: Grant, kept_nanos: int) -> tuple[int, ...]:
-        """End a call; say what it keeps of each part."""
-        if not grant.parts:
-            return ()
-        drawer = self._drawers.of(grant.wallet_id)
-        kept = drawer.purse.give_back(grant.parts, kept_nanos=kept_nanos, now=self._clock())
-        drawer.wake(ask=False)
-        return kept
+    def give_back(self, grant: Grant, kept: Sequence[int]) -> None:
+        """End a call, which keeps so much of each part of its grant."""
+        if grant.parts:
+            drawer = self._drawers.of(grant.wallet_id)
+            drawer.purse.give_back(grant.parts, kept, self._clock())
+            drawer.wake(ask=False)
 
     def cancel(self, grant: Grant) -> None:
         """Undo a grant for a call that never began: nothing that is written names its leases for it."""
@@ -121,6 +127,13 @@ class LeaseDesk:
         grant.parts = parts
         return True
 
+    def unextend(self, grant: Grant, before: tuple[Part, ...]) -> None:
+        """Undo an extension that was not written down; the grant's parts are those from before it."""
+        parts, grant.parts = grant.parts, before
+        drawer = self._drawers.of(grant.wallet_id)
+        drawer.purse.unextend(parts, before)
+        drawer.wake(ask=False)
+
     def ask_ahead(self, grant: Grant, ask: Ask) -> None:
         """Ask for what a call in flight will want, without waiting for the answer."""
         drawer = self._drawers.of(grant.wallet_id)
@@ -134,8 +147,8 @@ class LeaseDesk:
         """
         loop = asyncio.get_running_loop()
         drawer = self._drawers.of(grant.wallet_id)
-        deadline: float | None = None
-        for _ in range(_ROUNDS_MAX):
+        patience, deadline = loop.time() + QUEUE_WAIT_S, None
+        while loop.time() < patience:
             if self.extend(grant, ask.needed or 0):
                 return True
             if drawer.unanswered:
@@ -143,8 +156,17 @@ class LeaseDesk:
             if len(grant.parts) == PARTS_MAX:
                 # Another lease would be one more than an event may name.
                 return False
-            refusal = await asyncio.shield(drawer.flight or self._requests.ahead(drawer, ask))
+            leads = drawer.pending is None
+            try:
+                refusal = await asyncio.shield(drawer.pending or self._requests.ahead(drawer, ask))
+            except ServerRefused:
+                if leads:
+                    raise
+                # Another call's key may be revoked, which is no reason to end this one.
+                continue
             if refusal is None:
+                if self._pays_another(ask, grant):
+                    return self.extend(grant, ask.needed or 0)
                 continue
             deadline = deadline or loop.time() + self._shortfall_wait_s
             if refusal.reason != _SHORT or loop.time() >= deadline:
@@ -181,6 +203,15 @@ class LeaseDesk:
             drawer.flight = self._requests.ahead(drawer, ask)
         return Grant(drawer.wallet_id, parts)
 
+    def _pays_another(self, ask: Ask, grant: Grant) -> bool:
+        """Whether what was asked for a call in flight now comes out of another wallet than its own."""
+        payer = self._payers.last_known(ask)
+        return payer is not None and payer.wallet_id != grant.wallet_id
+
+    def _has_drawer(self, ask: Ask) -> bool:
+        payer = self._payers.known(ask)
+        return payer is not None and payer.wallet_id != ""
+
     async def _alone(self, ask: Ask, *, one_by_one: bool) -> Grant | Refused | None:
         answer = await self._requests.alone(ask, one_by_one=one_by_one)
         if answer is None or isinstance(answer, Grant):
@@ -194,8 +225,8 @@ class LeaseDesk:
             return grant
         if drawer.unanswered:
             raise ServerAway
-        leads = drawer.flight is None
-        flight = drawer.flight or self._requests.together(drawer, ask)
+        leads = drawer.pending is None
+        flight = drawer.pending or self._requests.together(drawer, ask)
         try:
             refusal = await asyncio.shield(flight)
         except ServerRefused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -11,11 +12,11 @@ from om_proxy.admission.admitter import Admitter, Answered
 from om_proxy.admission.ask import AMOUNT_MAX, Ask
 from om_proxy.admission.payers import Payers
 from om_proxy.defect import log_defect
-from om_proxy.edge.identity import Edge, new_admit_key
-from om_proxy.edge.server_client import ServerAway, ServerRefused
-from om_proxy.funding.drawers import Drawer, Drawers, Flight
+from om_proxy.funding.drawers import Drawer, Drawers, Flight, LeaseUnusable
 from om_proxy.funding.grant import Grant
 from om_proxy.funding.lease_closing import LeaseClosing
+from om_proxy.server.identity import Edge, new_admit_key
+from om_proxy.server.server_client import ServerAway, ServerRefused
 
 #: After a wallet refused a lease ahead of its need, it is not asked for one for so long.
 REFILL_PAUSE_S = 1.0
@@ -119,7 +120,8 @@ class LeaseRequests:
         def late(answered: Answered | None) -> None:
             drawer.unanswered = False
             if answered is not None and epoch == self._edge.edge_epoch:
-                self._accept(ask, answered, generation=generation)
+                with contextlib.suppress(LeaseUnusable):
+                    self._accept(ask, answered, generation=generation)
 
         try:
             answered = await self._admitter.admit(request, late)
@@ -129,7 +131,10 @@ class LeaseRequests:
         return self._accept(ask, answered, generation=generation) if epoch == self._edge.edge_epoch else None
 
     def _accept(self, ask: Ask, answered: Answered, *, generation: int) -> edge_pb.Refusal | None:
-        """Put a lease where it belongs, which need not be where it was asked for; or give the refusal."""
+        """Put a lease where it belongs, which need not be where it was asked for; or give the refusal.
+
+        LeaseUnusable.
+        """
         response = answered.response
         self._payers.note(ask, response, generation=generation)
         if not response.allowed:

@@ -110,17 +110,21 @@ class Purse:
                 return (*parts, Part(lease.granted.lease_id, nanos))
         return None
 
-    def give_back(self, parts: Sequence[Part], *, kept_nanos: int, now: float) -> tuple[int, ...]:
-        """End a call; say what it keeps of each part. It never keeps more than it took."""
-        kept: list[int] = []
+    def unextend(self, parts: Sequence[Part], before: Sequence[Part]) -> None:
+        """Undo an extension that was not written down: the call names the parts from before it."""
+        bounds = {part.lease_id: part.bound_nanos for part in before}
         for part in parts:
-            share = min(part.bound_nanos, kept_nanos)
-            kept_nanos -= share
-            kept.append(share)
+            if part.lease_id in bounds:
+                self._leases[part.lease_id].open_nanos -= part.bound_nanos - bounds[part.lease_id]
+            else:
+                self.untake((part,))
+
+    def give_back(self, parts: Sequence[Part], kept: Sequence[int], now: float) -> None:
+        """End a call, which keeps so much of each part, never more than it took."""
+        for part, nanos in zip(parts, kept, strict=True):
             lease = self._leases[part.lease_id]
-            lease.give_back(part.bound_nanos, kept_nanos=share, now=now)
+            lease.give_back(part.bound_nanos, kept_nanos=nanos, now=now)
             self._forget(lease)
-        return tuple(kept)
 
     def due(self, now: float) -> Iterator[Declaration]:
         """End the leases whose time or count is over, that nobody uses, or that a neighbour needs."""

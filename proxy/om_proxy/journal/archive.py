@@ -34,11 +34,14 @@ class Archive:
         self._path = path
         self._now = now
         self._files: dict[int, SegmentFile] = {}
+        #: When each settled segment was written last: a day of them is too many to ask the disk about often.
+        self._written_at: dict[int, float] = {}
         self._settled: dict[int, Ranges] = {}
 
     def load(self, *, again: bool) -> Past:
         """Read all that is not settled; with `again` all that is kept, which is open then."""
         past = Past()
+        self._written_at.clear()
         if again:
             self._settled.clear()
         for listed in segment_files(self._path):
@@ -49,6 +52,8 @@ class Archive:
                 if file.number not in past.traces:
                     # Room was taken for it, and nothing was written.
                     self._files.pop(file.number).path.unlink()
+            elif file.state == "settled":
+                self._keep(file)
         self.traces = past.traces
         return past
 
@@ -91,7 +96,7 @@ class Archive:
             del self.traces[number]
             if trace.end > len(pack_value(Kind.HEADER, trace.header)):
                 # Also without an outcome: what it says of leases a restored store has to hear.
-                self._files[number] = self._files[number].renamed("settled")
+                self._keep(self._files[number].renamed("settled"))
             else:
                 self._files.pop(number).path.unlink()
         self._drop_old()
@@ -112,11 +117,15 @@ class Archive:
         settled = self.covers(trace.header.edge_epoch, trace.first_sequence, trace.last_sequence)
         return settled and not trace.events and not trace.leases
 
+    def _keep(self, file: SegmentFile) -> None:
+        self._files[file.number] = file
+        self._written_at[file.number] = file.path.stat().st_mtime
+
     def _drop_old(self) -> None:
-        for number, file in list(self._files.items()):
-            if file.state == "settled" and file.path.stat().st_mtime < self._now() - _KEEP_S:
-                file.path.unlink()
-                del self._files[number]
+        oldest = self._now() - _KEEP_S
+        for number in [number for number, at in self._written_at.items() if at < oldest]:
+            self._files.pop(number).path.unlink()
+            del self._written_at[number]
 
     def _records_of(self, file: SegmentFile) -> Iterator[Record]:
         data = file.path.read_bytes()

@@ -15,7 +15,7 @@ from typing import Self
 
 import orjson
 
-from om_proxy.edge.identity import Edge, new_edge_id
+from om_proxy.server.identity import Edge, new_edge_id
 
 _LOCK = "lock"
 _IDENTITY = "edge.json"

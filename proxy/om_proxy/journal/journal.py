@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from om.type.v1 import event_pb2
-from om_proxy.edge.identity import Edge
 from om_proxy.journal.archive import Archive
 from om_proxy.journal.home import Home, sync_file
 from om_proxy.journal.reader import Cursor, Shipment, Span, read_shipment, spans
 from om_proxy.journal.record import Header, Kind, LeaseNote, pack, pack_value, salvage
 from om_proxy.journal.replay import Past, Trace
 from om_proxy.journal.segment import SEGMENT_BYTES, SegmentWriter
+from om_proxy.server.identity import Edge
 
 
 class JournalFull(Exception):
@@ -97,6 +97,15 @@ class Journal:
         self._home.resynced(store)
         self.reports = ()
 
+    def has_room(self) -> bool:
+        """Whether a call may begin: there is room for its end, and for that of every call that is open."""
+        if self.broken:
+            return False
+        if self._reserve is None:
+            with contextlib.suppress(OSError):
+                self._reserve = self._new_segment(self._segment_bytes)
+        return self._reserve is not None
+
     def learn(self, lease_id: str) -> None:
         """Write down a lease before its first use."""
         self._append(pack_value(Kind.LEASE, LeaseNote(lease_id)))
@@ -107,7 +116,7 @@ class Journal:
 
         The event is what is reported if nothing more becomes known of the call.
         """
-        if not self._has_reserve():
+        if not self.has_room():
             raise JournalFull
         self._append(pack(Kind.INTENT, event.SerializeToString()))
         self._begun[event.event_id] = self._writer.file.number
@@ -119,13 +128,13 @@ class Journal:
 
     def extend(self, event: event_pb2.UsageEvent) -> None:
         """Write down that more is set aside for a call, before the bytes that it pays for are passed on."""
-        if not self._has_reserve():
+        if not self.has_room():
             raise JournalFull
         self._append(pack(Kind.EXTENDED, event.SerializeToString()))
 
     def checkpoint(self, event: event_pb2.UsageEvent) -> None:
         """Write down how far a call has come. Where the disk is full, ends are more important."""
-        if self._has_reserve():
+        if self.has_room():
             self._append(pack(Kind.CHECKPOINT, event.SerializeToString()))
 
     def conclude(self, event: event_pb2.UsageEvent) -> None:
@@ -218,14 +227,6 @@ class Journal:
         for record in salvage(self._archive.path_of(number).read_bytes()):
             if record.kind == Kind.OUTCOME:
                 self.conclude(event_pb2.UsageEvent.FromString(record.payload))
-
-    def _has_reserve(self) -> bool:
-        if self.broken:
-            return False
-        if self._reserve is None:
-            with contextlib.suppress(OSError):
-                self._reserve = self._new_segment(self._segment_bytes)
-        return self._reserve is not None
 
     def _new_segment(self, room: int) -> SegmentWriter:
         """Take room for a segment. Its number is used up only when it is written to."""

@@ -14,13 +14,13 @@ from om.type.v1 import event_pb2, usage_pb2
 from om_proxy.admission.keys import Key
 from om_proxy.call.call import Call
 from om_proxy.call.labels import attribution_of
-from om_proxy.callers.refusal import Problem
 from om_proxy.dialects.attribution import Attribution
 from om_proxy.funding.grant import Grant, RatesOf, kept_nanos
 from om_proxy.funding.rates import ModelRates
 from om_proxy.metering.meter import tokens_of
 from om_proxy.metering.reading import EndedJob, Line, Metered
 from om_proxy.metering.usage import Certainty, Quantity, Unit, Usage
+from om_proxy.refusals.refusal import Problem
 
 #: Deeper metadata cannot be read by the server: messages nest at most 100 levels, JSON takes three for each.
 METADATA_DEPTH_MAX = 16
@@ -169,9 +169,7 @@ def _event(intent: Intent, outcome: event_pb2.Outcome.ValueType, *, kept: int) -
     event.outcome = outcome
     # A stream may have gone on without money since it began.
     event.unfunded = intent.grant.unfunded
-    for part in intent.grant.parts:
-        share = min(part.bound_nanos, kept)
-        kept -= share
+    for part, share in zip(intent.grant.parts, intent.grant.shares(kept), strict=True):
         event.funding.add(lease_id=part.lease_id, bound_nanos=part.bound_nanos, retained_nanos=share)
     return event
 

@@ -14,7 +14,6 @@ from yarl import URL
 from om_proxy.callers.headers import HeaderList
 from om_proxy.settings import ProxySettings
 from om_proxy.upstream.silence import Silence
-from om_proxy.upstream.small_request import SMALL_BYTES_MAX, SmallRequests
 from om_proxy.upstream.upload import Upload
 from om_proxy.upstream.wire import AddressGuard, StrictConnector
 
@@ -64,7 +63,6 @@ class Upstream:
             max_line_size=_HEADER_BYTES_MAX,
             max_field_size=_HEADER_BYTES_MAX,
         )
-        self._small = SmallRequests(self._session, timeout=timeout, header_bytes_max=_HEADER_BYTES_MAX)
 
     async def __aenter__(self) -> Self:
         return self
@@ -92,18 +90,15 @@ class Upstream:
     ) -> aiohttp.ClientResponse:
         try:
             async with asyncio.timeout(self._response_timeout_s):
-                if 0 < len(body) <= SMALL_BYTES_MAX:
-                    answer = await self._small.post(method, url, headers, body=body, upload=upload)
-                else:
-                    answer = await self._session.request(
-                        method,
-                        url,
-                        headers=CIMultiDict(headers),
-                        # An empty body is none, but for the one method that always has one.
-                        data=upload.payload(body) if body or method == "POST" else None,
-                        allow_redirects=False,
-                        upload_tracker=upload.tracker,
-                    )
+                answer = await self._session.request(
+                    method,
+                    url,
+                    headers=CIMultiDict(headers),
+                    # An empty body is none, but for the one method that always has one.
+                    data=upload.payload(body) if body or method == "POST" else None,
+                    allow_redirects=False,
+                    upload_tracker=upload.tracker,
+                )
         except aiohttp.ClientConnectorError:
             raise UpstreamUnreachable(sent=False) from None
         except TimeoutError:

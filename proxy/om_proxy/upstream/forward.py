@@ -12,20 +12,20 @@ from yarl import URL
 from om.type.v1 import event_pb2
 from om_proxy.call.provider import Provider
 from om_proxy.call.route import Target
-from om_proxy.callers import problem
 from om_proxy.callers.cost_headers import CostHeaders
 from om_proxy.callers.departure import Departure, Drains, read_to_end
 from om_proxy.callers.headers import HeaderList, as_sent, request_headers
-from om_proxy.callers.refusal import Problem
 from om_proxy.dialects.attribution import OnDisconnect
 from om_proxy.edge.call_book import CallBook
 from om_proxy.journal.journal import JournalBroken, JournalFull
 from om_proxy.metering.outcome import Intent
-from om_proxy.metering.tally import Tally
 from om_proxy.off_loop import INLINE_BYTES_MAX, off_loop
+from om_proxy.refusals import problem
+from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Credential
 from om_proxy.upstream.connection import Upstream, UpstreamTimeout, UpstreamUnreachable
 from om_proxy.upstream.relay import relay
+from om_proxy.upstream.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class Forwarder:
         if tally.intent.call.billable:
             self._book.conclude(tally.intent, event)
         for end in tally.job_ends:
-            self._book.report(end)
+            self._book.job_ended(end)
 
     def _url(self, request: web.BaseRequest, sending: Sending) -> URL:
         origins = self._origins

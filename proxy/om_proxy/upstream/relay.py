@@ -14,9 +14,9 @@ from multidict import CIMultiDict
 from om_proxy.callers import cost_headers, trailer
 from om_proxy.callers.headers import HeaderList, as_sent, response_headers
 from om_proxy.callers.listener import UNTYPED
-from om_proxy.callers.refusal import Problem
-from om_proxy.metering.tally import Tally
+from om_proxy.refusals.refusal import Problem
 from om_proxy.upstream.connection import Upstream, UpstreamBroken
+from om_proxy.upstream.tally import Tally
 
 _log = structlog.get_logger(__name__)
 

@@ -22,26 +22,14 @@ class Upload:
 
     def __init__(self, on_send: Callable[[], None] = _nothing) -> None:
         """`on_send` is called just before the first byte of the request leaves."""
-        self._tracker: aiohttp.UploadTracker | None = None
-        self._left = False
+        #: What the library counts with.
+        self.tracker = aiohttp.UploadTracker()
         self._on_send = on_send
 
     @property
     def sent(self) -> bool:
         """Whether a byte of the body has left; without one no provider can have worked."""
-        return self._left or (self._tracker is not None and self._tracker.bytes_written > 0)
-
-    @property
-    def tracker(self) -> aiohttp.UploadTracker:
-        """What the library counts with, where it is the one who writes."""
-        if self._tracker is None:
-            self._tracker = aiohttp.UploadTracker()
-        return self._tracker
-
-    def leaves(self) -> None:
-        """Note that all of the request is written now, in one piece."""
-        self._on_send()
-        self._left = True
+        return self.tracker.bytes_written > 0
 
     def payload(self, body: bytes) -> Payload:
         """Dress a body so that its sending is noticed: headers leave together with the first of its bytes."""

@@ -1,8 +1,10 @@
-"""Turns the secret of a key into the caller that the rpc floor knows."""
+"""Turns the secret of a key, or of a session, into the caller that the rpc floor knows."""
 
 from collections.abc import Callable
 
 from om_server.account.key import Key
+from om_server.account.secret import SESSION
+from om_server.rpc.access import Authenticator
 from om_server.rpc.caller import Caller, Principal
 
 
@@ -22,3 +24,15 @@ class KeyAuthenticator:
             key_id=key.key_id,
             scopes=key.scopes,
         )
+
+
+class CallerAuthenticator:
+    """Tells sessions from keys by how they begin, and leaves each to who knows its kind."""
+
+    def __init__(self, *, keys: Authenticator, sessions: Authenticator) -> None:
+        self._keys = keys
+        self._sessions = sessions
+
+    def authenticate(self, secret: str) -> Caller:
+        """Return the caller; CREDENTIAL_INVALID for anything else."""
+        return (self._sessions if secret.startswith(SESSION) else self._keys).authenticate(secret)

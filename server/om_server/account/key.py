@@ -48,6 +48,8 @@ class Key:
     test_mode: bool
     life: KeyLife
     create_time: int
+    #: When it was last used, to the minute, where somebody asked. Two keys are not told apart by it.
+    last_use_time: int | None = field(default=None, compare=False)
 
     @property
     def prefix(self) -> str:
@@ -68,6 +70,14 @@ class KeyOwner:
     def ended(self, now: int) -> bool:
         """Tell whether the key may start nothing new."""
         return self.life.ended(now)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """That a key was used, and when."""
+
+    key_id: str
+    time: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,38 +2,42 @@
 
 import enum
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from om_server.account import development
 from om_server.account.authenticator import KeyAuthenticator
-from om_server.account.key import (
-    SCOPES_DEFAULT,
-    Key,
-    KeyLife,
-    KeyOwner,
-    KeyRevoked,
-    KeyWish,
-    NewKey,
-    credible,
-    life_after_rotation,
-    masked,
-    successor,
-)
+from om_server.account.clientele import Clientele
+from om_server.account.facts import organization_facts, team_facts
+from om_server.account.key import Key, KeyOwner, KeyUse, KeyWish, NewKey
+from om_server.account.key_operations import KeyOperations
 from om_server.account.listing import Listing, Page
-from om_server.account.organization import TEAM_DEFAULT, Customer, Organization, Team, User
+from om_server.account.organization import (
+    TEAM_DEFAULT,
+    Customer,
+    Organization,
+    OrganizationChange,
+    Team,
+    User,
+)
 from om_server.account.store import AccountStore
-from om_server.core.clock import MICROS_PER_SECOND, Clock
-from om_server.core.errors import AlreadyExists, NotFound, Unauthenticated
-from om_server.core.ids import IdSource, hash_key, new_key
+from om_server.core.audit import AuditEntry
+from om_server.core.clock import Clock
+from om_server.core.errors import AlreadyExists, NotFound
+from om_server.core.ids import IdSource
 from om_server.core.page import PageRequest
+from om_server.rpc.caller import actor
+from om_server.storage.audit import AuditRecord, AuditTrail
 from om_server.storage.database import Database
 
-_KEY_RANDOM_BYTES = 32
+
+def _nobody_told(_organization_id: str) -> None:
+    """Stand in for who must know that another wallet pays, where there are no wallets."""
 
 
 class AccountOperations:
-    """Accounts of every organization, one at a time."""
+    """Accounts of every organization, one at a time. Every write is audited in its own transaction."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the composition root joins
         self,
         database: Database,
         store: AccountStore,
@@ -41,12 +45,19 @@ class AccountOperations:
         ids: IdSource,
         clock: Clock,
         random_bytes: Callable[[int], bytes],
+        payers_changed: Callable[[str], None] = _nobody_told,
     ) -> None:
+        """`payers_changed` is called within the transaction that changes who may pay in an organization."""
         self._database = database
         self._store = store
         self._ids = ids
         self._clock = clock
-        self._random_bytes = random_bytes
+        self._payers_changed = payers_changed
+        self._trail = AuditTrail(database, ids=ids, clock=clock, actor=actor)
+        self._clientele = Clientele(database, self._trail, clock=clock)
+        self._keys = KeyOperations(
+            database, store, self._trail, ids=ids, clock=clock, random_bytes=random_bytes
+        )
 
     def authenticator(self) -> KeyAuthenticator:
         """What the rpc floor asks whose a credential is."""
@@ -54,51 +65,36 @@ class AccountOperations:
 
     def authenticate_key(self, secret: str) -> Key:
         """Return the key with this secret; CREDENTIAL_INVALID if it is unknown or has ended."""
-        if not credible(secret):
-            raise Unauthenticated
-        key = self._database.read(lambda: self._store.find_key_by_hash(hash_key(secret)))
-        if key is None or key.life.ended(self._clock()):
-            raise Unauthenticated
-        return key
+        return self._keys.authenticate(secret)
 
     def keys_by_id(self, key_ids: Iterable[str]) -> dict[str, KeyOwner]:
         """Return the owners of keys of any organization, ended keys too; an unknown key is absent."""
-        return self._database.read(lambda: self._store.key_owners(key_ids))
+        return self._keys.owners(key_ids)
 
     def seed_development(self, secret: str) -> str:
         """Make the development organization with a key that is public, and return its id. Safe to repeat."""
         now = self._clock()
-        key = development.key(secret, now)
+        organization = development.organization(now)
 
         def write() -> str:
-            self._store.add_organization(development.organization(now))
-            self._store.add_team(development.team(now))
-            self._store.add_key(key, key_hash=hash_key(secret))
-            # It is there already where it was seeded before, and perhaps retired since.
-            self._store.replace_life(self._key(key.organization_id, key.key_id), life=key.life)
-            return key.organization_id
+            if self._store.find_organization(organization.organization_id) is None:
+                self._found(organization, development.team(now))
+            self._keys.seed(development.key(secret, now), secret)
+            return organization.organization_id
 
         return self._database.write(write)
 
     def retire_development(self) -> None:
         """Revoke the public key where it was seeded once, so that production never lets it in."""
-        now = self._clock()
-        self._database.write(
-            lambda: self._store.revoke_key(development.ORGANIZATION_ID, key_id=development.KEY_ID, now=now)
-        )
+        self._keys.retire(development.ORGANIZATION_ID, development.KEY_ID)
 
     def create_organization(self, display_name: str) -> Organization:
         """Create an organization with a first team. It has no wallet."""
         now = self._clock()
         organization = Organization(self._ids.new("org"), display_name, now)
         team = Team(organization.organization_id, self._ids.new("team"), TEAM_DEFAULT, now)
-
-        def write() -> Organization:
-            self._store.add_organization(organization)
-            self._store.add_team(team)
-            return organization
-
-        return self._database.write(write)
+        self._database.write(lambda: self._found(organization, team))
+        return organization
 
     def default_organization(self) -> Organization:
         """Return the oldest organization, or create one: whom the command line works for."""
@@ -112,12 +108,54 @@ class AccountOperations:
             raise NotFound("organization", organization_id)
         return found
 
+    def update_organization(self, organization_id: str, change: OrganizationChange) -> Organization:
+        """Change what is given; the same again changes nothing."""
+
+        def write() -> Organization:
+            self._store.lock_organization(organization_id)
+            before = self.get_organization(organization_id)
+            after = change.applied(before)
+            self._store.save_organization(after)
+            if after.user_wallet_required != before.user_wallet_required:
+                self._payers_changed(organization_id)
+            entry = AuditEntry(
+                "UpdateOrganization",
+                "organization",
+                organization_id,
+                before=organization_facts(before),
+                after=organization_facts(after),
+            )
+            self._trail.record(organization_id, entry)
+            return after
+
+        return self._database.write(write)
+
     def create_team(self, organization_id: str, display_name: str) -> Team:
         """Create a team; ALREADY_EXISTS if the name is taken."""
         team = Team(organization_id, self._ids.new("team"), display_name, self._clock())
-        if not self._database.write(lambda: self._store.add_team(team)):
-            raise AlreadyExists("team", display_name)
-        return team
+
+        def write() -> Team:
+            if not self._store.add_team(team):
+                raise AlreadyExists("team", display_name)
+            self._note("CreateTeam", None, team)
+            return team
+
+        return self._database.write(write)
+
+    def rename_team(self, organization_id: str, team_id: str, *, display_name: str) -> Team:
+        """Give a team another name; ALREADY_EXISTS if that is taken, and its own again changes nothing."""
+
+        def write() -> Team:
+            # One after the other, so that each record's "before" is what the one before it left.
+            self._store.lock_organization(organization_id)
+            before = self.get_team(organization_id, team_id)
+            if not self._store.rename_team(organization_id, team_id=team_id, display_name=display_name):
+                raise AlreadyExists("team", display_name)
+            after = replace(before, display_name=display_name)
+            self._note("UpdateTeam", before, after)
+            return after
+
+        return self._database.write(write)
 
     def ensure_team(self, organization_id: str, display_name: str) -> Team:
         """Return the team of that name, created if there is none."""
@@ -125,6 +163,7 @@ class AccountOperations:
 
         def write() -> Team:
             if self._store.add_team(team):
+                self._note("CreateTeam", None, team)
                 return team
             return self._store.team_by_name(organization_id, display_name=display_name, now=team.create_time)
 
@@ -147,99 +186,54 @@ class AccountOperations:
 
     def create_key(self, organization_id: str, wish: KeyWish) -> NewKey:
         """Create a key of a team. Its secret is in the answer and nowhere else."""
-        now = self._clock()
-        wish.check(now)
-
-        def write() -> NewKey:
-            if self._store.find_team(organization_id, team_id=wish.team_id, now=now) is None:
-                raise NotFound("team", wish.team_id)
-            return self._mint(organization_id, wish, now=now)
-
-        return self._database.write(write)
+        return self._keys.create(organization_id, wish)
 
     def list_keys(self, organization_id: str, page: PageRequest, *, team_id: str = "") -> Page[Key]:
-        """Return keys, oldest first, ended ones too."""
-        listing = Listing(page, list="keys", organization_id=organization_id, team_id=team_id)
-        found = self._database.read(
-            lambda: self._store.keys(
-                organization_id, team_id=team_id, after=listing.after, limit=listing.limit
-            )
-        )
-        return listing.page(found, lambda key: (key.create_time, key.key_id))
+        """Return keys, oldest first, ended ones too, with their last use."""
+        return self._keys.page(organization_id, page, team_id=team_id)
 
     def revoke_key(self, organization_id: str, key_id: str) -> Key:
         """End a key for good; the first time stays if it is repeated."""
-        now = self._clock()
-
-        def write() -> Key:
-            self._store.revoke_key(organization_id, key_id=key_id, now=now)
-            return self._key(organization_id, key_id)
-
-        return self._database.write(write)
+        return self._keys.revoke(organization_id, key_id)
 
     def rotate_key(self, organization_id: str, key_id: str, *, overlap_seconds: int) -> NewKey:
         """Create a key that takes another's place; the old one works until the overlap ends."""
-        now = self._clock()
+        return self._keys.rotate(organization_id, key_id, overlap_seconds=overlap_seconds)
 
-        def write() -> NewKey:
-            old = self._key(organization_id, key_id)
-            life = life_after_rotation(old, now, overlap=overlap_seconds * MICROS_PER_SECOND)
-            if not self._store.replace_life(old, life=life):
-                # Somebody ended it at the same moment; a second successor would be nobody's.
-                raise KeyRevoked(key_id)
-            return self._mint(organization_id, successor(old), now=now)
+    def note_key_uses(self, organization_id: str, uses: Iterable[KeyUse]) -> None:
+        """Keep when keys were used, within the transaction that settles what they were used for."""
+        self._keys.note_uses(organization_id, uses)
 
-        return self._database.write(write)
+    def create_customer(self, organization_id: str, customer_id: str, *, display_name: str) -> Customer:
+        """Register a customer; ALREADY_EXISTS if that was done before."""
+        return self._clientele.create_customer(organization_id, customer_id, display_name=display_name)
 
     def list_customers(self, organization_id: str, page: PageRequest) -> Page[Customer]:
         """Return customers, oldest first, and how many there are."""
-        listing = Listing(page, list="customers", organization_id=organization_id)
+        return self._clientele.page_customers(organization_id, page)
 
-        def read() -> Page[Customer]:
-            found = self._store.customers(
-                organization_id, after=listing.after, skip=listing.skip, limit=listing.limit
-            )
-            total = self._store.count_customers(organization_id)
-            return listing.page(found, lambda one: (one.create_time, one.customer_id), total_size=total)
-
-        return self._database.read(read)
+    def create_user(self, organization_id: str, user_id: str, *, email: str, metadata_json: str) -> User:
+        """Register an end user; ALREADY_EXISTS if that was done before."""
+        return self._clientele.create_user(organization_id, user_id, email=email, metadata_json=metadata_json)
 
     def get_user(self, organization_id: str, user_id: str) -> User:
-        found = self._database.read(lambda: self._store.find_user(organization_id, user_id=user_id))
-        if found is None:
-            raise NotFound("user", user_id)
-        return found
+        return self._clientele.user(organization_id, user_id)
 
     def list_users(self, organization_id: str, page: PageRequest, *, search: str = "") -> Page[User]:
         """Return end users whose id or address contains the search, oldest first, and how many match."""
-        listing = Listing(page, list="users", organization_id=organization_id, search=search)
-
-        def read() -> Page[User]:
-            found = self._store.users(
-                organization_id, search, after=listing.after, skip=listing.skip, limit=listing.limit
-            )
-            total = self._store.count_users(organization_id, search)
-            return listing.page(found, lambda one: (one.create_time, one.user_id), total_size=total)
-
-        return self._database.read(read)
+        return self._clientele.page_users(organization_id, page, search=search)
 
     def note_sightings(
         self, organization_id: str, *, customers: Iterable[str], users: Iterable[str], now: int
     ) -> None:
-        """Record whom events named for the first time. The organization itself is nobody's customer.
+        """Record whom events named for the first time. The organization itself is nobody's customer."""
+        self._clientele.note_sightings(organization_id, customers=customers, users=users, now=now)
 
-        Rows are written in the order of their ids, so that two settlers never wait for each other.
-        """
-        new_customers = [
-            Customer(customer_id, "", now) for customer_id in sorted(set(customers) - {"", organization_id})
-        ]
-        new_users = [User(user_id, "", "{}", now, now) for user_id in sorted(set(users) - {""})]
-
-        def write() -> None:
-            self._store.add_customers(organization_id, new_customers)
-            self._store.add_users(organization_id, new_users)
-
-        self._database.write(write)
+    def list_audit_records(self, organization_id: str, page: PageRequest) -> Page[AuditRecord]:
+        """Return who changed what, newest first."""
+        listing = Listing(page, list="audit", organization_id=organization_id)
+        found = self._trail.newest(organization_id, before=listing.after, limit=listing.limit)
+        return listing.page(found, lambda one: (one.create_time, one.audit_record_id))
 
     def names(self, organization_id: str, dimension: enum.Enum) -> Mapping[str, str]:
         """Return what people call an organization's teams or keys, by id; nothing for other dimensions."""
@@ -251,24 +245,15 @@ class AccountOperations:
             case _:
                 return {}
 
-    def _key(self, organization_id: str, key_id: str) -> Key:
-        found = self._store.find_key(organization_id, key_id=key_id)
-        if found is None:
-            raise NotFound("key", key_id)
-        return found
+    def _found(self, organization: Organization, team: Team) -> None:
+        self._store.add_organization(organization)
+        self._store.add_team(team)
+        organization_id = organization.organization_id
+        facts = organization_facts(organization)
+        entry = AuditEntry("CreateOrganization", "organization", organization_id, after=facts)
+        self._trail.record(organization_id, entry)
 
-    def _mint(self, organization_id: str, wish: KeyWish, *, now: int) -> NewKey:
-        secret = new_key(wish.secret_prefix, self._random_bytes(_KEY_RANDOM_BYTES))
-        key = Key(
-            organization_id=organization_id,
-            key_id=self._ids.new("key"),
-            team_id=wish.team_id,
-            description=wish.description,
-            masked_secret=masked(secret),
-            scopes=wish.scopes or SCOPES_DEFAULT,
-            test_mode=wish.test_mode,
-            life=KeyLife(wish.expire_time),
-            create_time=now,
-        )
-        self._store.add_key(key, key_hash=hash_key(secret))
-        return NewKey(key, secret)
+    def _note(self, action: str, before: Team | None, after: Team) -> None:
+        facts = None if before is None else team_facts(before)
+        entry = AuditEntry(action, "team", after.team_id, before=facts, after=team_facts(after))
+        self._trail.record(after.organization_id, entry)

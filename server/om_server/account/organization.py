@@ -1,6 +1,6 @@
 """Who there is: organizations, their teams, and the customers and end users that their events name."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 #: What an organization decides about calls without a known end, if it says nothing.
 UNKNOWN_OUTCOME_DEFAULT = "estimate_release"
@@ -22,6 +22,20 @@ class Organization:
 
 
 @dataclass(frozen=True, slots=True)
+class OrganizationChange:
+    """New settings of an organization; None leaves one as it is."""
+
+    display_name: str | None = None
+    user_wallet_required: bool | None = None
+    unknown_outcome_policy: str | None = None
+
+    def applied(self, organization: Organization) -> Organization:
+        """Return the organization with its new settings."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return replace(organization, **given)
+
+
+@dataclass(frozen=True, slots=True)
 class Team:
     """A group that keys belong to. `key_count` counts its active keys."""
 
@@ -34,19 +48,21 @@ class Team:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Whom the organization bills."""
+    """Whom the organization bills. One that was only ever seen in events is not registered."""
 
     customer_id: str
     display_name: str
     create_time: int
+    registered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """An end user. The metadata is JSON text."""
+    """An end user. The metadata is JSON text. One that was only ever seen in events is not registered."""
 
     user_id: str
     email: str
     metadata_json: str
     create_time: int
     update_time: int
+    registered: bool = False

@@ -56,11 +56,24 @@ class KeyLookupRow(Record):
         table_name = "key_lookups"
 
 
+class KeyUseRow(Record):
+    """When a key was last used. Apart from the key, which stays as it is while others read it."""
+
+    organization_id = peewee.TextField()
+    key_id = peewee.TextField()
+    last_use_time = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "key_uses"
+        primary_key = peewee.CompositeKey("organization_id", "key_id")
+
+
 class CustomerRow(Record):
     organization_id = peewee.TextField()
     customer_id = peewee.TextField()
     display_name = peewee.TextField()
     create_time = peewee.BigIntegerField()
+    registered = peewee.BooleanField()
 
     class Meta:
         table_name = "customers"
@@ -74,10 +87,19 @@ class UserRow(Record):
     metadata = peewee.TextField()
     create_time = peewee.BigIntegerField()
     update_time = peewee.BigIntegerField()
+    registered = peewee.BooleanField()
 
     class Meta:
         table_name = "end_users"
         primary_key = peewee.CompositeKey("organization_id", "user_id")
 
 
-MODELS: tuple[type[Record], ...] = (OrganizationRow, TeamRow, KeyRow, KeyLookupRow, CustomerRow, UserRow)
+MODELS: tuple[type[Record], ...] = (
+    OrganizationRow,
+    TeamRow,
+    KeyRow,
+    KeyLookupRow,
+    KeyUseRow,
+    CustomerRow,
+    UserRow,
+)

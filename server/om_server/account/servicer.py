@@ -1,4 +1,4 @@
-"""AccountService on the wire. People (members, invites, sessions) are not answered yet."""
+"""AccountService on the wire, but for people, whom `people_servicer` adds."""
 
 import grpc
 
@@ -7,7 +7,7 @@ from om.account.v1 import account_service_pb2_grpc
 from om.type.v1 import access_pb2
 from om_server.account.key import Key, KeyWish
 from om_server.account.operations import AccountOperations
-from om_server.account.organization import Customer, Organization, Team, User
+from om_server.account.organization import Customer, Organization, OrganizationChange, Team, User
 from om_server.rpc.caller import Principal, Scope, caller
 from om_server.rpc.convert import (
     optional_timestamp_to_proto,
@@ -15,7 +15,8 @@ from om_server.rpc.convert import (
     timestamp_from_proto,
     timestamp_to_proto,
 )
-from om_server.rpc.convert_struct import struct_to_proto
+from om_server.rpc.convert_struct import struct_from_proto, struct_to_proto
+from om_server.storage.audit import AuditRecord
 
 
 class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
@@ -54,6 +55,14 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         organization = self._operations.get_organization(caller().organization_id)
         return pb.GetOrganizationResponse(organization=organization_to_proto(organization))
 
+    def UpdateOrganization(
+        self, request: pb.UpdateOrganizationRequest, context: grpc.ServicerContext
+    ) -> pb.UpdateOrganizationResponse:
+        organization = self._operations.update_organization(
+            caller().organization_id, organization_change_from_proto(request)
+        )
+        return pb.UpdateOrganizationResponse(organization=organization_to_proto(organization))
+
     def CreateTeam(
         self, request: pb.CreateTeamRequest, context: grpc.ServicerContext
     ) -> pb.CreateTeamResponse:
@@ -69,6 +78,14 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         return pb.ListTeamsResponse(
             teams=[team_to_proto(team) for team in page.items], next_page_token=page.next_page_token
         )
+
+    def UpdateTeam(
+        self, request: pb.UpdateTeamRequest, context: grpc.ServicerContext
+    ) -> pb.UpdateTeamResponse:
+        team = self._operations.rename_team(
+            caller().organization_id, request.team_id, display_name=request.display_name
+        )
+        return pb.UpdateTeamResponse(team=team_to_proto(team))
 
     def CreateKey(self, request: pb.CreateKeyRequest, context: grpc.ServicerContext) -> pb.CreateKeyResponse:
         new = self._operations.create_key(caller().organization_id, key_wish_from_proto(request))
@@ -104,6 +121,36 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
             total_size=page.total_size,
         )
 
+    def CreateCustomer(
+        self, request: pb.CreateCustomerRequest, context: grpc.ServicerContext
+    ) -> pb.CreateCustomerResponse:
+        customer = self._operations.create_customer(
+            caller().organization_id,
+            request.customer.customer_id,
+            display_name=request.customer.display_name,
+        )
+        return pb.CreateCustomerResponse(customer=customer_to_proto(customer))
+
+    def CreateUser(
+        self, request: pb.CreateUserRequest, context: grpc.ServicerContext
+    ) -> pb.CreateUserResponse:
+        user = self._operations.create_user(
+            caller().organization_id,
+            request.user.user_id,
+            email=request.user.email,
+            metadata_json=struct_from_proto(request.user.metadata, "user.metadata"),
+        )
+        return pb.CreateUserResponse(user=user_to_proto(user))
+
+    def ListAuditRecords(
+        self, request: pb.ListAuditRecordsRequest, context: grpc.ServicerContext
+    ) -> pb.ListAuditRecordsResponse:
+        page = self._operations.list_audit_records(caller().organization_id, page_from_proto(request))
+        return pb.ListAuditRecordsResponse(
+            audit_records=[audit_record_to_proto(record) for record in page.items],
+            next_page_token=page.next_page_token,
+        )
+
     def GetUser(self, request: pb.GetUserRequest, context: grpc.ServicerContext) -> pb.GetUserResponse:
         user = self._operations.get_user(caller().organization_id, request.user_id)
         return pb.GetUserResponse(user=user_to_proto(user))
@@ -117,6 +164,16 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
             next_page_token=page.next_page_token,
             total_size=page.total_size,
         )
+
+
+def organization_change_from_proto(request: pb.UpdateOrganizationRequest) -> OrganizationChange:
+    """Leave out what is absent, which is not what is empty or false."""
+    required, policy = request.HasField("user_wallet_required"), request.HasField("unknown_outcome_policy")
+    return OrganizationChange(
+        display_name=request.display_name if request.HasField("display_name") else None,
+        user_wallet_required=request.user_wallet_required if required else None,
+        unknown_outcome_policy=request.unknown_outcome_policy if policy else None,
+    )
 
 
 def key_wish_from_proto(request: pb.CreateKeyRequest) -> KeyWish:
@@ -151,7 +208,6 @@ def team_to_proto(team: Team) -> pb.Team:
 
 
 def key_to_proto(key: Key) -> pb.Key:
-    """Translate a key. When it was last used stands in the events, which another slice reads."""
     return pb.Key(
         key_id=key.key_id,
         team_id=key.team_id,
@@ -161,6 +217,7 @@ def key_to_proto(key: Key) -> pb.Key:
         test_mode=key.test_mode,
         expire_time=optional_timestamp_to_proto(key.life.expire_time),
         revoke_time=optional_timestamp_to_proto(key.life.revoke_time),
+        last_use_time=optional_timestamp_to_proto(key.last_use_time),
         create_time=timestamp_to_proto(key.create_time),
     )
 
@@ -180,6 +237,20 @@ def user_to_proto(user: User) -> pb.User:
         metadata=struct_to_proto(user.metadata_json),
         create_time=timestamp_to_proto(user.create_time),
         update_time=timestamp_to_proto(user.update_time),
+    )
+
+
+def audit_record_to_proto(record: AuditRecord) -> pb.AuditRecord:
+    return pb.AuditRecord(
+        audit_record_id=record.audit_record_id,
+        actor=record.actor,
+        action=record.action,
+        object_type=record.object_type,
+        object_id=record.object_id,
+        before=None if record.before is None else struct_to_proto(record.before),
+        after=None if record.after is None else struct_to_proto(record.after),
+        request_id=record.request_id,
+        create_time=timestamp_to_proto(record.create_time),
     )
 
 

@@ -1,22 +1,21 @@
 """Accounts as they are kept. Every query names its organization but the look-ups of keys, which find it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import peewee
 
-from om_server.account.key import Key, KeyLife, KeyOwner
+from om_server.account.key import Key, KeyLife, KeyOwner, KeyUse
 from om_server.account.listing import Position
-from om_server.account.organization import Customer, Organization, Team, User
+from om_server.account.organization import Organization, Team
 from om_server.account.reads import KEY_COLUMNS, ORGANIZATION_COLUMNS, AccountReads, key_from_row
 from om_server.account.record import (
     MODELS,
-    CustomerRow,
     KeyLookupRow,
     KeyRow,
+    KeyUseRow,
     OrganizationRow,
     TeamRow,
-    UserRow,
 )
 from om_server.storage.batch import BatchWriter
 from om_server.storage.database import Database, Record
@@ -25,13 +24,17 @@ __all__ = ["MODELS", "AccountStore"]
 
 RowT = TypeVar("RowT", bound=Record)
 
-_KEEP = "ON CONFLICT DO NOTHING"
+_KEEP_LATEST = (
+    "ON CONFLICT (organization_id, key_id) DO UPDATE SET last_use_time = excluded.last_use_time"
+    " WHERE excluded.last_use_time > key_uses.last_use_time"
+)
 
 
 class AccountStore:
     """Queries of accounts; the caller opens the transaction. Adding what is there already changes nothing."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._reads = AccountReads(database)
         self._batch = BatchWriter(database)
 
@@ -46,6 +49,21 @@ class AccountStore:
 
     def find_organization(self, organization_id: str) -> Organization | None:
         return self._reads.organization(organization_id)
+
+    def lock_organization(self, organization_id: str) -> None:
+        """Let nobody else change the organization until the transaction ends."""
+        query: peewee.ModelSelect[Any] = OrganizationRow.select(OrganizationRow.organization_id).where(
+            OrganizationRow.organization_id == organization_id
+        )
+        self._database.locked(query).tuples().first()
+
+    def save_organization(self, organization: Organization) -> None:
+        """Write what may change of an organization."""
+        OrganizationRow.update(
+            display_name=organization.display_name,
+            user_wallet_required=organization.user_wallet_required,
+            unknown_outcome_policy=organization.unknown_outcome_policy,
+        ).where(OrganizationRow.organization_id == organization.organization_id).execute()
 
     def oldest_organization(self) -> Organization | None:
         """Return the first organization of this installation, which the command line works for."""
@@ -68,6 +86,16 @@ class AccountStore:
         row = TeamRow.get_or_none((TeamRow.organization_id == organization_id) & (TeamRow.team_id == team_id))
         return None if row is None else self._team(row, now)
 
+    def rename_team(self, organization_id: str, *, team_id: str, display_name: str) -> bool:
+        """Give a team a name; False if another one has it, and then the transaction has to end."""
+        update = TeamRow.update(display_name=display_name).where(
+            (TeamRow.organization_id == organization_id) & (TeamRow.team_id == team_id)
+        )
+        try:
+            return bool(update.execute())
+        except peewee.IntegrityError:
+            return False
+
     def team_by_name(self, organization_id: str, *, display_name: str, now: int) -> Team:
         """Return the team that has the name, which somebody must have."""
         row = TeamRow.get(
@@ -85,7 +113,7 @@ class AccountStore:
     ) -> list[Team]:
         """Return teams, oldest first, with the number of their keys that have not ended."""
         query = TeamRow.select().where(TeamRow.organization_id == organization_id)
-        rows = list(_oldest_first(query, TeamRow.create_time, TeamRow.team_id, after=after).limit(limit))
+        rows = list(oldest_first(query, TeamRow.create_time, TeamRow.team_id, after=after).limit(limit))
         counts = self._count_keys(organization_id, [row.team_id for row in rows], now=now)
         return [team_from_row(row, counts) for row in rows]
 
@@ -127,20 +155,33 @@ class AccountStore:
         )
         if team_id:
             query = query.where(KeyRow.team_id == team_id)
-        rows = _oldest_first(query, KeyRow.create_time, KeyRow.key_id, after=after).limit(limit)
+        rows = oldest_first(query, KeyRow.create_time, KeyRow.key_id, after=after).limit(limit)
         return [key_from_row(row) for row in rows.tuples()]
 
     def key_owners(self, key_ids: Iterable[str]) -> dict[str, KeyOwner]:
         """Return whose keys these are, whoever has them: an edge names keys of many organizations."""
         return self._reads.key_owners(key_ids)
 
-    def revoke_key(self, organization_id: str, *, key_id: str, now: int) -> None:
-        """End a key now, unless it was revoked before."""
-        KeyRow.update(revoke_time=now).where(
+    def note_uses(self, organization_id: str, uses: Sequence[KeyUse]) -> None:
+        """Keep when keys were used, each named once; an earlier time changes nothing."""
+        rows = [(organization_id, use.key_id, use.time) for use in uses]
+        self._batch.insert(KeyUseRow, rows, on_conflict=_KEEP_LATEST)
+
+    def last_uses(self, organization_id: str, key_ids: Collection[str]) -> dict[str, int]:
+        """Return when these keys were last used; one that never was is absent."""
+        query: peewee.ModelSelect[Any] = KeyUseRow.select(KeyUseRow.key_id, KeyUseRow.last_use_time).where(
+            (KeyUseRow.organization_id == organization_id) & KeyUseRow.key_id.in_(key_ids)
+        )
+        return dict(query.tuples().execute())
+
+    def revoke_key(self, organization_id: str, *, key_id: str, now: int) -> bool:
+        """End a key now; False if it was revoked before, or is nobody's."""
+        update = KeyRow.update(revoke_time=now).where(
             (KeyRow.organization_id == organization_id)
             & (KeyRow.key_id == key_id)
             & KeyRow.revoke_time.is_null()
-        ).execute()
+        )
+        return bool(update.execute())
 
     def replace_life(self, key: Key, *, life: KeyLife) -> bool:
         """Change when a key ends; False if somebody changed it since it was read."""
@@ -156,52 +197,6 @@ class AccountStore:
         """Return descriptions by key id, and what may be shown of the secret where there is none."""
         rows = KeyRow.select().where(KeyRow.organization_id == organization_id)
         return {row.key_id: row.description or row.masked_secret for row in rows}
-
-    def add_customers(self, organization_id: str, customers: Sequence[Customer]) -> None:
-        rows = [
-            (organization_id, customer.customer_id, customer.display_name, customer.create_time)
-            for customer in customers
-        ]
-        self._batch.insert(CustomerRow, rows, on_conflict=_KEEP)
-
-    def customers(
-        self, organization_id: str, *, after: Position | None, skip: int, limit: int
-    ) -> list[Customer]:
-        query = CustomerRow.select().where(CustomerRow.organization_id == organization_id)
-        query = _oldest_first(query, CustomerRow.create_time, CustomerRow.customer_id, after=after)
-        return [customer_from_row(row) for row in query.offset(skip).limit(limit)]
-
-    def count_customers(self, organization_id: str) -> int:
-        return CustomerRow.select().where(CustomerRow.organization_id == organization_id).count()
-
-    def add_users(self, organization_id: str, users: Sequence[User]) -> None:
-        rows = [
-            (
-                organization_id,
-                user.user_id,
-                user.email,
-                user.metadata_json,
-                user.create_time,
-                user.update_time,
-            )
-            for user in users
-        ]
-        self._batch.insert(UserRow, rows, on_conflict=_KEEP)
-
-    def find_user(self, organization_id: str, *, user_id: str) -> User | None:
-        row = UserRow.get_or_none((UserRow.organization_id == organization_id) & (UserRow.user_id == user_id))
-        return None if row is None else user_from_row(row)
-
-    def users(
-        self, organization_id: str, search: str, *, after: Position | None, skip: int, limit: int
-    ) -> list[User]:
-        query = _oldest_first(
-            self._matching_users(organization_id, search), UserRow.create_time, UserRow.user_id, after=after
-        )
-        return [user_from_row(row) for row in query.offset(skip).limit(limit)]
-
-    def count_users(self, organization_id: str, search: str) -> int:
-        return self._matching_users(organization_id, search).count()
 
     def _team(self, row: TeamRow, now: int) -> Team:
         return team_from_row(row, self._count_keys(row.organization_id, [row.team_id], now=now))
@@ -220,12 +215,6 @@ class AccountStore:
         rows: Iterable[tuple[str, int]] = query.tuples().execute()
         return dict(rows)
 
-    def _matching_users(self, organization_id: str, search: str) -> "peewee.ModelSelect[UserRow]":
-        query = UserRow.select().where(UserRow.organization_id == organization_id)
-        if search:
-            query = query.where(UserRow.user_id.contains(search) | UserRow.email.contains(search))
-        return query
-
 
 def team_from_row(row: TeamRow, key_counts: Mapping[str, int]) -> Team:
     """Return the team; one without active keys is not in the counts."""
@@ -233,15 +222,7 @@ def team_from_row(row: TeamRow, key_counts: Mapping[str, int]) -> Team:
     return Team(row.organization_id, row.team_id, row.display_name, row.create_time, key_count)
 
 
-def customer_from_row(row: CustomerRow) -> Customer:
-    return Customer(row.customer_id, row.display_name, row.create_time)
-
-
-def user_from_row(row: UserRow) -> User:
-    return User(row.user_id, row.email, row.metadata, row.create_time, row.update_time)
-
-
-def _oldest_first(
+def oldest_first(
     query: "peewee.ModelSelect[RowT]", *order: peewee.Field, after: Position | None
 ) -> "peewee.ModelSelect[RowT]":
     """Order by time, then id, which no two rows share; go on after a position."""

@@ -166,6 +166,28 @@ class EventStore:
         query = query.order_by(*(field.desc() for field in _ORDER)).limit(limit).offset(skip)
         return self._with_lines(organization_id, query)
 
+    def export_page(
+        self, organization_id: str, wanted: EventFilter, *, after: Cursor | None, limit: int
+    ) -> list[SettledEvent]:
+        """Return events behind a cursor of `cursor_of`, oldest first; the sandbox's only if asked for."""
+        query = EventRow.select().where(*_conditions(organization_id, wanted))
+        if wanted.sandbox is None and not wanted.include_sandbox:
+            query = query.where(~EventRow.sandbox)
+        if after is not None:
+            query = query.where(peewee.Tuple(*after) < _POSITION)
+        return self._with_lines(organization_id, query.order_by(*_ORDER).limit(limit))
+
+    def settled_page(
+        self, organization_id: str, settle_times: Sequence[int], *, after: Cursor | None, limit: int
+    ) -> list[SettledEvent]:
+        """Return events settled at these times behind a cursor of `settled_cursor_of`, in its order."""
+        query = EventRow.select().where(
+            (EventRow.organization_id == organization_id) & EventRow.settle_time.in_(settle_times)
+        )
+        if after is not None:
+            query = query.where(peewee.Tuple(*after) < peewee.Tuple(*_SETTLED_ORDER))
+        return self._with_lines(organization_id, query.order_by(*_SETTLED_ORDER).limit(limit))
+
     def scan(self, organization_id: str, wanted: EventFilter) -> Iterator[SettledEvent]:
         """Yield all events that match, newest first, with a bounded number in memory."""
         after: Cursor | None = None
@@ -199,6 +221,7 @@ _UNRATED = EventRow.state == peewee.SQL(f"'{SettledState.UNRATED}'")
 # Ids are unique only within a source.
 _ORDER = (EventRow.event_time, EventRow.event_id, EventRow.source)
 _POSITION = peewee.Tuple(*_ORDER)
+_SETTLED_ORDER = (EventRow.settle_time, EventRow.event_id, EventRow.source)
 
 
 def cursor_of(settled: SettledEvent) -> Cursor:
@@ -207,12 +230,19 @@ def cursor_of(settled: SettledEvent) -> Cursor:
     return event.event_time, event.event_id, event.source
 
 
+def settled_cursor_of(settled: SettledEvent) -> Cursor:
+    """Return an event's place in the order of settlement."""
+    return settled.settle_time, settled.event.event_id, settled.event.source
+
+
 def _conditions(organization_id: str, wanted: EventFilter) -> Iterator[peewee.Node]:
     yield EventRow.organization_id == organization_id
     if wanted.start_time is not None:
         yield EventRow.event_time >= wanted.start_time
     if wanted.end_time is not None:
         yield EventRow.event_time < wanted.end_time
+    if wanted.sandbox is not None:
+        yield EventRow.sandbox == wanted.sandbox
     for name, values in wanted.of_events():
         yield getattr(EventRow, name).in_(values)
     if wanted.tags:

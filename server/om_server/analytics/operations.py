@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from om_server.analytics.event_export import end_of
 from om_server.analytics.event_store import cursor_of
 from om_server.analytics.period import Cut, Granularity, cut_hours, month_start
 from om_server.analytics.query import (
@@ -25,8 +26,9 @@ from om_server.analytics.rollup import correction, roll_up
 from om_server.analytics.rollup_store import Question
 from om_server.analytics.settled import SettledEvent
 from om_server.analytics.store import AnalyticsStore
+from om_server.analytics.version_comparison import VersionSpend, compare_versions
 from om_server.core.clock import Clock
-from om_server.core.errors import PageTokenInvalid
+from om_server.core.errors import InvalidArgument, PageTokenInvalid
 from om_server.core.hours import HOUR, HourRange
 from om_server.core.page import Arguments, Cursor, PageRequest, decode_token, encode_token
 from om_server.storage.database import Database
@@ -74,6 +76,7 @@ class AnalyticsOperations:
         self._events = store.events
         self._rollups = store.rollups
         self._revisions = store.revisions
+        self._settlements = store.settlements
 
     def record(self, settled: Sequence[SettledEvent]) -> None:
         """Write new events and add them to the rollups, within the settling transaction.
@@ -85,6 +88,7 @@ class AnalyticsOperations:
         def write() -> None:
             self._events.add(settled)
             self._rollups.add(delta)
+            self._note_settled(settled)
 
         self._database.write(write)
 
@@ -98,6 +102,7 @@ class AnalyticsOperations:
         def write() -> None:
             self._events.revise(before, after)
             self._rollups.add(delta)
+            self._note_settled(after)
 
         self._database.write(write)
 
@@ -111,8 +116,13 @@ class AnalyticsOperations:
         def write() -> None:
             self._events.replace(before, after)
             self._rollups.add(delta)
+            self._note_settled(after)
 
         self._database.write(write)
+
+    def _note_settled(self, settled: Sequence[SettledEvent]) -> None:
+        """Tell whoever watches events, with the transaction."""
+        self._settlements.note((one.event.organization_id, one.settle_time) for one in settled)
 
     def unrated_organizations(self) -> list[str]:
         """Return who has events that wait for a price."""
@@ -203,11 +213,22 @@ class AnalyticsOperations:
         hours = self._hours(query.filter, lambda end: month_start(end - 1, query.zone))
         return self._report(organization_id, query, hours=hours, spend=True)
 
+    def compare_versions(
+        self, organization_id: str, prompt_key: str, *, wanted: EventFilter, version_count: int
+    ) -> tuple[VersionSpend, ...]:
+        """Compare the versions of a prompt, so many of which are registered; without a start, since ever.
+
+        A prompt that nobody registered or used has none, as another organization's has none.
+        """
+        if wanted.prompt_keys and wanted.prompt_keys != (prompt_key,):
+            raise InvalidArgument("filter.prompt_keys", "the comparison is of one prompt, which is named")
+        query = UsageQuery(replace(wanted, prompt_keys=(prompt_key,)), group_by=(Dimension.PROMPT_VERSION,))
+        hours = self._hours(query.filter, lambda _end: 0)
+        report = self._report(organization_id, query, hours=hours, spend=True)
+        return compare_versions(report.rows, version_count)
+
     def _hours(self, wanted: EventFilter, default_start: Callable[[int], int]) -> HourRange:
-        start, end = wanted.start_time, wanted.end_time
-        if end is None:
-            # A caller's clock may be ahead of ours, and then its range is empty, not wrong.
-            end = self._clock() if start is None else max(self._clock(), start + 1)
+        start, end = wanted.start_time, end_of(wanted, now=self._clock())
         return HourRange.around(default_start(end) if start is None else start, end)
 
     def _report(

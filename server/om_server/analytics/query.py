@@ -14,7 +14,9 @@ from om_server.analytics.rollup import (
     RollupDelta,
     RollupKey,
     Series,
+    series_of,
 )
+from om_server.analytics.settled import SettledEvent
 from om_server.core.errors import InvalidArgument
 from om_server.core.hours import HourRange
 
@@ -66,6 +68,9 @@ class EventFilter:
     prompt_keys: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     include_sandbox: bool = False
+    event_types: tuple[str, ...] = ()
+    #: Only events of the sandbox, or only the others; None for what `include_sandbox` says.
+    sandbox: bool | None = None
 
     def __post_init__(self) -> None:
         if self.start_time is not None and self.end_time is not None and self.end_time <= self.start_time:
@@ -80,6 +85,7 @@ class EventFilter:
             "team_id": self.team_ids,
             "key_id": self.key_ids,
             "prompt_key": self.prompt_keys,
+            "event_type": self.event_types,
         }
         return ((name, values) for name, values in conditions.items() if values)
 
@@ -92,10 +98,28 @@ class EventFilter:
 
     def matches(self, series: Series) -> bool:
         """Tell whether usage of a series counts, tags and times aside."""
-        if series.sandbox and not self.include_sandbox:
+        if not self._counts_sandbox(of_sandbox=series.sandbox):
             return False
         conditions = (*self.of_events(), *self.of_lines())
         return all(getattr(series, name) in values for name, values in conditions)
+
+    def matches_event(self, settled: SettledEvent) -> bool:
+        """Tell whether a settled event counts, times aside: one of its lines must match, if lines must."""
+        event = settled.event
+        if not self._counts_sandbox(of_sandbox=event.sandbox):
+            return False
+        if self.tags and not set(self.tags).intersection(event.attribution.tags):
+            return False
+        lines = [series_of(event, line) for line in settled.lines or (None,)]
+        if any(getattr(lines[0], name) not in values for name, values in self.of_events()):
+            return False
+        fields = tuple(self.of_lines())
+        return any(all(getattr(line, name) in values for name, values in fields) for line in lines)
+
+    def _counts_sandbox(self, *, of_sandbox: bool) -> bool:
+        if self.sandbox is not None:
+            return of_sandbox is self.sandbox
+        return self.include_sandbox or not of_sandbox
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import orjson
 
 from om_server.analytics.settled import SettledEvent, SettledLine
 from om_server.core.event import Event, Outcome
-from om_server.core.hours import hour_of
+from om_server.core.hours import HOURS_OF_DAY, hour_of
 from om_server.core.usage import Certainty
 
 #: The row of all events of a series, beside one row for each tag.
@@ -190,6 +190,17 @@ def roll_up(batch: Iterable[SettledEvent]) -> RollupDelta:
             for unit, amounts in row.quantities.items()
         },
     )
+
+
+def by_day(delta: RollupDelta) -> RollupDelta:
+    """Return the same sums by the UTC day: what is the hour in the keys is the day, counted from 1970."""
+    counters: dict[RollupKey, Counters] = {}
+    quantities: dict[QuantityKey, QuantitySum] = {}
+    for key, counted in delta.counters.items():
+        _add(counters, key._replace(hour=key.hour // HOURS_OF_DAY), addend=counted)
+    for quantity_key, quantity in delta.quantities.items():
+        _add(quantities, quantity_key._replace(hour=quantity_key.hour // HOURS_OF_DAY), addend=quantity)
+    return RollupDelta(delta.series, counters, quantities)
 
 
 def correction(before: Iterable[SettledEvent], after: Iterable[SettledEvent]) -> RollupDelta:

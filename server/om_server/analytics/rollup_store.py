@@ -2,44 +2,68 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import peewee
 
 from om_server.analytics.period import Cut, Granularity, Period
 from om_server.analytics.query import Dimension, GroupKey, GroupSums, UsageQuery
-from om_server.analytics.rollup import TAG_ALL, Counters, QuantitySum, RollupDelta
-from om_server.analytics.table import RollupQuantityRow, RollupRow, SeriesRow
-from om_server.core.hours import HourRange
+from om_server.analytics.rollup import TAG_ALL, Counters, QuantitySum, RollupDelta, by_day
+from om_server.analytics.rollup_span import rollup_span
+from om_server.analytics.table import (
+    DailyRollupQuantityRow,
+    DailyRollupRow,
+    RollupQuantityRow,
+    RollupRow,
+    SeriesRow,
+)
+from om_server.core.hours import HOURS_OF_DAY, HourRange
 from om_server.storage.batch import BatchWriter
-from om_server.storage.database import Database
+from om_server.storage.database import Database, Record
 
 _ADD_COUNTERS = """
-ON CONFLICT (organization_id, hour, tag, series_id) DO UPDATE SET
-  event_count = rollups.event_count + excluded.event_count,
-  unrated_count = rollups.unrated_count + excluded.unrated_count,
-  estimated_count = rollups.estimated_count + excluded.estimated_count,
-  unknown_count = rollups.unknown_count + excluded.unknown_count,
-  cost = rollups.cost + excluded.cost,
-  charge = rollups.charge + excluded.charge
+ON CONFLICT (organization_id, {time}, tag, series_id) DO UPDATE SET
+  event_count = {table}.event_count + excluded.event_count,
+  unrated_count = {table}.unrated_count + excluded.unrated_count,
+  estimated_count = {table}.estimated_count + excluded.estimated_count,
+  unknown_count = {table}.unknown_count + excluded.unknown_count,
+  cost = {table}.cost + excluded.cost,
+  charge = {table}.charge + excluded.charge
 """
 _ADD_QUANTITIES = """
-ON CONFLICT (organization_id, hour, tag, series_id, unit) DO UPDATE SET
-  amount = rollup_quantities.amount + excluded.amount,
-  estimated_amount = rollup_quantities.estimated_amount + excluded.estimated_amount
+ON CONFLICT (organization_id, {time}, tag, series_id, unit) DO UPDATE SET
+  amount = {table}.amount + excluded.amount,
+  estimated_amount = {table}.estimated_amount + excluded.estimated_amount
 """
 _KEEP = "ON CONFLICT DO NOTHING"
 
 _NO_UNIT = ""
 
-# SQLite's SUM fails above 2^63. Halves of 32 bits are summed apart and put together in Python.
+# SQLite's SUM fails above 2^63, PostgreSQL's does not. Halves of 32 bits are put together in Python.
 _HALF = 2**32
 
-_Select: TypeAlias = "peewee.ModelSelect[RollupRow] | peewee.ModelCompoundSelectQuery"
-_Row = TypeVar("_Row", RollupRow, RollupQuantityRow)
-_Rollup: TypeAlias = type[RollupRow] | type[RollupQuantityRow]
+_Select: TypeAlias = "peewee.ModelSelect[Any] | peewee.ModelCompoundSelectQuery"
+_Counters: TypeAlias = type[RollupRow] | type[DailyRollupRow]
+_Quantities: TypeAlias = type[RollupQuantityRow] | type[DailyRollupQuantityRow]
+_Rollup: TypeAlias = _Counters | _Quantities
+
+
+@dataclass(frozen=True, slots=True)
+class _Grain:
+    """Tables of one length of time: its column, and what gives the first hour of a row in SQL."""
+
+    counters: _Counters
+    quantities: _Quantities
+    column: str
+    hour: str
+
+
+_HOURLY = _Grain(RollupRow, RollupQuantityRow, "hour", "hour")
+_DAILY = _Grain(DailyRollupRow, DailyRollupQuantityRow, "day", f"(day * {HOURS_OF_DAY})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +80,22 @@ class Question:
     with_quantities: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What of a question is summed from one grain, and over which of its ranges."""
+
+    question: Question
+    grain: _Grain
+    ranges: tuple[HourRange, ...]
+
+
 class RollupStore:
     """Rollups of all organizations; the caller opens the transaction."""
 
     def __init__(self, database: Database) -> None:
         self._batch = BatchWriter(database)
+        # Both the databases that lock rows and those that sum bigints exactly are PostgreSQL.
+        self._exact = database.supports_row_locks
 
     def add(self, delta: RollupDelta) -> None:
         """Add a delta. Rows are locked in the order of their keys, so that settlers never deadlock."""
@@ -72,9 +107,13 @@ class RollupStore:
             ],
             on_conflict=_KEEP,
         )
+        for grain, sums in ((_HOURLY, delta), (_DAILY, by_day(delta))):
+            self._add(grain, sums)
+
+    def _add(self, grain: _Grain, delta: RollupDelta) -> None:
         counters = sorted(delta.counters.items(), key=lambda item: item[0])
         self._batch.insert(
-            RollupRow,
+            grain.counters,
             [
                 (
                     *key,
@@ -87,13 +126,13 @@ class RollupStore:
                 )
                 for key, row in counters
             ],
-            on_conflict=_ADD_COUNTERS,
+            on_conflict=_ADD_COUNTERS.format(time=grain.column, table=_table(grain.counters)),
         )
         quantities = sorted(delta.quantities.items(), key=lambda item: item[0])
         self._batch.insert(
-            RollupQuantityRow,
+            grain.quantities,
             [(*key, row.amount, row.estimated_amount) for key, row in quantities],
-            on_conflict=_ADD_QUANTITIES,
+            on_conflict=_ADD_QUANTITIES.format(time=grain.column, table=_table(grain.quantities)),
         )
 
     def hours_with_usage(self, organization_id: str, hours: HourRange) -> HourRange:
@@ -108,39 +147,66 @@ class RollupStore:
 
     def sums(self, question: Question) -> dict[GroupKey, GroupSums]:
         """Sum by period and group, in one statement: counters and quantities are of one moment."""
-        statement: _Select = _select_counters(question)
-        if question.with_quantities:
-            statement = statement.union_all(_select_quantities(question))
         counters: dict[GroupKey, Counters] = {}
         quantities: dict[GroupKey, dict[str, QuantitySum]] = {}
         width = len(question.query.group_by)
-        for period, *rest in statement.tuples().execute():
+        for period, *rest in statement(question, exact=self._exact).tuples().execute():
             group = (int(period), tuple("" if value is None else str(value) for value in rest[:width]))
             unit, *numbers = rest[width:]
             if unit != _NO_UNIT:
-                quantities.setdefault(group, {})[unit] = _quantity([*map(int, numbers)])
+                units = quantities.setdefault(group, {})
+                units[unit] = units.get(unit, QuantitySum()) + _quantity([*map(int, numbers)])
             elif numbers[0] is not None:
-                counters[group] = _counters([*map(int, numbers)])
+                counters[group] = counters.get(group, Counters()) + _counters([*map(int, numbers)])
         return {group: GroupSums(row, quantities.get(group, {})) for group, row in counters.items()}
 
 
-def _select_counters(question: Question) -> peewee.ModelSelect[RollupRow]:
-    row = RollupRow
+def statement(question: Question, *, exact: bool) -> _Select:
+    """Return what answers a question; `exact` says that the database itself sums beyond 64 bits."""
+    span = rollup_span(question.hours, question.cut)
+    selects: list[_Select] = []
+    for grain, ranges in ((_HOURLY, span.hours), (_DAILY, span.days)):
+        if ranges:
+            part = _Part(question, grain, ranges)
+            selects.append(_select_counters(part, exact=exact))
+            if question.with_quantities:
+                selects.append(_select_quantities(part, exact=exact))
+    return functools.reduce(_union, selects)
+
+
+def _union(one: _Select, other: _Select) -> _Select:
+    return one.union_all(other)
+
+
+def _select_counters(part: _Part, *, exact: bool) -> peewee.ModelSelect[Any]:
+    row = part.grain.counters
     counts = (row.event_count, row.unrated_count, row.estimated_count, row.unknown_count)
-    numbers = [*map(peewee.fn.SUM, counts), *_halves(row.cost), *_halves(row.charge)]
-    groups = _groups(row, question)
+    numbers = [
+        *map(peewee.fn.SUM, counts),
+        *_halves(row.cost, exact=exact),
+        *_halves(row.charge, exact=exact),
+    ]
     no_unit = peewee.SQL(f"'{_NO_UNIT}'").alias("unit")
-    query = row.select(_period(question.cut), *groups, no_unit, *numbers).where(*_conditions(row, question))
-    return _joined(query, question).group_by(*_grouped_period(question.cut), *groups)
+    return _selected(row, part, numbers=[no_unit, *numbers])
 
 
-def _select_quantities(question: Question) -> peewee.ModelSelect[RollupQuantityRow]:
-    row = RollupQuantityRow
+def _select_quantities(part: _Part, *, exact: bool) -> peewee.ModelSelect[Any]:
+    row = part.grain.quantities
     # A union wants as many columns as the counters have.
-    numbers = [*_halves(row.amount), *_halves(row.estimated_amount), *([peewee.SQL("0")] * 4)]
+    numbers = [
+        *_halves(row.amount, exact=exact),
+        *_halves(row.estimated_amount, exact=exact),
+        *([peewee.SQL("0")] * 4),
+    ]
+    return _selected(row, part, numbers=[row.unit, *numbers]).group_by_extend(row.unit)
+
+
+def _selected(row: _Rollup, part: _Part, *, numbers: Sequence[peewee.Node]) -> peewee.ModelSelect[Any]:
+    question = part.question
     groups = _groups(row, question)
-    query = row.select(_period(question.cut), *groups, row.unit, *numbers).where(*_conditions(row, question))
-    return _joined(query, question).group_by(*_grouped_period(question.cut), *groups, row.unit)
+    period = peewee.SQL(_number(question.cut, part.grain.hour)).alias("period")
+    query: peewee.ModelSelect[Any] = row.select(period, *groups, *numbers).where(*_conditions(row, part))
+    return _joined(query, question).group_by(*_grouped_period(question.cut), *groups)
 
 
 def _counters(numbers: list[int]) -> Counters:
@@ -153,7 +219,9 @@ def _quantity(numbers: list[int]) -> QuantitySum:
     return QuantitySum(high * _HALF + low, estimated_high * _HALF + estimated_low)
 
 
-def _halves(field: peewee.Field) -> list[peewee.Function]:
+def _halves(field: peewee.Field, *, exact: bool) -> list[peewee.Node]:
+    if exact:
+        return [peewee.SQL("0"), peewee.fn.SUM(field)]
     # Peewee writes LIKE for %, so the remainder is what the division leaves.
     return [peewee.fn.SUM(field / _HALF), peewee.fn.SUM(field - field / _HALF * _HALF)]
 
@@ -165,7 +233,7 @@ def _groups(row: _Rollup, question: Question) -> list[peewee.Field]:
     ]
 
 
-def _joined(query: peewee.ModelSelect[_Row], question: Question) -> peewee.ModelSelect[_Row]:
+def _joined(query: peewee.ModelSelect[Any], question: Question) -> peewee.ModelSelect[Any]:
     """Join the series where they are grouped by; looking one up costs as much as the row itself."""
     if question.query.by_tag or not question.query.group_by:
         return query
@@ -174,38 +242,35 @@ def _joined(query: peewee.ModelSelect[_Row], question: Question) -> peewee.Model
     return query.join(SeriesRow, on=same)
 
 
-def _period(cut: Cut) -> peewee.Node:
-    """`Cut.number` in SQL, under the name `period`."""
-    return peewee.SQL(_number(cut)).alias("period")
-
-
 def _grouped_period(cut: Cut) -> list[peewee.Node]:
     # SQLite sorts all rows even for a group that is a constant.
     return [] if cut.granularity is Granularity.TOTAL else [peewee.SQL("period")]
 
 
-def _number(cut: Cut) -> str:
+def _number(cut: Cut, hour: str) -> str:
+    """`Cut.number` in SQL, of an hour in SQL."""
     if cut.granularity is Granularity.TOTAL:
         return "0"
     if cut.granularity is Granularity.HOUR:
-        return "hour"
-    return _bisect(cut.periods, number=0)
+        return hour
+    return _bisect(cut.periods, hour, number=0)
 
 
-def _bisect(periods: Sequence[Period], *, number: int) -> str:
+def _bisect(periods: Sequence[Period], hour: str, *, number: int) -> str:
     """Find a period by halving: a day among 400 takes nine comparisons, not 400."""
     if len(periods) == 1:
         return str(number)
     middle = len(periods) // 2
-    before = _bisect(periods[:middle], number=number)
-    after = _bisect(periods[middle:], number=number + middle)
-    return f"CASE WHEN hour < {periods[middle].first_hour} THEN {before} ELSE {after} END"
+    before = _bisect(periods[:middle], hour, number=number)
+    after = _bisect(periods[middle:], hour, number=number + middle)
+    return f"CASE WHEN {hour} < {periods[middle].first_hour} THEN {before} ELSE {after} END"
 
 
-def _conditions(row: _Rollup, question: Question) -> Iterator[peewee.Node]:
-    wanted = question.query.filter
+def _conditions(row: _Rollup, part: _Part) -> Iterator[peewee.Node]:
+    question, wanted = part.question, part.question.query.filter
+    time = getattr(row, part.grain.column)
     yield row.organization_id == question.organization_id
-    yield _within(row.hour, question.hours)
+    yield functools.reduce(operator.or_, [_within(time, span) for span in part.ranges])
     if not question.query.by_tag:
         yield row.tag == (wanted.tags[0] if wanted.tags else TAG_ALL)
     elif wanted.tags:
@@ -224,5 +289,10 @@ def _conditions(row: _Rollup, question: Question) -> Iterator[peewee.Node]:
         yield row.series_id.not_in(series.where(SeriesRow.sandbox))
 
 
-def _within(hour: peewee.Field, hours: HourRange) -> peewee.Node:
-    return (hour >= hours.first) & (hour < hours.end)
+def _within(time: peewee.Field, span: HourRange) -> peewee.Node:
+    return (time >= span.first) & (time < span.end)
+
+
+def _table(model: type[Record]) -> str:
+    name: str = model._meta.table_name  # noqa: SLF001 - peewee's documented way to a model's table
+    return name

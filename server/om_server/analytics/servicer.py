@@ -1,30 +1,45 @@
-"""AnalyticsService on the wire. Burn rate, comparisons and streams are not answered yet."""
+"""AnalyticsService on the wire."""
+
+import contextlib
+import functools
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 
 import grpc
 
 from om.analytics.v1 import analytics_service_pb2 as pb
 from om.analytics.v1 import analytics_service_pb2_grpc
 from om.type.v1 import usage_pb2
+from om_server.analytics.burn_rate import BurnRates, Payer
+from om_server.analytics.event_export import EventExport
+from om_server.analytics.event_stream import EventStream, Feed, watch
 from om_server.analytics.operations import AnalyticsOperations
 from om_server.analytics.period import Granularity
 from om_server.analytics.query import Dimension, EventFilter, GroupValue, UsageQuery, UsageRow
 from om_server.analytics.rollup import QuantitySum
 from om_server.analytics.settled import SettledEvent
+from om_server.analytics.version_comparison import VersionSpend
 from om_server.core.hours import find_zone
 from om_server.core.money import CREDITS, USD, Money
+from om_server.core.page import Cursor
 from om_server.core.usage import QuantityOutOfRange
+from om_server.rpc.blocking import blocking
 from om_server.rpc.caller import caller
 from om_server.rpc.convert import (
     credits_to_proto,
     event_to_proto,
+    event_type_from_proto,
     money_to_proto,
     optional_timestamp_to_proto,
     page_from_proto,
     timestamp_from_proto,
     timestamp_to_proto,
 )
+from om_server.rpc.interceptors import StreamContext
 
 _INT64_MAX = 2**63 - 1
+
+#: A client takes messages of 4 MiB unless it is told otherwise, and a single event is far smaller.
+_EXPORT_BYTES = 1024 * 1024
 
 _GRANULARITIES = {
     pb.GRANULARITY_UNSPECIFIED: Granularity.TOTAL,
@@ -35,11 +50,28 @@ _GRANULARITIES = {
 }
 
 
+def _no_versions(_organization_id: str, _prompt_key: str) -> int:
+    return 0
+
+
 class AnalyticsServicer(analytics_service_pb2_grpc.AnalyticsServiceServicer):
     """Translates between messages and the operations of analytics."""
 
-    def __init__(self, operations: AnalyticsOperations) -> None:
+    def __init__(
+        self,
+        operations: AnalyticsOperations,
+        *,
+        burn_rates: BurnRates,
+        export: EventExport,
+        feed: Feed,
+        version_count: Callable[[str, str], int] = _no_versions,
+    ) -> None:
+        """`version_count` tells how many versions a prompt of an organization has, from 1 without gaps."""
         self._operations = operations
+        self._burn_rates = burn_rates
+        self._export = export
+        self._feed = feed
+        self._version_count = version_count
 
     def QueryUsage(
         self, request: pb.QueryUsageRequest, context: grpc.ServicerContext
@@ -60,6 +92,54 @@ class AnalyticsServicer(analytics_service_pb2_grpc.AnalyticsServiceServicer):
             start_time=timestamp_to_proto(report.hours.start_time),
             end_time=timestamp_to_proto(report.hours.end_time),
         )
+
+    def CompareVersions(
+        self, request: pb.CompareVersionsRequest, context: grpc.ServicerContext
+    ) -> pb.CompareVersionsResponse:
+        organization_id, prompt_key = caller().organization_id, request.prompt_key
+        compared = self._operations.compare_versions(
+            organization_id,
+            prompt_key,
+            wanted=filter_from_proto(request.filter),
+            version_count=self._version_count(organization_id, prompt_key),
+        )
+        return pb.CompareVersionsResponse(rows=map(version_spend_to_proto, compared))
+
+    def GetBurnRate(
+        self, request: pb.GetBurnRateRequest, context: grpc.ServicerContext
+    ) -> pb.GetBurnRateResponse:
+        rate = self._burn_rates.of(Payer(caller().organization_id, request.user_id, request.customer_id))
+        return pb.GetBurnRateResponse(
+            available=credits_to_proto(rate.available),
+            charge_7d=money_to_proto(Money(CREDITS, rate.charge_7d)),
+            charge_30d=money_to_proto(Money(CREDITS, rate.charge_30d)),
+            runout_time=optional_timestamp_to_proto(rate.runout_time),
+        )
+
+    async def WatchEvents(
+        self, request: pb.WatchEventsRequest, context: StreamContext
+    ) -> AsyncGenerator[pb.WatchEventsResponse, None]:
+        stream = EventStream(
+            caller().organization_id, filter_from_proto(request.filter), cursor=request.cursor
+        )
+        async with contextlib.aclosing(watch(self._feed, stream)) as everything:
+            async for told in everything:
+                event = None if told.event is None else settled_to_proto(told.event)
+                yield pb.WatchEventsResponse(event=event, cursor=told.cursor)
+
+    async def ExportEvents(
+        self, request: pb.ExportEventsRequest, context: StreamContext
+    ) -> AsyncGenerator[pb.ExportEventsResponse, None]:
+        organization_id = caller().organization_id
+        wanted = self._export.begin(filter_from_proto(request.filter))
+        after: Cursor | None = None
+        while True:
+            part = functools.partial(self._export.part, organization_id, wanted, after=after)
+            found, after = await blocking(part)
+            for response in export_responses(found):
+                yield response
+            if after is None:
+                return
 
     def ListEvents(
         self, request: pb.ListEventsRequest, context: grpc.ServicerContext
@@ -101,6 +181,8 @@ def filter_from_proto(message: pb.EventFilter) -> EventFilter:
         prompt_keys=tuple(message.prompt_keys),
         tags=tuple(message.tags),
         include_sandbox=message.include_sandbox,
+        event_types=tuple(event_type_from_proto(kind).value for kind in message.event_types),
+        sandbox=message.sandbox if message.HasField("sandbox") else None,
     )
 
 
@@ -141,6 +223,19 @@ def spend_row_to_proto(row: UsageRow) -> pb.SpendRow:
     )
 
 
+def version_spend_to_proto(spend: VersionSpend) -> pb.VersionRow:
+    counters, average = spend.counters, spend.average_cost
+    return pb.VersionRow(
+        version=spend.version,
+        registered=spend.registered,
+        event_count=counters.event_count,
+        cost=money_to_proto(Money(USD, counters.cost)),
+        charge=money_to_proto(Money(CREDITS, counters.charge)),
+        unrated_count=counters.unrated_count,
+        average_cost=None if average is None else money_to_proto(Money(USD, average)),
+    )
+
+
 def quantity_sum_to_proto(unit: str, total: QuantitySum) -> usage_pb2.Quantity:
     """Translate a sum, which may pass what a single quantity may be, but not an int64."""
     if total.amount > _INT64_MAX:
@@ -162,3 +257,17 @@ def settled_to_proto(settled: SettledEvent) -> pb.Event:
         receive_time=timestamp_to_proto(settled.event.receive_time),
         settle_time=timestamp_to_proto(settled.settle_time),
     )
+
+
+def export_responses(events: Iterable[SettledEvent]) -> Iterator[pb.ExportEventsResponse]:
+    """Write events in messages that a client takes without settings of its own."""
+    response, size = pb.ExportEventsResponse(), 0
+    for settled in events:
+        event = settled_to_proto(settled)
+        size += event.ByteSize()
+        if response.events and size > _EXPORT_BYTES:
+            yield response
+            response, size = pb.ExportEventsResponse(), event.ByteSize()
+        response.events.append(event)
+    if response.events:
+        yield response

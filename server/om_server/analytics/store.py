@@ -3,10 +3,11 @@
 from om_server.analytics.event_store import EventStore
 from om_server.analytics.revision_store import RevisionStore
 from om_server.analytics.rollup_store import RollupStore
-from om_server.analytics.table import MODELS
-from om_server.storage.database import Database
+from om_server.analytics.settlement_log import SettlementLog, SettlementRow
+from om_server.analytics.table import MODELS as TABLES
+from om_server.storage.database import Database, Record
 
-__all__ = ["MODELS", "AnalyticsStore"]
+MODELS: tuple[type[Record], ...] = (*TABLES, SettlementRow)
 
 
 class AnalyticsStore:
@@ -16,3 +17,4 @@ class AnalyticsStore:
         self.events = EventStore(database)
         self.rollups = RollupStore(database)
         self.revisions = RevisionStore(database)
+        self.settlements = SettlementLog(database)

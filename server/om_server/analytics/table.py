@@ -131,6 +131,41 @@ class RollupQuantityRow(Record):
         primary_key = peewee.CompositeKey("organization_id", "hour", "tag", "series_id", "unit")
 
 
+class DailyRollupRow(Record):
+    """Counters of a series in a UTC day, the sum of its hours."""
+
+    organization_id = peewee.TextField()
+    day = peewee.BigIntegerField()
+    tag = peewee.TextField()
+    series_id = peewee.TextField()
+    event_count = peewee.BigIntegerField()
+    unrated_count = peewee.BigIntegerField()
+    estimated_count = peewee.BigIntegerField()
+    unknown_count = peewee.BigIntegerField()
+    cost = peewee.BigIntegerField()
+    charge = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "daily_rollups"
+        primary_key = peewee.CompositeKey("organization_id", "day", "tag", "series_id")
+
+
+class DailyRollupQuantityRow(Record):
+    """The quantity of one unit beside a row of counters of a day."""
+
+    organization_id = peewee.TextField()
+    day = peewee.BigIntegerField()
+    tag = peewee.TextField()
+    series_id = peewee.TextField()
+    unit = peewee.TextField()
+    amount = peewee.BigIntegerField()
+    estimated_amount = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "daily_rollup_quantities"
+        primary_key = peewee.CompositeKey("organization_id", "day", "tag", "series_id", "unit")
+
+
 class RevisionRow(Record):
     """One more rating of a settled event: what it was before and after, and what its wallets paid more."""
 
@@ -155,4 +190,13 @@ class RevisionRow(Record):
         primary_key = peewee.CompositeKey("organization_id", "source", "event_id", "revision")
 
 
-MODELS: tuple[type[Record], ...] = (EventRow, LineRow, SeriesRow, RollupRow, RollupQuantityRow, RevisionRow)
+MODELS: tuple[type[Record], ...] = (
+    EventRow,
+    LineRow,
+    SeriesRow,
+    RollupRow,
+    RollupQuantityRow,
+    DailyRollupRow,
+    DailyRollupQuantityRow,
+    RevisionRow,
+)

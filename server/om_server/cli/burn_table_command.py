@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from om_server import wiring
-from om_server.cli.command import apply_burn_tables, opened, require_migrated
+from om_server.cli.command import apply_burn_tables, opened_by_operator, require_migrated
 from om_server.core.clock import MICROS_PER_SECOND
 from om_server.settings import load_settings
 
@@ -34,7 +34,7 @@ def apply(
 
     Where a server owns a SQLite file, stop it first, or give it the file as OM_BURN_TABLE_FILE.
     """
-    with opened(load_settings()) as database:
+    with opened_by_operator(load_settings()) as database:
         require_migrated(database)
         applied = apply_burn_tables(path, wiring.build(database), dry_run=dry_run)
     for one in applied:

@@ -20,9 +20,11 @@ from om_server.failure import CommandFailed
 from om_server.rating.flaw import RulesInvalid
 from om_server.rest.app import RestSettings
 from om_server.rest.app import serve as serve_http
+from om_server.rest.rate_limit import RateLimit
 from om_server.rpc.server import RpcServer, RpcSettings
 from om_server.settings import Environment, Settings, SettingsInvalid
 from om_server.storage.migrate import migrate, pending, renew_incarnation
+from om_server.storage.tenancy import seeing_everybody
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,31 +82,47 @@ def opened(settings: Settings) -> Iterator[Database]:
         database.close()
 
 
+@contextlib.contextmanager
+def opened_by_operator(settings: Settings) -> Iterator[Database]:
+    """As `opened`, for a command of whoever runs the installation: it sees the rows of everybody."""
+    with opened(settings) as database, seeing_everybody():
+        yield database
+
+
 async def serve_rpc(settings: Settings) -> None:
     """Serve gRPC until a signal; on SQLite, settle on a thread beside it."""
     stopped = _stop_event()
     token = settings.require_service_token()
     with opened(settings) as database, wiring.open_queue(settings, database) as queue:
         require_migrated(database)
-        platform = wiring.build(database, queue=queue)
-        if settings.environment == Environment.PRODUCTION:
-            # The development key is public; on data that was once seeded it must not open anything.
-            platform.account.retire_development()
-        if settings.burn_table_file is not None:
-            apply_burn_tables(settings.burn_table_file, platform)
+        platform = wiring.build(database, queue=queue, people=wiring.people_settings(settings))
+        with seeing_everybody():
+            _begin(settings, platform)
         server = _rpc_server(settings, platform, token)
         spare_what_stays()
         port = await _start(server, settings)
         try:
             if settings.on_sqlite:
                 platform.worker.start()
-            _log.info("rpc_started", port=port, sqlite=settings.on_sqlite, redis=bool(settings.redis_url))
-            await stopped.wait()
+            with wiring.hinting(settings, platform, listening=True):
+                _log.info("rpc_started", port=port, sqlite=settings.on_sqlite, redis=bool(settings.redis_url))
+                await stopped.wait()
         finally:
             # Streams have no end of their own, and would use up the whole grace.
             await asyncio.to_thread(platform.poller.stop)
+            await asyncio.to_thread(platform.event_poller.stop)
             await server.stop(_STOP_GRACE_S)
+            platform.errands.stop()
             platform.worker.stop()
+
+
+def _begin(settings: Settings, platform: wiring.Platform) -> None:
+    """Bring about what the settings say of the data, before anybody may call."""
+    if settings.environment == Environment.PRODUCTION:
+        # The development key is public; on data that was once seeded it must not open anything.
+        platform.account.retire_development()
+    if settings.burn_table_file is not None:
+        apply_burn_tables(settings.burn_table_file, platform)
 
 
 def apply_burn_tables(
@@ -123,7 +141,7 @@ def apply_burn_tables(
 def _rpc_server(settings: Settings, platform: wiring.Platform, token: str) -> RpcServer:
     return RpcServer(
         platform.servicers,
-        platform.account.authenticator(),
+        platform.authenticator,
         settings=RpcSettings(
             address=settings.listen_address(settings.grpc_port),
             pool_size=settings.grpc_thread_count,
@@ -161,7 +179,7 @@ async def serve_worker(settings: Settings, ready_file: Path | None = None) -> No
         spare_what_stays()
         platform.worker.start()
         try:
-            with _announced(ready_file):
+            with _announced(ready_file), wiring.hinting(settings, platform, listening=False):
                 _log.info("worker_started", redis=bool(settings.redis_url))
                 await stopped.wait()
         finally:
@@ -187,8 +205,16 @@ async def serve_rest(settings: Settings) -> None:
         host=settings.host,
         ports=(settings.rest_port, settings.ingest_port, settings.rating_port),
         environment=settings.environment.value,
+        rate_limit=rate_limit(settings),
     )
     await serve_http(rest, stop=_stop_event())
+
+
+def rate_limit(settings: Settings) -> RateLimit | None:
+    """The limit that the settings name; by default there is none."""
+    if not settings.rate_limit_max:
+        return None
+    return RateLimit(settings.rate_limit_max, settings.rate_limit_window_s)
 
 
 def require_migrated(database: Database) -> None:

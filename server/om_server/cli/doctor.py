@@ -8,15 +8,23 @@ import stat
 import urllib.parse
 from typing import TYPE_CHECKING
 
-import redis
 from psycopg.conninfo import conninfo_to_dict
 
 from om_server import wiring
 from om_server.cli.finding import Finding
+from om_server.cli.journal_check import journal_findings
 from om_server.cli.listener_check import listener_findings
 from om_server.cli.probe import connects
+from om_server.cli.redis_check import redis_findings
+from om_server.cli.store_check import store_findings
 from om_server.core.errors import DomainError
-from om_server.settings import SettingsInvalid, load_local_settings, load_provider_origins
+from om_server.settings import (
+    Environment,
+    SettingsInvalid,
+    load_journal_place,
+    load_local_settings,
+    load_provider_origins,
+)
 from om_server.storage.migrate import pending
 from om_server.storage.sqlite import DatabaseOwned
 
@@ -26,7 +34,6 @@ if TYPE_CHECKING:
 
     from om_server.settings import Settings
 
-_REDIS_TIMEOUT_S = 2.0
 _POSTGRES_PORT = 5432
 
 
@@ -41,9 +48,15 @@ def diagnose() -> Iterator[Finding]:
     yield Finding("settings", f"can be used; OM_ENV is {settings.environment.value}")
     yield data_folder_finding(settings.data_dir)
     yield service_token_finding(settings)
-    yield database_finding(settings)
+    database = database_finding(settings)
+    yield database
+    if not database.problem:
+        yield from store_findings(settings)
     if settings.redis_url:
-        yield redis_finding(settings.redis_url)
+        production = settings.environment is Environment.PRODUCTION
+        yield from redis_findings(settings.redis_url, production=production)
+    journals = load_journal_place().journal_dir or settings.data_dir / "journal"
+    yield from journal_findings(journals)
     yield from listener_findings(settings)
 
 
@@ -134,22 +147,3 @@ def _postgres_listens(url: str) -> bool:
     if not host or host.startswith("/") or "," in host:
         return True
     return connects(host, int(port))
-
-
-def redis_finding(url: str) -> Finding:
-    """Whether Redis answers, and keeps what waits in it."""
-    try:
-        with redis.Redis.from_url(
-            url, socket_connect_timeout=_REDIS_TIMEOUT_S, socket_timeout=_REDIS_TIMEOUT_S
-        ) as client:
-            memory, persistence = client.info("memory"), client.info("persistence")
-    except redis.AuthenticationError:
-        return Finding("redis", "refuses the password", remedy="correct or unset OM_REDIS_URL")
-    except redis.RedisError:
-        return Finding("redis", "does not answer", remedy="start it, or correct OM_REDIS_URL")
-    policy = memory["maxmemory_policy"]
-    if policy != "noeviction":
-        return Finding("redis", f"may evict what waits ({policy})", remedy="set maxmemory-policy noeviction")
-    if not persistence["aof_enabled"]:
-        return Finding("redis", "answers; without appendonly, what waits there is lost when it stops")
-    return Finding("redis", "answers")

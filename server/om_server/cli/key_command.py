@@ -11,7 +11,7 @@ import typer
 
 from om_server import wiring
 from om_server.account.organization import TEAM_DEFAULT
-from om_server.cli.command import bring_up_to_date, opened, require_migrated
+from om_server.cli.command import bring_up_to_date, opened_by_operator, require_migrated
 from om_server.cli.key_client import ServerDesk
 from om_server.cli.key_desk import DatabaseDesk, KeyOrder
 from om_server.cli.own_server import own_server
@@ -111,7 +111,7 @@ def _desk(settings: Settings, *, create: bool = False) -> Iterator[KeyDesk]:
     """Work on the database; where a server owns its file, call that server. `create` may begin a database."""
     with contextlib.ExitStack() as stack:
         try:
-            database = stack.enter_context(opened(settings))
+            database = stack.enter_context(opened_by_operator(settings))
         except DatabaseOwned:
             yield ServerDesk(stack.enter_context(own_server(settings)))
             return

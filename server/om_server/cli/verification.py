@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from om.wallet.v1 import wallet_service_pb2 as pb
 from om.wallet.v1 import wallet_service_pb2_grpc
 from om_server import wiring
-from om_server.cli.command import opened, require_migrated
+from om_server.cli.command import opened_by_operator, require_migrated
 from om_server.cli.own_server import own_server
 from om_server.storage.sqlite import DatabaseOwned
 
@@ -31,7 +31,7 @@ def verify(settings: Settings) -> Iterator[str]:
     All organizations of the database; where a running server owns its file, that of OM_API_KEY.
     """
     try:
-        with opened(settings) as database:
+        with opened_by_operator(settings) as database:
             require_migrated(database)
             yield from _verified(wiring.build(database).wallet)
     except DatabaseOwned:

@@ -9,6 +9,7 @@ from om_server.core.errors import InvalidArgument
 
 _HOUR_SECONDS = 3600
 HOUR = _HOUR_SECONDS * MICROS_PER_SECOND
+HOURS_OF_DAY = 24
 
 #: Later times leave no room for a period's end in the calendar; earlier ones hold no events.
 HOUR_MAX = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp()) // _HOUR_SECONDS

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import threading
+import uuid
 import zlib
 from collections.abc import Callable
 from functools import lru_cache
@@ -32,6 +33,14 @@ def new_id(prefix: str, now_ms: int, *, random_bytes: bytes) -> str:
         msg = f"an id needs {_RANDOM_BYTES} random bytes"
         raise ValueError(msg)
     return f"{prefix}_{_spell(now_ms << _RANDOM_BITS | int.from_bytes(random_bytes))}"
+
+
+def id_as_uuid(identity: str) -> str:
+    """Return the 128 bits of an id as a UUID, which the published API calls an organization by."""
+    number = 0
+    for digit in identity.rpartition("_")[2]:
+        number = number << 5 | _CROCKFORD.index(digit)
+    return str(uuid.UUID(int=number))
 
 
 @lru_cache(maxsize=64)

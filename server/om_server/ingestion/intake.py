@@ -7,7 +7,9 @@ import dataclasses
 from om_server.core.clock import MICROS_PER_SECOND
 from om_server.core.errors import Code, DomainError
 from om_server.core.event import SOURCE_PROXY, EdgePosition, Event, Outcome
+from om_server.core.ids import id_as_uuid, id_pattern
 
+_UUID_CHARACTERS = 36
 _DAY = 86_400 * MICROS_PER_SECOND
 #: Events are kept this long, so an older one would be gone before anybody saw it.
 EVENT_AGE_MAX = 400 * _DAY
@@ -105,9 +107,18 @@ def check_caller_fields(event: Event) -> None:
 
 def normalize_customer(event: Event) -> Event:
     """Name the organization itself in one way: as a customer it has no id, so that sums never split."""
-    if event.attribution.customer_id != event.organization_id:
+    customer_id = event.attribution.customer_id
+    if customer_id != event.organization_id and not _is_uuid_of(customer_id, event.organization_id):
         return event
     return dataclasses.replace(event, attribution=dataclasses.replace(event.attribution, customer_id=""))
+
+
+def _is_uuid_of(customer_id: str, organization_id: str) -> bool:
+    """Tell whether this is the organization's id as it was published to it at registration."""
+    # The length first: this runs for each event.
+    if len(customer_id) != _UUID_CHARACTERS or not id_pattern("org").fullmatch(organization_id):
+        return False
+    return customer_id.lower() == id_as_uuid(organization_id)
 
 
 def believe_time(event: Event) -> Event:

@@ -22,6 +22,8 @@ _IDENTITY = ("organization_id", "source", "event_id")
 
 #: Ids in one IN list; keeps the parameters of a statement below SQLite's limit.
 _CHUNK = 1000
+#: Beyond it, how many there are makes no difference to whoever is told.
+_COUNTED_MAX = 10_000
 
 
 class EventIdentity(Record):
@@ -216,6 +218,11 @@ class IngestionStore:
     def count_dead_letters(self, organization_id: str) -> int:
         """How many wait for a decision."""
         return int(DeadLetter.select().where(DeadLetter.organization_id == organization_id).count())
+
+    def count_letters_of_all(self) -> int:
+        """How many wait for a decision, of all organizations, up to a bound."""
+        some = DeadLetter.select(peewee.SQL("1")).limit(_COUNTED_MAX)
+        return int(some.count())
 
     def list_dead_letters(self, organization_id: str, after: Cursor | None, limit: int) -> list[DeadLetter]:
         """Oldest first, from behind `after` = (create_time, dead_letter_id)."""

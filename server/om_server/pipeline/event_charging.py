@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from om_server.account.key import KeyUse
 from om_server.account.organization import UNKNOWN_OUTCOME_SUSPEND
 from om_server.core.event import Outcome
 from om_server.pipeline.job_event import part_of_batch
 from om_server.pipeline.rated_event import charge_of, count_of, rate_event, settled_event
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from om_server.account.operations import AccountOperations
     from om_server.analytics.operations import AnalyticsOperations
@@ -24,9 +25,17 @@ if TYPE_CHECKING:
     from om_server.core.event import Event
     from om_server.ingestion.store import IngestionStore
     from om_server.pipeline.rated_event import RatedEvent
+    from om_server.prompt.operations import PromptOperations
     from om_server.rating.operations import RatingOperations
     from om_server.wallet.charging import Charge
     from om_server.wallet.operations import WalletOperations
+
+    #: Is told of events that were just settled.
+    Noted = Callable[[Sequence[SettledEvent]], None]
+
+
+def unnoted(_events: Sequence[SettledEvent], /) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,7 @@ class Slices:
     wallet: WalletOperations
     analytics: AnalyticsOperations
     account: AccountOperations
+    prompt: PromptOperations
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +65,18 @@ class Due:
 class EventCharging:
     """Charges what is due."""
 
-    def __init__(self, slices: Slices, clock: Clock) -> None:
+    def __init__(self, slices: Slices, clock: Clock, *, settled: Noted = unnoted) -> None:
+        """`settled` is told of events in their transaction, which may yet be rolled back."""
         self._slices = slices
         self._clock = clock
+        self._settled = settled
 
     def charge(self, organization_id: str, due: Due, *, alone: bool = False) -> None:
         """Rate, charge and keep. `alone`: nobody decided at admission who pays for what edges report."""
         now = self._clock()
-        events = [*due.new, *(event for _, event in due.ended)]
+        # What is stored already has the version that was active when it happened.
+        tracked = self._slices.prompt.track(organization_id, due.new)
+        events = [*tracked.events, *(event for _, event in due.ended)]
         suspends = self._suspends(organization_id, events)
         rated = [rate_event(event, self._slices.rating, suspends=suspends) for event in events]
         charges = self._charges(organization_id, rated, alone=alone)
@@ -73,12 +87,17 @@ class EventCharging:
         self._slices.analytics.record(settled[: len(due.new)])
         if due.ended:
             self._slices.analytics.replace([before for before, _ in due.ended], settled[len(due.new) :])
+        self._slices.account.note_key_uses(
+            organization_id, (KeyUse(event.key_id, event.event_time) for event in events)
+        )
         self._slices.account.note_sightings(
             organization_id,
             customers={event.attribution.customer_id for event in events} - {""},
             users={event.attribution.user_id for event in events} - {""},
             now=now,
         )
+        self._slices.prompt.note_uses(organization_id, tracked.new_keys, now=now)
+        self._settled(settled)
 
     def _suspends(self, organization_id: str, events: Sequence[Event]) -> bool:
         """Tell whether the organization suspends what a call without a known end may have cost."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from om_server.core.audit import AuditEntry
 from om_server.core.errors import Code, DomainError
 from om_server.core.event import SOURCE_PROXY
 from om_server.ingestion import envelope
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from om_server.core.event import Event
     from om_server.ingestion.store import DeadLetter, IngestionStore
     from om_server.pipeline.settle import Settler
+    from om_server.storage.audit import AuditTrail
     from om_server.storage.database import Database
     from om_server.wallet.limits.operations import LimitOperations
     from om_server.wallet.operations import WalletOperations
@@ -52,7 +54,7 @@ class LetterUnreadable(DomainError):
 class LetterReplay:
     """Letters settle in transactions of many, and are discarded one by one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the composition root joins
         self,
         database: Database,
         ingestion: IngestionStore,
@@ -60,12 +62,14 @@ class LetterReplay:
         *,
         wallet: WalletOperations,
         limits: LimitOperations,
+        trail: AuditTrail,
     ) -> None:
         self._database = database
         self._ingestion = ingestion
         self._settler = settler
         self._wallet = wallet
         self._limits = limits
+        self._trail = trail
         self._counter = LetterCounter(database, ingestion, wallet)
 
     def replay(self, organization_id: str, letter_ids: Sequence[str], *, actor: str) -> list[LetterResult]:
@@ -122,7 +126,7 @@ class LetterReplay:
         self._free_dropped(organization_id, events, actor=actor)
         self._ingestion.delete_dead_letters(organization_id, current)
         for letter in current.values():
-            _audit("dead_letter_replayed", letter, actor)
+            self._note("dead_letter_replayed", letter, actor, state=LetterState.SETTLED)
         return [
             _result(
                 letter, LetterState.SETTLED if letter.dead_letter_id in current else LetterState.NOT_FOUND
@@ -168,12 +172,31 @@ class LetterReplay:
 
     def _delete(self, letter: DeadLetter, *, actor: str) -> LetterResult:
         self._ingestion.delete_dead_letters(letter.organization_id, [letter.dead_letter_id])
-        _audit("dead_letter_discarded", letter, actor)
+        self._note("dead_letter_discarded", letter, actor, state=LetterState.DISCARDED)
         return _result(letter, LetterState.DISCARDED)
 
     def _release(self, organization_id: str, event: tuple[str, str], decision: Decision) -> None:
         self._wallet.discard_event(organization_id, event, decision=decision)
         self._limits.release_events(organization_id, [event])
+
+    def _note(self, what: str, letter: DeadLetter, actor: str, *, state: LetterState) -> None:
+        """Log and record what became of a letter, within the transaction that removes it."""
+        _log.info(
+            what,
+            organization_id=letter.organization_id,
+            dead_letter_id=letter.dead_letter_id,
+            source=letter.source,
+            event_id=letter.event_id,
+            actor=actor,
+        )
+        entry = AuditEntry(
+            "ReplayDeadLetters",
+            "dead_letter",
+            letter.dead_letter_id,
+            before={"source": letter.source, "event_id": letter.event_id, "reason": letter.reason},
+            after={"state": state.name},
+        )
+        self._trail.record(letter.organization_id, entry)
 
     def _failed(self, letter: DeadLetter, error: Exception) -> LetterResult:
         if isinstance(error, envelope.EnvelopeUnreadable):
@@ -209,14 +232,3 @@ def _in_order(
 
 def _result(letter: DeadLetter, state: LetterState, *, reason: str = "", message: str = "") -> LetterResult:
     return LetterResult(letter.dead_letter_id, letter.event_id, state, reason, message)
-
-
-def _audit(what: str, letter: DeadLetter, actor: str) -> None:
-    _log.info(
-        what,
-        organization_id=letter.organization_id,
-        dead_letter_id=letter.dead_letter_id,
-        source=letter.source,
-        event_id=letter.event_id,
-        actor=actor,
-    )

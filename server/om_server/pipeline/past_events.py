@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 from om_server.analytics.query import EventFilter
 from om_server.analytics.revision_store import Revised
 from om_server.analytics.settled import SettledState
+from om_server.core.audit import AuditEntry, moment
 from om_server.core.errors import DependencyUnavailable
 from om_server.pipeline.rated_event import rate_event, settled_event
 from om_server.rating.comparison import Comparison, Difference
 from om_server.rating.model import canonical_provider
 from om_server.rating.rerate_store import Asker, Rerate, RerateStore
+from om_server.rpc.caller import actor as acting
+from om_server.storage.audit import AuditTrail
 from om_server.wallet.charging import ChargeResult
 from om_server.wallet.revision import Revision
 
@@ -56,6 +59,7 @@ class PastEventRater:
         self._rerates = RerateStore(database)
         self._ids = ids
         self._clock = clock
+        self._trail = AuditTrail(database, ids=ids, clock=clock, actor=acting)
 
     def preview(self, organization_id: str, request: RerateRequest) -> Compared:
         """Say what `rerate` would find, and write nothing."""
@@ -93,7 +97,12 @@ class PastEventRater:
 
         def step() -> Rerate:
             rerate = self._rerates.lock(organization_id, request, asker)
-            return rerate if rerate.finished else self._step(organization_id, request, rerate, rates=rates)
+            if rerate.finished:
+                return rerate
+            if rerate.rerate_id == asker.rerate_id and rerate.place is None:
+                # Its first step. What each event was before and is now stands in the event's revisions.
+                self._trail.record(organization_id, _entry(rerate.rerate_id, request))
+            return self._step(organization_id, request, rerate, rates=rates)
 
         while in_time():
             rerate = self._database.write(step)
@@ -169,6 +178,17 @@ class PastComparison:
         _compare(page, self._rates, self._comparison)
         self._finished = self._place is None
         return self._comparison.compared()
+
+
+def _entry(rerate_id: str, request: RerateRequest) -> AuditEntry:
+    after = {
+        "start_time": moment(request.range.start_time),
+        "end_time": moment(request.range.end_time),
+        "provider": request.provider,
+        "model": request.model,
+        "burn_table_id": request.burn_table_id,
+    }
+    return AuditEntry("RerateEvents", "rerate", rerate_id, after=after)
 
 
 def _compare(page: Iterable[SettledEvent], rates: EventRates, comparison: Comparison) -> list[_Changed]:

@@ -1,24 +1,40 @@
-"""The thread of the change feed: one for each process, from the first edge that watches on."""
+"""The thread of a feed: one for each feed of a process, from the first that watches on."""
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import structlog
 
 from om_server.core.errors import DependencyUnavailable
+from om_server.storage.tenancy import seeing_everybody
 
 if TYPE_CHECKING:
-    from om_server.pipeline.change_feed import Audience, ChangeFeed, FeedLimits
+    from om_server.pipeline.change_feed import FeedLimits
 
 _log = structlog.get_logger(__name__)
 
 
-class Poller:
+_Watcher_contra = TypeVar("_Watcher_contra", contravariant=True)
+
+
+class Looking(Protocol[_Watcher_contra]):
+    """A feed: joined and left on any thread; `look` belongs to its poller."""
+
+    def join(self, watcher: _Watcher_contra, /) -> None: ...
+
+    def leave(self, watcher: _Watcher_contra, /) -> None: ...
+
+    def look(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Poller(Generic[_Watcher_contra]):
     """Looks at an interval, and soon after it was woken. Any thread may call any method."""
 
-    def __init__(self, feed: ChangeFeed, limits: FeedLimits) -> None:
+    def __init__(self, feed: Looking[_Watcher_contra], limits: FeedLimits) -> None:
         self._feed = feed
         self._limits = limits
         self._woken = threading.Event()
@@ -27,8 +43,8 @@ class Poller:
         self._thread: threading.Thread | None = None
         self._down = False
 
-    def join(self, watcher: Audience) -> None:
-        """Let an edge watch."""
+    def join(self, watcher: _Watcher_contra) -> None:
+        """Let somebody watch."""
         self._feed.join(watcher)
         with self._lock:
             if self._thread is None and not self._stopping.is_set():
@@ -36,8 +52,8 @@ class Poller:
                 self._thread.start()
         self._woken.set()
 
-    def leave(self, watcher: Audience) -> None:
-        """Let an edge go."""
+    def leave(self, watcher: _Watcher_contra) -> None:
+        """Let a watcher go."""
         self._feed.leave(watcher)
 
     def wake(self) -> None:
@@ -65,7 +81,8 @@ class Poller:
     def _look(self) -> None:
         """Look once. A failure is logged once, until it is over."""
         try:
-            self._feed.look()
+            with seeing_everybody():
+                self._feed.look()
         except DependencyUnavailable as error:
             if not self._down:
                 _log.warning("changes_unread", reason=error.message)

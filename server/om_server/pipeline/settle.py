@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from om_server.pipeline.dead_letter import LetterCounter
-from om_server.pipeline.event_charging import EventCharging, Slices
+from om_server.pipeline.event_charging import EventCharging, Slices, unnoted
 from om_server.pipeline.job_meeting import JobMeeting
 from om_server.pipeline.settled_ranges import acknowledge
 from om_server.storage.change_log import ChangeLog
@@ -19,8 +19,10 @@ from om_server.storage.change_log import ChangeLog
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from om_server.analytics.settled import SettledEvent
     from om_server.core.clock import Clock
     from om_server.core.event import Event
+    from om_server.pipeline.event_charging import Noted
     from om_server.storage.database import Database
 
 __all__ = ["Settler", "Slices"]
@@ -31,10 +33,17 @@ _log = structlog.get_logger(__name__)
 class Settler:
     """Settles events inside the caller's transaction, or in one of its own."""
 
-    def __init__(self, database: Database, slices: Slices, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, slices: Slices, clock: Clock, *, settled: Noted = unnoted
+    ) -> None:
+        """`settled` is told of events once they have been committed."""
+
+        def note(events: Sequence[SettledEvent]) -> None:
+            database.once_committed(lambda: settled(events))
+
         self._database = database
         self._slices = slices
-        self._charging = EventCharging(slices, clock)
+        self._charging = EventCharging(slices, clock, settled=note)
         self._jobs = JobMeeting(slices.ingestion.jobs, slices.analytics, clock)
         self._log = ChangeLog(database)
         self._letters = LetterCounter(database, slices.ingestion, slices.wallet)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from om_server.core.audit import AuditEntry, moment
 from om_server.core.errors import NotFound, PageTokenInvalid
 from om_server.core.page import PageRequest, decode_token, encode_token
 from om_server.rating.burn_table import DEFAULT_VERSION, burn_table
 from om_server.rating.burn_table_file import FiledTable, read_burn_tables
+from om_server.rating.facts import burn_table_facts
 from om_server.rating.onset import table_onset
 from om_server.rating.rule_text import write_rules
 from om_server.rating.stored import (
@@ -18,6 +20,8 @@ from om_server.rating.stored import (
     StoredBurnTable,
     content_hash,
 )
+from om_server.rpc.caller import actor
+from om_server.storage.audit import AuditTrail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,11 +35,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BurnTableState:
-    """A burn table and when it applies; `effective_time` is None while it was never activated."""
+    """A burn table and when it applies; `effective_time` is None while it was never activated.
+
+    `expire_time` is when another one takes its place, None where none is written to.
+    """
 
     table: StoredBurnTable
     active: bool = False
     effective_time: int | None = None
+    expire_time: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,7 @@ class BurnTableOperations:
         self._tariffs = tariffs
         self._ids = ids
         self._clock = clock
+        self._trail = AuditTrail(database, ids=ids, clock=clock, actor=actor)
 
     def create_burn_table(
         self, organization_id: str, draft: BurnTableDraft, *, idempotency_key: str
@@ -99,6 +108,9 @@ class BurnTableOperations:
             create_time=self._clock(),
         )
         self._store.add_burn_table(organization_id, table, request)
+        after = burn_table_facts(table)
+        entry = AuditEntry("CreateBurnTable", "burn_table", table.burn_table_id, after=after)
+        self._trail.record(organization_id, entry)
         return table
 
     def get_burn_table(self, organization_id: str, burn_table_id: str) -> BurnTableState:
@@ -164,6 +176,18 @@ class BurnTableOperations:
             return found.effective_time
         activation = StoredActivation(self._ids.new("act"), customer, table.burn_table_id, onset)
         self._store.add_activation(organization_id, activation, now=now)
+        entry = AuditEntry(
+            "ActivateBurnTable",
+            "burn_table",
+            table.burn_table_id,
+            before={"burn_table_id": found.burn_table_id if found else ""},
+            after={
+                "burn_table_id": table.burn_table_id,
+                "customer_id": customer,
+                "effective_time": moment(onset),
+            },
+        )
+        self._trail.record(organization_id, entry)
         self._store.advance(organization_id, self._ids.new("trf"))
         self._tariffs.forget()
         return onset
@@ -224,12 +248,19 @@ class BurnTableOperations:
     def _state(self, table: StoredBurnTable, activations: Sequence[StoredActivation]) -> BurnTableState:
         now = self._clock()
         scope = [found for found in activations if found.customer_id == table.customer_id]
-        begun = [found for found in scope if found.effective_time <= now]
-        current = begun[-1].burn_table_id if begun else "" if table.customer_id else DEFAULT_VERSION
-        own = [found.effective_time for found in scope if found.burn_table_id == table.burn_table_id]
+        # Of two for one time the later written counts: what was called off is not coming.
+        held = {found.effective_time: found.burn_table_id for found in scope}
+        begun = [time for time in held if time <= now]
+        current = held[begun[-1]] if begun else "" if table.customer_id else DEFAULT_VERSION
+        own = [time for time, burn_table_id in held.items() if burn_table_id == table.burn_table_id]
         past = [time for time in own if time <= now]
         active = current == table.burn_table_id
         # What comes next matters more than what ended.
         coming = [time for time in own if time > now]
         times = past[-1:] if active else coming[:1] or past[-1:]
-        return BurnTableState(table, active, times[0] if times else None)
+        since = times[0] if times else None
+        # The built-in table may apply without ever having been activated.
+        begin = now if active else since
+        later = [] if begin is None else [time for time in held if time > begin]
+        ends = next((time for time in later if held[time] != table.burn_table_id), None)
+        return BurnTableState(table, active, since, ends)

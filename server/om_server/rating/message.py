@@ -167,6 +167,7 @@ def burn_table_to_proto(state: BurnTableState) -> pb.BurnTable:
         active=state.active,
         effective_time=convert.optional_timestamp_to_proto(state.effective_time),
         create_time=convert.optional_timestamp_to_proto(table.create_time),
+        expire_time=convert.optional_timestamp_to_proto(state.expire_time),
     )
 
 

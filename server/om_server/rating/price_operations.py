@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from om_server.core.audit import AuditEntry
 from om_server.core.errors import PageTokenInvalid
 from om_server.core.money import USD, CurrencyMismatch
 from om_server.core.page import PageRequest, decode_token, encode_token
+from om_server.rating.facts import price_facts
 from om_server.rating.model import canonical_provider, canonical_tier
 from om_server.rating.onset import price_onset
 from om_server.rating.price import Price, PriceInvalid
 from om_server.rating.price_overlay import begin_of, end_of, placed
 from om_server.rating.rule_text import write_rates
 from om_server.rating.stored import Request, StoredPrice, content_hash
+from om_server.rpc.caller import actor
+from om_server.storage.audit import AuditTrail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,6 +72,7 @@ class PriceOperations:
         self._tariffs = tariffs
         self._ids = ids
         self._clock = clock
+        self._trail = AuditTrail(database, ids=ids, clock=clock, actor=actor)
 
     def create_price(self, organization_id: str, price: Price, *, idempotency_key: str) -> StoredPrice:
         """Store a price; the answer has the name of its model in the catalogue and the time when it begins.
@@ -121,6 +126,8 @@ class PriceOperations:
         _require_free_time(filed, own)
         stored = StoredPrice(filed, now)
         self._store.add_price(organization_id, stored, request)
+        entry = AuditEntry("CreatePrice", "price", filed.version, after=price_facts(filed))
+        self._trail.record(organization_id, entry)
         self._store.advance(organization_id, self._ids.new("trf"))
         self._tariffs.forget()
         return stored

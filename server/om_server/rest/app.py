@@ -19,13 +19,14 @@ from connexion.middleware.routing import RoutingMiddleware
 from connexion.resolver import Resolver
 from starlette.types import ASGIApp
 
-from om_server.core.clock import Clock, system_clock
+from om_server.core.clock import MICROS_PER_SECOND, Clock, system_clock
 from om_server.rest.binding import Binding
 from om_server.rest.channel import RPC_TIMEOUT_S, Server
 from om_server.rest.dispatch import Operations, Outermost
 from om_server.rest.docs import doc_routes, load_document
 from om_server.rest.documented import documented_operations
 from om_server.rest.listener import BACKLOG, listen
+from om_server.rest.rate_limit import RateLimit, Throttle
 from om_server.rest.request import Endpoint
 from om_server.rest.transcode import Transcoded
 
@@ -45,6 +46,7 @@ class RestSettings:
     ports: tuple[int, ...] = (3000, 8081, 3001)
     environment: str = "production"
     rpc_timeout_s: float = RPC_TIMEOUT_S
+    rate_limit: RateLimit | None = None
 
 
 async def serve(
@@ -61,7 +63,8 @@ async def serve(
     taken = listen(settings.host, settings.ports) if listeners is None else list(listeners)
     server = Server(settings.grpc_target, timeout_s=settings.rpc_timeout_s)
     try:
-        http = _Uvicorn(_configuration(create_app(server, environment=settings.environment)))
+        app = create_app(server, environment=settings.environment, rate_limit=settings.rate_limit)
+        http = _Uvicorn(_configuration(app))
         with _stopping(http, stop):
             ports = [listener.getsockname()[1] for listener in taken]
             _log.info("rest_started", ports=ports, grpc_target=settings.grpc_target)
@@ -73,7 +76,13 @@ async def serve(
             listener.close()
 
 
-def create_app(server: Server, *, environment: str = "production", clock: Clock = system_clock) -> ASGIApp:
+def create_app(
+    server: Server,
+    *,
+    environment: str = "production",
+    clock: Clock = system_clock,
+    rate_limit: RateLimit | None = None,
+) -> ASGIApp:
     """The ASGI application: the same routes whatever port a request came to."""
     document = load_document()
     endpoints: dict[str, Endpoint] = {
@@ -87,7 +96,9 @@ def create_app(server: Server, *, environment: str = "production", clock: Clock 
         raise LookupError(f"only in the document, or only in the code: {', '.join(sorted(unmatched))}")
     routes = ConnexionMiddleware(Operations(endpoints, doc_routes(document)), middlewares=[RoutingMiddleware])
     routes.add_api(document, resolver=Resolver(endpoints.get))
-    return Outermost(routes)
+    if rate_limit is None:
+        return Outermost(routes)
+    return Outermost(Throttle(routes, rate_limit, seconds=lambda: clock() / MICROS_PER_SECOND))
 
 
 def _operations(document: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str, object]]]:

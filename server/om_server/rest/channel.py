@@ -7,10 +7,11 @@ import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
-from om.account.v1 import account_service_pb2, account_service_pb2_grpc
+from om.account.v1 import account_service_pb2, account_service_pb2_grpc, registration_service_pb2_grpc
 from om.analytics.v1 import analytics_service_pb2_grpc
 from om.ingestion.v1 import ingestion_service_pb2_grpc
-from om.wallet.v1 import wallet_service_pb2_grpc
+from om.rating.v1 import rating_service_pb2_grpc
+from om.wallet.v1 import entitlement_service_pb2_grpc, wallet_service_pb2_grpc
 from om_server.rest.request import CallContext
 from om_server.rpc.contract import Rpc
 
@@ -42,9 +43,12 @@ class Server:
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
-        self._account = account_service_pb2_grpc.AccountServiceStub(self._channel)
+        self.account = account_service_pb2_grpc.AccountServiceStub(self._channel)
+        self.registration = registration_service_pb2_grpc.RegistrationServiceStub(self._channel)
         self.ingestion = ingestion_service_pb2_grpc.IngestionServiceStub(self._channel)
         self.wallet = wallet_service_pb2_grpc.WalletServiceStub(self._channel)
+        self.entitlements = entitlement_service_pb2_grpc.EntitlementServiceStub(self._channel)
+        self.rating = rating_service_pb2_grpc.RatingServiceStub(self._channel)
         self.analytics = analytics_service_pb2_grpc.AnalyticsServiceStub(self._channel)
 
     def method(self, rpc: Rpc) -> "grpc.aio.UnaryUnaryMultiCallable[Message, Message]":
@@ -67,9 +71,7 @@ class Server:
 
     async def caller(self, context: CallContext) -> account_service_pb2.GetCallerResponse:
         """Who the credential belongs to."""
-        return await self.ask(
-            self._account.GetCaller, account_service_pb2.GetCallerRequest(), context=context
-        )
+        return await self.ask(self.account.GetCaller, account_service_pb2.GetCallerRequest(), context=context)
 
     async def confirm_credential(self, context: CallContext) -> None:
         """Raise AioRpcError if the server knows the credential to be worth nothing.

@@ -66,7 +66,7 @@ class Request:
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._request = StarletteRequest(scope, receive)
-        self.context = CallContext(_credential(self._request.headers), scope[REQUEST_ID_SCOPE])
+        self.context = CallContext(credential_of(self._request.headers), scope[REQUEST_ID_SCOPE])
 
     @property
     def query(self) -> list[tuple[str, str]]:
@@ -78,6 +78,11 @@ class Request:
         """Values of the path's parameters, decoded."""
         found = self._request.path_params
         return {name: str(value).replace(SLASH_IN_SEGMENT, "/") for name, value in found.items()}
+
+    @property
+    def idempotency_key(self) -> str:
+        """The header Idempotency-Key; empty if none was sent."""
+        return self._request.headers.get("idempotency-key", "").strip()
 
     async def body(self) -> bytes:
         """Read the body; BodyTooLarge as soon as that is known."""
@@ -103,7 +108,7 @@ def request_id(headers: Headers) -> str:
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def _credential(headers: Headers) -> str:
+def credential_of(headers: Headers) -> str:
     """A bearer token, else X-API-Key. Another scheme of Authorization is not ours and is passed over."""
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer" and token.strip():

@@ -5,6 +5,7 @@ A context variable carries the pool, as it carries the caller.
 
 import asyncio
 import contextlib
+import contextvars
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextvars import ContextVar
@@ -29,6 +30,7 @@ async def blocking(work: Callable[[], T]) -> T:
     """Run a bounded piece of work on a thread; LookupError outside of a stream.
 
     A stream that is cancelled stops waiting for it; the work runs to its end, and a server that stops
-    waits for that. The caller is not known on the thread: ask before.
+    waits for that. The thread knows the caller, and whose rows may be seen.
     """
-    return await asyncio.get_running_loop().run_in_executor(_pool.get(), work)
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(_pool.get(), context.run, work)

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from typing import TypeAlias, TypeVar
 
 import grpc
@@ -25,6 +26,7 @@ from om_server.rpc.caller import Caller, Principal, acting_as
 from om_server.rpc.contract import Rpc
 from om_server.rpc.status import DETAILS_KEY, REQUEST_ID_KEY, Failure, Internal, failure_from_error
 from om_server.rpc.validation import check
+from om_server.storage.tenancy import seeing, seeing_everybody
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -40,13 +42,39 @@ StreamMethod: TypeAlias = Callable[[Message, StreamContext], AsyncGenerator[Mess
 Method = TypeVar("Method")
 
 
+class CallCounter(Protocol):
+    """Counts calls for whoever watches the process."""
+
+    def answered(self, rpc: str, code: str, *, reason: str, seconds: float | None) -> None:
+        """Count a call that ended; a stream has no time."""
+
+    def streaming(self, rpc: str, change: int) -> None:
+        """Count a stream that begins (1) or has ended (-1)."""
+
+
+class Uncounted:
+    """Counts nothing."""
+
+    def answered(self, rpc: str, code: str, *, reason: str, seconds: float | None) -> None: ...
+
+    def streaming(self, rpc: str, change: int) -> None: ...
+
+
 class CallWrapper:
     """Makes the handlers that the server registers. `method` is None where nobody has written the RPC yet."""
 
-    def __init__(self, gate: Gate, *, new_request_id: Callable[[], str], pool: Executor) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        *,
+        new_request_id: Callable[[], str],
+        pool: Executor,
+        counter: CallCounter,
+    ) -> None:
         self._gate = gate
         self._new_request_id = new_request_id
         self._pool = pool
+        self._counter = counter
 
     def unary(self, rpc: Rpc, method: UnaryMethod | None) -> "grpc.RpcMethodHandler[bytes, bytes]":
         """Return a sync handler, which the server runs on its thread pool."""
@@ -57,7 +85,7 @@ class CallWrapper:
                 self._admit(call, context.invocation_metadata())
                 handle = _implemented(rpc, method)
                 request = _read(rpc, raw)
-                with acting_as(call.caller):
+                with acting_as(call.caller), _seeing_rows_of(call.caller):
                     reply = _written(rpc, handle(request, context))
             except grpc.aio.AbortError:
                 # A handler spoke to grpc itself; raised again, it stays an error on the wire.
@@ -84,7 +112,7 @@ class CallWrapper:
                 await asyncio.get_running_loop().run_in_executor(self._pool, self._admit, call, metadata)
                 handle = _implemented(rpc, method)
                 request = _read(rpc, raw)
-                with acting_as(call.caller), blocking_on(self._pool):
+                with acting_as(call.caller), _seeing_rows_of(call.caller), blocking_on(self._pool):
                     async with contextlib.aclosing(handle(request, context)) as replies:
                         async for reply in replies:
                             await context.write(_written(rpc, reply))
@@ -109,7 +137,9 @@ class CallWrapper:
 
     def _admit(self, call: "_Call", metadata: Metadata) -> None:
         """Find out who calls, then whether they may: a stranger learns of no rule."""
-        caller = self._gate.identify(call.rpc, metadata)
+        with seeing_everybody():
+            # The credential is what names the organization.
+            caller = self._gate.identify(call.rpc, metadata)
         call.caller = dataclasses.replace(caller, request_id=call.request_id)
         permit(caller, call.rpc)
 
@@ -147,6 +177,11 @@ class _Call:
     def trailers(self, failure: Failure | None = None) -> tuple[tuple[str, str | bytes], ...]:
         request_id = (REQUEST_ID_KEY, self.request_id)
         return (request_id, (DETAILS_KEY, failure.details)) if failure else (request_id,)
+
+
+def _seeing_rows_of(caller: Caller) -> AbstractContextManager[None]:
+    """Our own processes work for everybody, and nobody has no organization to be held to yet."""
+    return seeing(caller.organization_id) if caller.organization_id else seeing_everybody()
 
 
 def _implemented(rpc: Rpc, method: Method | None) -> Method:

@@ -7,6 +7,7 @@ open on this thread, so that settlement composes the operations of several slice
 from __future__ import annotations
 
 import abc
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -45,6 +46,8 @@ class Database(abc.ABC):
 
     def __init__(self, engine: peewee.Database, models: Sequence[type[peewee.Model]]) -> None:
         self._engine = engine
+        #: What this thread does once its transaction has committed.
+        self._afterwards = threading.local()
         engine.bind(models)
 
     @property
@@ -63,7 +66,20 @@ class Database(abc.ABC):
         """Run `fn` in one transaction, committed when it returns and rolled back when it raises."""
         if self._engine.in_transaction():
             return fn()
-        return self._transact(fn)
+        self._afterwards.acts = []
+        result = self._transact(fn)
+        for act in self._afterwards.acts:
+            act()
+        return result
+
+    def once_committed(self, act: Callable[[], None]) -> None:
+        """Call `act` when the transaction that is open on this thread has committed, and else never."""
+        self._afterwards.acts.append(act)
+
+    @property
+    def connections_in_use(self) -> int:
+        """How many connections of a pool are taken; 0 where there is no pool."""
+        return 0
 
     @abc.abstractmethod
     def _transact(self, fn: Callable[[], T]) -> T:
@@ -71,6 +87,10 @@ class Database(abc.ABC):
 
     def on_write(self, listener: Callable[[], None]) -> None:  # noqa: B027 - most have nothing to call
         """Call `listener` after every commit, where all of them are this process's own; else never."""
+
+    def after_commit(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every commit of this process, whoever else commits; it must not wait."""
+        self.on_write(listener)
 
     def send(self, sql: str, values: Sequence[object], *, counted: Counted = uncounted) -> None:
         """Run a write, in the caller's transaction, whose result nobody waits for.

@@ -41,9 +41,11 @@ class Handover:
 
     def status(self, organization_id: str) -> tuple[int, int | None]:
         """Both together."""
-        both = [queue.status(organization_id) for queue in (self._inbox, self._stream)]
-        oldest = min((time for _, time in both if time is not None), default=None)
-        return sum(count for count, _ in both), oldest
+        return _together(*[queue.status(organization_id) for queue in (self._inbox, self._stream)])
+
+    def backlog(self) -> tuple[int, int | None]:
+        """Both together."""
+        return _together(self._inbox.backlog(), self._stream.backlog())
 
     def search(self, organization_id: str, text: str) -> Sequence[str]:
         """Both together."""
@@ -58,3 +60,8 @@ class Handover:
 
     def wake(self) -> None:
         self._stream.wake()
+
+
+def _together(*both: tuple[int, int | None]) -> tuple[int, int | None]:
+    oldest = min((time for _, time in both if time is not None), default=None)
+    return sum(count for count, _ in both), oldest

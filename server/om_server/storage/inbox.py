@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 #: A batch is at most some hundred kilobytes.
 _SEARCHED = 100
+_COUNTED_MAX = 10_000
 
 
 class Inbox(Record):
@@ -108,6 +109,12 @@ class SqlInbox:
         )
         count, oldest = self._database.read(lambda: query.tuples().get())  # type: ignore[misc]  # A tuple.
         return count, oldest  # type: ignore[has-type]
+
+    def backlog(self) -> tuple[int, int | None]:
+        """Count the rows that are due first."""
+        first = Inbox.select(Inbox.create_time).order_by(Inbox.retry_time, Inbox.batch_id).limit(_COUNTED_MAX)
+        times = self._database.read(lambda: [row.create_time for row in first])
+        return len(times), min(times, default=None)
 
     def search(self, organization_id: str, text: str) -> Sequence[str]:
         """Look through the oldest rows."""

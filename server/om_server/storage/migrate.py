@@ -10,11 +10,30 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING
 
+import peewee
+
+from om_server.core.errors import Code, DomainError
+from om_server.storage.row_security import secure
+
 if TYPE_CHECKING:
     from om_server.storage.database import Database
 
 #: Any constant will do, as long as every version of this program uses the same one.
 _ADVISORY_LOCK = 7_305_112_019
+
+
+#: What PostgreSQL calls it.
+_INSUFFICIENT_PRIVILEGE = "42501"
+
+
+class MigrationRefused(DomainError):
+    """The database's user may not make tables or policies."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "DEPENDENCY_UNAVAILABLE"
+
+    def __init__(self) -> None:
+        super().__init__("the database's user may not migrate it: connect as the owner of the tables")
 
 
 def migrations() -> list[tuple[str, str]]:
@@ -31,7 +50,13 @@ def migrate(database: Database, *, incarnation: str, now_us: int) -> list[str]:
     `incarnation` names this life of the store; it is written once, with the first migration, so
     that edges notice when a store is replaced by an older copy.
     """
-    return database.write(lambda: _apply(database, incarnation, now_us))
+    try:
+        return database.write(lambda: _apply(database, incarnation, now_us))
+    except peewee.ProgrammingError as error:
+        # Peewee raises its own error in the place of the driver's.
+        if getattr(error.__context__, "sqlstate", "") == _INSUFFICIENT_PRIVILEGE:
+            raise MigrationRefused from error
+        raise
 
 
 def _apply(database: Database, incarnation: str, now_us: int) -> list[str]:
@@ -53,6 +78,7 @@ def _apply(database: Database, incarnation: str, now_us: int) -> list[str]:
         applied.append(name)
     if not done:
         engine.execute_sql(_insert("incarnations", "incarnation, create_time", mark), (incarnation, now_us))
+    secure(database)
     return applied
 
 

@@ -3,7 +3,8 @@
 A transaction is one pipeline: BEGIN goes out with the statement that follows it, and so does every
 write whose result nobody reads, while this process goes on. What such a write has to say, that it
 failed or how many rows it changed, is heard by the next statement that is read, at the latest before
-the commit, and nothing is committed that was not heard.
+the commit, and nothing is committed that was not heard. Whose rows it may see (row-level security)
+goes out with BEGIN, or with the statement where there is no transaction.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from playhouse.pool import PooledPostgresqlDatabase
 from psycopg.pq import PipelineStatus
 
 from om_server.storage.database import Database, unavailable_as_domain_error, uncounted
+from om_server.storage.tenancy import SETTING, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +31,9 @@ T = TypeVar("T")
 #: A transaction that waits longer than this for a lock is given up and may be retried.
 _LOCK_TIMEOUT_MS = 2000
 _STATEMENT_TIMEOUT_MS = 30_000
+
+#: SET takes no parameter; a function does, and a statement alone has no isolation level to choose.
+_WHOSE_ROWS = f"SELECT set_config('{SETTING}', %s, true)"
 
 # As peewee translates what its own calls raise: who tells errors apart knows only peewee's.
 _TRANSLATED = (
@@ -68,17 +73,39 @@ class _Engine(PooledPostgresqlDatabase):  # type: ignore[misc]  # Peewee's pool 
             sent.pipeline = sent.ending.enter_context(sent.connection.pipeline())
         try:
             super().begin(*arguments, **settings)
+            self._say_whose_rows()
         except BaseException:
             self._abandon()
             raise
 
     def execute_sql(self, sql: str, params: Sequence[object] | None = None) -> psycopg.Cursor[Any]:
+        if self._transaction.pipeline is None and visible() is not None:
+            return self._execute_alone(sql, params)
         cursor: psycopg.Cursor[Any] = super().execute_sql(sql, params)
         self._hear()
         return cursor
 
+    def _execute_alone(self, sql: str, params: Sequence[object] | None) -> psycopg.Cursor[Any]:
+        """Run a statement outside of a transaction: what is in one pipeline is one transaction."""
+        connection: psycopg.Connection[Any] = self.connection()
+        with _translated(), connection.pipeline():
+            connection.execute(_WHOSE_ROWS, (visible(),))
+            cursor: psycopg.Cursor[Any] = super().execute_sql(sql, params)
+        return cursor
+
+    def _say_whose_rows(self) -> None:
+        """Tell row-level security, with the statement that follows; nobody waits for it."""
+        whose = visible()
+        if whose is not None:
+            # Not by a query, which would fix the transaction's isolation level.
+            with _translated():
+                self.cursor().execute(f"SET LOCAL {SETTING} = {_quoted(whose)}")
+
     def send(self, sql: str, values: Sequence[object], counted: Counted) -> None:
         """Run a write and go on; outside a transaction, wait for it."""
+        if self._transaction.pipeline is None and visible() is not None:
+            counted(self._execute_alone(sql, values).rowcount)
+            return
         cursor: psycopg.Cursor[Any] = super().execute_sql(sql, values)
         self._transaction.unheard.append((cursor, counted))
         if self._transaction.pipeline is None:
@@ -143,11 +170,24 @@ class PostgresStore(Database):
             " -c timezone=UTC",
         )
         self._pool = engine
+        self._listeners: list[Callable[[], None]] = []
         super().__init__(engine, models)
 
     def _transact(self, fn: Callable[[], T]) -> T:
         with unavailable_as_domain_error(), self._pool.connection_context(), self._pool.atomic():
-            return fn()
+            result = fn()
+        for listener in self._listeners:
+            listener()
+        return result
+
+    def after_commit(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every commit of this process; it must not wait."""
+        self._listeners.append(listener)
+
+    @property
+    def connections_in_use(self) -> int:
+        """How many connections of the pool are taken."""
+        return len(self._pool._in_use)  # noqa: SLF001 - peewee's pool tells it nowhere else.
 
     def send(self, sql: str, values: Sequence[object], *, counted: Counted = uncounted) -> None:
         """Run a write and go on, within a transaction."""
@@ -155,6 +195,10 @@ class PostgresStore(Database):
 
     def close(self) -> None:
         self._pool.close_all()
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _translated() -> peewee.ExceptionWrapper:

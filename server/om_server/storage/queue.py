@@ -53,6 +53,9 @@ class Queue(Protocol):
     def status(self, organization_id: str) -> tuple[int, int | None]:
         """How many batches of an organization are not finished, and since when the oldest waits."""
 
+    def backlog(self) -> tuple[int, int | None]:
+        """How many batches of all organizations wait, up to a bound, and since when the oldest of them does."""
+
     def search(self, organization_id: str, text: str) -> Sequence[str]:
         """Return some envelopes of an organization that wait and contain a text, as far as that is cheap."""
 

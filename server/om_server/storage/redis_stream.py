@@ -94,6 +94,10 @@ class RedisStream:
         """
         return self._group.waiting(organization_id)
 
+    def backlog(self) -> tuple[int, int | None]:
+        """Count the stream, from which what is settled is deleted; what is postponed is in it."""
+        return self._group.backlog()
+
     def search(self, organization_id: str, text: str) -> Sequence[str]:
         """Find nothing: a stream is of all organizations, and can only be read from end to end."""
         del organization_id, text

@@ -142,6 +142,14 @@ class StreamGroup:
             count, oldest = pipeline.execute(raise_on_error=True)
         return count, int(oldest[0][1]) if oldest else None
 
+    def backlog(self) -> tuple[int, int | None]:
+        """How many entries are not acknowledged, and the time of the oldest."""
+        with _unavailable_as_domain_error(), self._client.pipeline(transaction=False) as pipeline:
+            pipeline.xlen(STREAM)
+            pipeline.xrange(STREAM, count=1)
+            count, oldest = pipeline.execute(raise_on_error=True)
+        return count, int(oldest[0][1]["create_time"]) if oldest else None
+
     def incarnation(self) -> str:
         """Name this life of what Redis holds: another one after a loss, a restart or a change of servers.
 

@@ -82,12 +82,21 @@ if TYPE_CHECKING:
 
 
 class Once:
-    """Runs an effect once for each idempotency key of an organization and operation."""
+    """Runs an effect once for each idempotency key of an organization and operation, and has it noted."""
 
-    def __init__(self, database: Database, answers: AnswerStore, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        answers: AnswerStore,
+        *,
+        clock: Clock,
+        done: Callable[[str, str, Receipt], None],
+    ) -> None:
+        """`done` is told, within the transaction, for whom which operation did what; of repeats nothing."""
         self._database = database
         self._answers = answers
         self._clock = clock
+        self._done = done
 
     def run(
         self,
@@ -112,6 +121,7 @@ class Once:
                 return stored
             receipt = effect(now)
             self._answers.keep(organization_id, operation, key=key, receipt=receipt)
+            self._done(organization_id, operation, receipt)
             return receipt
 
         return self._database.write(transaction)

@@ -6,11 +6,13 @@ from om_server.core.clock import Clock
 from om_server.core.errors import InvalidArgument, NotFound
 from om_server.core.ids import IdSource
 from om_server.core.money import AMOUNT_MAX, CREDITS, AmountOutOfRange, CurrencyMismatch, Money
+from om_server.storage.audit import AuditTrail
 from om_server.storage.batch import RowsContended
 from om_server.storage.database import Database
 from om_server.wallet.answer import Once, Receipt
 from om_server.wallet.correction import adjust_down, by_wallet, give_back, payments_left, refunds, transfer
 from om_server.wallet.entry import ADJUSTMENT_UP, Cause, Entry, Movement
+from om_server.wallet.facts import noted
 from om_server.wallet.grant import PRIORITY_DEFAULT, PRIORITY_MAX, Grant
 from om_server.wallet.ledger import InsufficientFunds, WalletBook
 from om_server.wallet.store import WalletStore
@@ -97,10 +99,12 @@ class Adjustment:
 class Funds:
     """Moves credits and stores the answer under the request's key, in one transaction."""
 
-    def __init__(self, database: Database, store: WalletStore, *, ids: IdSource, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, store: WalletStore, *, ids: IdSource, clock: Clock, trail: AuditTrail
+    ) -> None:
         self._store = store
         self._ids = ids
-        self._once = Once(database, store.answers, clock=clock)
+        self._once = Once(database, store.answers, clock=clock, done=noted(trail))
 
     def deposit(
         self, organization_id: str, request: Deposit, *, movement: Movement, operation: str

@@ -1,12 +1,29 @@
 """Where entries are kept. They are appended and read; nothing changes or removes one."""
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
+import peewee
+
+from om_server.core.money import NANO
 from om_server.storage.batch import BatchWriter
 from om_server.storage.database import Database
 from om_server.wallet.chain import EntryColumns
-from om_server.wallet.entry import INTERNAL_KINDS, Account, Entry, EntryKind
+from om_server.wallet.entry import (
+    HANDED_OVER,
+    INTERNAL_KINDS,
+    OVERDRAFT_GIVEN,
+    OVERDRAFT_TAKEN,
+    TAKEN_OVER,
+    Account,
+    Entry,
+    EntryKind,
+)
 from om_server.wallet.record import EntryRow
+
+_INSIDE = (Account.AVAILABLE.value, Account.HELD.value)
+#: Between two grants, or two holds, of one wallet: two rows that cancel out.
+_PASSING = (OVERDRAFT_GIVEN, OVERDRAFT_TAKEN, HANDED_OVER, TAKEN_OVER)
 
 
 class JournalStore:
@@ -37,6 +54,32 @@ class JournalStore:
         )
         row = query.order_by(EntryRow.sequence.desc()).first()
         return _entry_from_row(row) if row else None
+
+    def changes(
+        self, organization_id: str, wallet_id: str, *, sequence: int, skip: int, limit: int
+    ) -> list[Entry]:
+        """Return entries below a position that changed the balance, newest first."""
+        query = EntryRow.select().where(*_changes(organization_id, wallet_id, sequence))
+        query = query.order_by(EntryRow.sequence.desc()).offset(skip).limit(limit)
+        return [_entry_from_row(row) for row in query]
+
+    def count_changes(self, organization_id: str, wallet_id: str, *, sequence: int) -> int:
+        """Count entries below a position that changed the balance."""
+        return EntryRow.select().where(*_changes(organization_id, wallet_id, sequence)).count()
+
+    def change_between(self, organization_id: str, wallet_id: str, *, after: int, until: int) -> int:
+        """Return by how much the entries behind one position, up to another, changed the balance."""
+        # In two parts, because SQLite's SUM ends where 64 bits do.
+        whole = peewee.fn.SUM(EntryRow.amount / NANO)
+        rest = peewee.fn.SUM(EntryRow.amount - EntryRow.amount / NANO * NANO)
+        query: peewee.ModelSelect[Any] = (
+            EntryRow.select(EntryRow.credit_account, whole, rest)
+            .where(*_changes(organization_id, wallet_id, until + 1, every=True), EntryRow.sequence > after)
+            .group_by(EntryRow.credit_account)
+        )
+        return sum(
+            (int(row[1]) * NANO + int(row[2])) * (1 if row[0] in _INSIDE else -1) for row in query.tuples()
+        )
 
     def of_event(self, organization_id: str, *, source: str, event_id: str) -> list[Entry]:
         """Return what an event moved, in whatever wallets."""
@@ -72,6 +115,28 @@ class JournalStore:
         )
         for row in query.order_by(EntryRow.sequence).iterator():
             yield _entry_from_row(row)
+
+
+def _changes(
+    organization_id: str, wallet_id: str, sequence: int, *, every: bool = False
+) -> Iterator[peewee.Node]:
+    """Entries below a position between what is in the wallet and what is not.
+
+    Those that pass through clearing and come back in the next row are left out, unless all are asked for.
+    """
+    yield EntryRow.organization_id == organization_id
+    yield EntryRow.wallet_id == wallet_id
+    yield EntryRow.sequence < sequence
+    yield (EntryRow.credit_account.in_(_INSIDE) & EntryRow.debit_account.not_in(_INSIDE)) | (
+        EntryRow.debit_account.in_(_INSIDE) & EntryRow.credit_account.not_in(_INSIDE)
+    )
+    if not every:
+        for movement in _PASSING:
+            yield ~(
+                (EntryRow.kind == movement.kind)
+                & (EntryRow.debit_account == movement.debit)
+                & (EntryRow.credit_account == movement.credit)
+            )
 
 
 def _entry_from_row(row: EntryRow) -> Entry:

@@ -1,5 +1,6 @@
 """Pages of wallets, and of what happened in one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from om_server.core.clock import Clock
@@ -55,15 +56,22 @@ class Listing:
         self._clock = clock
 
     def wallets(
-        self, organization_id: str, *, kind: OwnerKind | None = None, page: PageRequest
+        self,
+        organization_id: str,
+        *,
+        kind: OwnerKind | None = None,
+        owner_ids: Sequence[str] = (),
+        page: PageRequest,
     ) -> WalletPage:
-        """List wallets, oldest first."""
-        arguments = {"list": "wallets", "kind": kind}
+        """List wallets, oldest first; of some owners where they are named."""
+        arguments = {"list": "wallets", "kind": kind, "owner_ids": list(owner_ids)}
         cursor = decode_token(page.token, arguments) or ("",)
         after = _text(cursor[0])
 
         def run() -> list[Wallet]:
-            found = self._store.page(organization_id, kind, after=after, limit=page.size + 1)
+            found = self._store.page(
+                organization_id, kind, owner_ids=owner_ids, after=after, limit=page.size + 1
+            )
             return self._store.as_of(organization_id, found, now=self._clock())
 
         found = self._database.read(run)

@@ -2,18 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 
+from om_server.core.audit import AuditEntry
 from om_server.core.clock import Clock
 from om_server.core.errors import InvalidArgument
 from om_server.core.event import Attribution
 from om_server.core.ids import IdSource
 from om_server.core.money import Money
 from om_server.core.page import PageRequest
+from om_server.rpc.caller import actor
+from om_server.storage.audit import AuditTrail
 from om_server.storage.database import Database
 from om_server.wallet.answer import Receipt
 from om_server.wallet.audit import LedgerAudit, LedgerReport, Verified
 from om_server.wallet.change import WalletChange
 from om_server.wallet.charging import Charge, ChargeResult
 from om_server.wallet.entry import GRANT, PURCHASE, Entry
+from om_server.wallet.facts import wallet_facts
 from om_server.wallet.funding import Adjustment, Deduction, Deposit, Funds, Refund, Transfer, credits_of
 from om_server.wallet.holds.hold import Hold, HoldRequest
 from om_server.wallet.holds.holding import Holding
@@ -27,6 +31,7 @@ from om_server.wallet.revising import Revising
 from om_server.wallet.revision import Revised, Revision
 from om_server.wallet.settling import Settling
 from om_server.wallet.store import WalletStore
+from om_server.wallet.transaction import Statements, TransactionPage
 from om_server.wallet.wallet import Owner, OwnerKind, Wallet, payers
 
 __all__ = ["WalletChange", "WalletOperations"]
@@ -40,14 +45,16 @@ class WalletOperations:
         self._store = store
         self._ids = ids
         self._clock = clock
-        self._funds = Funds(database, store, ids=ids, clock=clock)
+        self._trail = AuditTrail(database, ids=ids, clock=clock, actor=actor)
+        self._funds = Funds(database, store, ids=ids, clock=clock, trail=self._trail)
         self._leasing = Leasing(database, store, ids=ids, clock=clock)
         self._closing = LeaseClosing(database, store, ids=ids, clock=clock)
         self._settling = Settling(database, store, ids=ids, clock=clock)
         self._revising = Revising(database, store, ids=ids, clock=clock)
-        self._suspending = Suspending(database, store, ids=ids, clock=clock)
-        self._holding = Holding(database, store, ids=ids, clock=clock)
+        self._suspending = Suspending(database, store, ids=ids, clock=clock, trail=self._trail)
+        self._holding = Holding(database, store, ids=ids, clock=clock, trail=self._trail)
         self._listing = Listing(database, store, clock=clock)
+        self._statements = Statements(database, store)
         self._audit = LedgerAudit(database)
 
     def get_wallet(self, organization_id: str, *, owner: Owner | None = None, wallet_id: str = "") -> Wallet:
@@ -71,18 +78,33 @@ class WalletOperations:
         return self._database.read(lambda: self._store.journal.last_outward(organization_id, wallet_id))
 
     def list_wallets(
-        self, organization_id: str, *, kind: OwnerKind | None = None, page: PageRequest
+        self,
+        organization_id: str,
+        *,
+        kind: OwnerKind | None = None,
+        owner_ids: Sequence[str] = (),
+        page: PageRequest,
     ) -> WalletPage:
-        """List wallets, oldest first."""
-        return self._listing.wallets(organization_id, kind=kind, page=page)
+        """List wallets, oldest first; of some owners where they are named."""
+        return self._listing.wallets(organization_id, kind=kind, owner_ids=owner_ids, page=page)
 
     def list_entries(self, organization_id: str, wallet_id: str, *, page: PageRequest) -> EntryPage:
         """List the movements of a wallet, newest first."""
         return self._listing.entries(organization_id, wallet_id, page=page)
 
+    def list_transactions(
+        self, organization_id: str, *, owner: Owner, wallet_id: str = "", page: PageRequest
+    ) -> TransactionPage:
+        """List what changed the balance of a wallet, newest first; of an owner without one, nothing."""
+        return self._statements.page(organization_id, owner=owner, wallet_id=wallet_id, page=page)
+
     def list_leases(self, organization_id: str, wallet_id: str, *, page: PageRequest) -> LeasePage:
         """List the leases that edges took from a wallet, newest first."""
         return self._listing.leases(organization_id, wallet_id, page=page)
+
+    def lease_totals(self) -> tuple[int, float]:
+        """Return how many leases have not ended, and what they hold, of all organizations, not exactly."""
+        return self._database.read(self._store.leases.totals)
 
     def update_wallet(self, organization_id: str, owner: Owner, *, change: WalletChange) -> Wallet:
         """Change the settings of an owner's wallet, which is created if it is missing."""
@@ -91,6 +113,7 @@ class WalletOperations:
             now = self._clock()
             # First of all locks, as where a wallet is created: two changes never close a ring of overflow.
             self._store.lock_resolution(organization_id)
+            known = owner in self._store.of_owners(organization_id, [owner])
             book = self._store.ensure(organization_id, owner, now=now, new_id=self._ids.new)
             changed = change.applied(book.wallet)
             if changed.credit_limit < book.overdraft:
@@ -103,6 +126,14 @@ class WalletOperations:
             if changed != book.wallet:
                 self._store.configure(organization_id, changed)
                 self._store.bump_resolution(organization_id)
+            entry = AuditEntry(
+                "UpdateWallet",
+                "wallet",
+                changed.wallet_id,
+                before=wallet_facts(book.wallet) if known else None,
+                after=wallet_facts(changed),
+            )
+            self._trail.record(organization_id, entry)
             return self._store.as_of(organization_id, [changed], now=now)[0]
 
         return self._database.write(run)
@@ -183,6 +214,10 @@ class WalletOperations:
             for one, choice in choices.items()
         }
         return [paying[one] for one in asked]
+
+    def forget_payers(self, organization_id: str) -> None:
+        """End every cached decision who pays, within the caller's transaction: the rule for it changed."""
+        self._database.write(lambda: self._store.bump_resolution(organization_id))
 
     def resolution_version(self, organization_id: str) -> int:
         """Return the version of the decision who pays. Read it before the decision that is kept under it."""

@@ -32,6 +32,7 @@ from om_server.wallet.wire import (
     owner_kind_from_proto,
     report_to_proto,
     suspense_to_proto,
+    transaction_to_proto,
     wallet_to_proto,
 )
 
@@ -61,6 +62,7 @@ class WalletServicer(wallet_service_pb2_grpc.WalletServiceServicer):
         page = self._operations.list_wallets(
             caller().organization_id,
             kind=owner_kind_from_proto(request.kind) if request.kind else None,
+            owner_ids=request.owner_ids,
             page=page_from_proto(request),
         )
         return pb.ListWalletsResponse(
@@ -236,6 +238,23 @@ class WalletServicer(wallet_service_pb2_grpc.WalletServiceServicer):
         )
         return pb.ListEntriesResponse(
             entries=[entry_to_proto(entry) for entry in page.entries],
+            next_page_token=page.next_page_token,
+            total_size=page.total_size,
+        )
+
+    def ListTransactions(
+        self, request: pb.ListTransactionsRequest, context: grpc.ServicerContext
+    ) -> pb.ListTransactionsResponse:
+        organization_id = caller().organization_id
+        owner = pb.WalletOwner() if request.wallet_id else request.owner
+        page = self._operations.list_transactions(
+            organization_id,
+            owner=owner_from_proto(owner, organization_id),
+            wallet_id=request.wallet_id,
+            page=page_from_proto(request, skip=request.skip),
+        )
+        return pb.ListTransactionsResponse(
+            transactions=[transaction_to_proto(one) for one in page.transactions],
             next_page_token=page.next_page_token,
             total_size=page.total_size,
         )

@@ -70,13 +70,23 @@ class WalletStore:
         version, wallets = self._reads.resolution(organization_id, owners)
         return version, {wallet.owner: wallet for wallet in wallets}
 
-    def page(self, organization_id: str, kind: OwnerKind | None, *, after: str, limit: int) -> list[Wallet]:
+    def page(
+        self,
+        organization_id: str,
+        kind: OwnerKind | None,
+        *,
+        owner_ids: Sequence[str] = (),
+        after: str,
+        limit: int,
+    ) -> list[Wallet]:
         """Return wallets with ids above `after`, oldest first: ids grow with time."""
         query: peewee.ModelSelect[Any] = WalletRow.select(*WALLET_COLUMNS).where(
             (WalletRow.organization_id == organization_id) & (WalletRow.wallet_id > after)
         )
         if kind is not None:
             query = query.where(WalletRow.owner_kind == kind)
+        if owner_ids:
+            query = query.where(WalletRow.owner_id.in_(list(owner_ids)))
         return [wallet_from_row(row) for row in query.order_by(WalletRow.wallet_id).limit(limit).tuples()]
 
     def as_of(self, organization_id: str, wallets: Sequence[Wallet], *, now: int) -> list[Wallet]:

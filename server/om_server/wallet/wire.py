@@ -18,6 +18,7 @@ from om_server.wallet.grant import Grant
 from om_server.wallet.holds.escrow import Escrow
 from om_server.wallet.holds.hold import Hold
 from om_server.wallet.leases.lease import Lease
+from om_server.wallet.transaction import Transaction
 from om_server.wallet.wallet import Owner, OwnerKind, Wallet, WalletMode
 
 _CHANGEABLE = ("mode", "credit_limit", "overflow_wallet_id", "state")
@@ -108,6 +109,22 @@ def entry_to_proto(entry: Entry) -> pb.Entry:
         event_source=entry.event_source,
         description=entry.description,
         available_after=credits_to_proto(entry.available_after),
+        create_time=timestamp_to_proto(entry.create_time),
+    )
+
+
+def transaction_to_proto(transaction: Transaction) -> pb.Transaction:
+    entry = transaction.entry
+    return pb.Transaction(
+        entry_id=entry.entry_id,
+        wallet_id=entry.wallet_id,
+        kind=pb.EntryKind.Value(f"ENTRY_KIND_{entry.kind.name}"),
+        amount=credits_to_proto(transaction.amount),
+        balance_before=credits_to_proto(transaction.balance_before),
+        balance_after=credits_to_proto(transaction.balance_after),
+        event_id=entry.event_id,
+        event_source=entry.event_source,
+        description=entry.description,
         create_time=timestamp_to_proto(entry.create_time),
     )
 

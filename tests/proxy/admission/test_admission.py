@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from dataclasses import replace
 
 import pytest
@@ -12,16 +13,17 @@ from om.type.v1 import error_reason_pb2 as reasons
 from om_proxy.admission.keys import KEY_TIME_TO_LIVE_S
 from om_proxy.admission.payers import PAYER_TIME_TO_LIVE_S
 from om_proxy.call.call import Share
-from om_proxy.callers import problem
-from om_proxy.callers.refusal import Problem
-from om_proxy.edge.server_client import ServerRefused
 from om_proxy.funding.grant import Grant
 from om_proxy.funding.lease import GUARD_S
+from om_proxy.journal import segment
 from om_proxy.metering.outcome import Intent
+from om_proxy.refusals import problem
+from om_proxy.refusals.refusal import Problem
+from om_proxy.server.server_client import ServerRefused
 from tests.proxy.bank import BOUND, CALL, KNOWN, ORG, TEAM, WALLET, Bank, Till, settle, until
 from tests.proxy.exchange import MESSAGES_PATH, call_of
 from tests.proxy.intents import WHO
-from tests.proxy.one_edge import CHAT
+from tests.proxy.one_edge import CHAT, answers, edge
 
 _TOOL = b'"tools":[{"type":"web_search_20250305","name":"web_search"}]'
 UNBOUNDED = call_of(
@@ -250,6 +252,70 @@ async def test_known_calls_go_on_while_a_lease_is_there_and_no_longer(bank: Bank
     assert refused == problem.unavailable()
     assert isinstance(refused, Problem)
     assert refused.retry_after_s
+
+
+async def test_a_call_without_the_server_is_counted_once(bank: Bank) -> None:
+    """As much as was counted is asked for ahead when the server is back."""
+    till = Till(bank)
+    till.give_back(await till.admitted())
+    await till.sweep()
+    purse = till.drawers.of(WALLET).purse
+    purse.note_demand(1, 0)
+    before = purse.wanted_nanos(0) if len(purse._demand) > 1 else 1
+    bank.down = True
+
+    assert await till.admit() == problem.unavailable()
+
+    assert purse.wanted_nanos(0) == before + BOUND
+
+
+async def test_a_call_for_which_the_journal_has_no_room_takes_nothing_and_asks_nobody(bank: Bank) -> None:
+    till = Till(bank)
+    await till.busy()
+    bank.asked.clear()
+    written = list(till.notes.written)
+    left = till.drawers.left_nanos(WALLET)
+    till.notes.room = False
+
+    assert await till.admit() == problem.unavailable()
+    assert await till.admit(user_id="another") == problem.unavailable()
+
+    assert (bank.asked, till.notes.written, till.drawers.left_nanos(WALLET)) == ([], written, left)
+    till.notes.room = True
+    assert isinstance(await till.admit(), Intent)
+
+
+async def test_a_lease_that_comes_when_the_disk_is_full_goes_back_unwritten(bank: Bank) -> None:
+    till = Till(bank)
+    bank.answers.clear()
+    call = asyncio.create_task(till.admit())
+    await until(lambda: "GetRateCard" in bank.asked)
+    till.notes.room = False
+    bank.answers.set()
+
+    assert await call == problem.unavailable()
+    await settle()
+
+    assert till.notes.written == []
+    assert [(report.final_count, report.keep_nanos) for report in bank.reports] == [(0, 0)]
+    assert bank.count("Admit") == 1
+
+
+async def test_a_full_disk_refuses_a_call_before_the_server_sets_money_aside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with edge(answers) as proxy:
+        monkeypatch.setattr(segment, "_allocate", _no_room)
+        refused = await proxy.ask()
+        monkeypatch.undo()
+        assert (refused.status, proxy.server.admit_requests, proxy.provider.exchanges) == (503, [], [])
+
+        assert (await proxy.ask()).status == 200
+        assert len(proxy.server.admit_requests) == 1
+
+
+def _no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "no space")
 
 
 async def test_a_strict_wallet_never_passes_unfunded(bank: Bank) -> None:

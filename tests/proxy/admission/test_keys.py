@@ -11,10 +11,10 @@ from structlog.testing import capture_logs
 from om.edge.v1 import edge_service_pb2 as edge_pb
 from om.type.v1 import access_pb2
 from om_proxy.admission.keys import KEY_TIME_TO_LIVE_S, UNKNOWN_KEY_TIME_TO_LIVE_S, Key, KeyRing
-from om_proxy.callers import problem
-from om_proxy.callers.refusal import Problem
-from om_proxy.edge.server_client import ServerAway, ServerRefused
+from om_proxy.refusals import problem
+from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Secret
+from om_proxy.server.server_client import ServerAway, ServerRefused
 from tests.proxy.bank import KNOWN, NOW_S, Bank, Clock, Till, settle
 from tests.proxy.fake_servicer import KEY, KEY_ID
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from om_proxy.admission.rate_cards import Card, RateCards
-from om_proxy.edge.server_client import ServerAway
+from om_proxy.server.server_client import ServerAway
 from tests.proxy.bank import KNOWN, ORG, Bank, Clock, settle
 
 

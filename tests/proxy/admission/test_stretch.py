@@ -12,14 +12,18 @@ import pytest
 
 from om.edge.v1 import edge_service_pb2 as edge_pb
 from om.type.v1 import error_reason_pb2, event_pb2
+from om_proxy.admission.stretch import Stretch
 from om_proxy.call.bound import SLICE_TOKENS, ModelLimits, sliced
 from om_proxy.edge.call_book import CallBook
 from om_proxy.journal.journal import JournalFull
 from om_proxy.metering.outcome import Intent
 from om_proxy.metering.reading import Metered
+from om_proxy.refusals import problem
+from tests.proxy.bank import CALL, KNOWN, WALLET, Bank, Till
 from tests.proxy.exchange import call_of
 from tests.proxy.exchange import events as written
 from tests.proxy.fake_servicer import AWAY
+from tests.proxy.intents import WHO
 from tests.proxy.one_edge import HEADERS, Edge, edge
 from tests.proxy.raw_http import Exchange, head, request_bytes
 
@@ -242,6 +246,40 @@ async def test_a_full_disk_ends_a_stream_that_would_have_to_be_extended(
 
     assert last_event(answer.body)[b"data"]["error"]["code"] == "service_unavailable"  # type: ignore[index]
     assert answer.body.count(_TEXT.encode()) * len(_TEXT) <= SLICE_TOKENS
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+async def test_what_was_taken_and_could_not_be_written_down_goes_back(*, fresh: bool) -> None:
+    """A lease would count a call that no record names, and after a crash the counts would differ."""
+    bank = Bank()
+    till = Till(bank)
+    if not fresh:
+        for _ in range(2):
+            till.desk.note_demand(WALLET, 50_000)
+        await till.busy()
+    intent = await till.admitted()
+    ask = await till.spending.admissions._ask("evt_1", KNOWN, call=CALL, who=WHO)
+    parts = intent.grant.parts
+    stretch = Stretch(ask, intent.grant, till.desk, most=None, lenient=True)
+    seen: list[int] = []
+
+    async def full() -> None:
+        seen.append(len(intent.grant.parts))
+        raise JournalFull
+
+    left = till.drawers.left_nanos(WALLET)
+    assert await stretch.cover(stretch.tokens + 1, full) == problem.unavailable()
+
+    assert seen == [len(parts) + fresh]
+    assert intent.grant.parts == parts
+    assert till.drawers.left_nanos(WALLET) >= left
+    till.give_back(intent, 7)
+    till.clock.now = 60
+    await till.sweep()
+    counts = {lease_id: lease.report.final_count for lease_id, lease in bank.leases.items() if lease.report}
+    assert {lease_id for lease_id, count in counts.items() if count} >= {part.lease_id for part in parts}
+    assert sum(counts.values()) == (1 if fresh else 4)
+    assert sum(report.keep_nanos for report in bank.reports) == 7
 
 
 _WITH: dict[str, dict[str, object]] = {

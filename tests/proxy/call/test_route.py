@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from om_proxy.call.route import Route, RouteTable, Target, plain_model
-from om_proxy.callers.problem import misrouted
 from om_proxy.providers import all_providers
 from om_proxy.providers.gemini import Gemini
+from om_proxy.refusals.problem import misrouted
 
 
 def table() -> RouteTable:

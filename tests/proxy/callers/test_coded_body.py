@@ -12,8 +12,8 @@ from multidict import CIMultiDict
 
 from om_proxy.call.call import Call
 from om_proxy.callers.coded_body import read_coded, request_coding
-from om_proxy.callers.problem import body_too_large, encoded_body, invalid_json
-from om_proxy.callers.refusal import Problem
+from om_proxy.refusals.problem import body_too_large, encoded_body, invalid_json
+from om_proxy.refusals.refusal import Problem
 from tests.proxy.exchange import CHAT_PATH, MESSAGES_PATH, read_of
 
 MESSAGE = orjson.dumps({"model": "claude-sonnet-4-5", "max_tokens": 5, "messages": []})

@@ -105,7 +105,7 @@ async def test_a_defect_after_the_first_byte_breaks_the_answer(monkeypatch: pyte
         await exchange.stream(b"data: 1\n\n")
         await exchange.gone()
 
-    monkeypatch.setattr("om_proxy.metering.tally.Tally.take", broken)
+    monkeypatch.setattr("om_proxy.upstream.tally.Tally.take", broken)
     async with edge(script) as proxy:
         with capture_logs() as logs:
             answer = await proxy.ask()

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from om_proxy.call.route import RouteTable, Target
-from om_proxy.callers.problem import (
+from om_proxy.dialects.aipromptcost import AiPromptCost, provider_path
+from om_proxy.dialects.attribution import Attribution
+from om_proxy.dialects.dialect import Asked
+from om_proxy.refusals.problem import (
     ambiguous_header,
     invalid_api_key,
     invalid_field,
@@ -19,10 +22,7 @@ from om_proxy.callers.problem import (
     missing_platform_key,
     missing_provider_header,
 )
-from om_proxy.callers.refusal import Form, Problem
-from om_proxy.dialects.aipromptcost import AiPromptCost, provider_path
-from om_proxy.dialects.attribution import Attribution
-from om_proxy.dialects.dialect import Asked
+from om_proxy.refusals.refusal import Form, Problem
 from om_proxy.secret import Credential, Secret
 from tests.proxy.exchange import provider_named
 

@@ -11,12 +11,12 @@ import yaml
 from multidict import CIMultiDict
 
 from om_proxy.call.route import Route
-from om_proxy.callers.problem import misrouted, unknown_route, upgrade_refused
-from om_proxy.callers.refusal import Problem, Shape
 from om_proxy.dialects.aipromptcost import AiPromptCost
 from om_proxy.dialects.entrance import Entrance, Understood
 from om_proxy.dialects.openmonetize import OpenMonetize
 from om_proxy.providers import all_providers, compatible_providers
+from om_proxy.refusals.problem import misrouted, unknown_route, upgrade_refused
+from om_proxy.refusals.refusal import Problem, Shape
 
 ENTRANCE = Entrance((*all_providers(), *compatible_providers()))
 HEADER_ROUTES = ENTRANCE.header_routes.routes

@@ -4,15 +4,15 @@ import orjson
 import pytest
 from multidict import CIMultiDict
 
-from om_proxy.callers.problem import (
+from om_proxy.dialects.attribution import Attribution
+from om_proxy.dialects.openmonetize import attribution, provider_asked
+from om_proxy.refusals.problem import (
     ambiguous_header,
     invalid_api_key,
     invalid_header,
     missing_billing_headers,
 )
-from om_proxy.callers.refusal import Problem
-from om_proxy.dialects.attribution import Attribution
-from om_proxy.dialects.openmonetize import attribution, provider_asked
+from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Secret
 
 REQUIRED = {

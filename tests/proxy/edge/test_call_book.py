@@ -31,14 +31,14 @@ CALL = call_of(CHAT_PATH, {"model": "gpt-4o", "max_tokens": 9, "messages": [{"co
 
 @dataclass
 class Desk:
-    """Takes grants back, and keeps one nano less than it is told."""
+    """Takes grants back."""
 
-    given_back: list[int] = field(default_factory=list)
+    given_back: list[list[int]] = field(default_factory=list)
     cancelled: int = 0
 
-    def give_back(self, grant: Grant, kept_nanos: int) -> Sequence[int]:
-        self.given_back.append(kept_nanos)
-        return [max(0, kept_nanos - 1)] * len(grant.parts)
+    def give_back(self, grant: Grant, kept: Sequence[int]) -> None:
+        del grant
+        self.given_back.append(list(kept))
 
     def cancel(self, grant: Grant) -> None:
         del grant
@@ -80,8 +80,8 @@ async def test_a_call_is_written_down_given_back_and_shipped_once(tmp_path: Path
         at.book.conclude(at.intent, outcome.unread(at.intent, http_status=200, latency_ms=1))
 
         (event,) = shipped(at.journal)
-        assert (at.desk.given_back, at.told, at.book.open_count) == ([LEASE_NANOS], [1], 0)
-        assert [part.retained_nanos for part in event.funding] == [LEASE_NANOS - 1]
+        assert (at.desk.given_back, at.told, at.book.open_count) == ([[LEASE_NANOS]], [1], 0)
+        assert [part.retained_nanos for part in event.funding] == [LEASE_NANOS]
 
 
 async def test_a_call_that_was_begun_and_not_sent_kept_nothing(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ async def test_a_call_that_cannot_be_written_down_takes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with scene(tmp_path) as at:
-        monkeypatch.setattr(at.journal, "_has_reserve", lambda: False)
+        monkeypatch.setattr(at.journal, "has_room", lambda: False)
         with pytest.raises(JournalFull):
             await at.book.begin(at.intent)
 
@@ -135,7 +135,7 @@ async def test_a_call_that_cannot_be_written_down_takes_nothing(
 
 async def test_the_end_of_earlier_work_is_shipped_without_a_call(tmp_path: Path) -> None:
     async with scene(tmp_path) as at:
-        at.book.report(event_pb2.UsageEvent(event_id="job:openai:1"))
+        at.book.job_ended(event_pb2.UsageEvent(event_id="job:openai:1"))
 
         assert [event.event_id for event in shipped(at.journal)] == ["job:openai:1"]
         assert (at.told, at.desk.given_back) == ([1], [])

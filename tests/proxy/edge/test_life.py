@@ -13,13 +13,13 @@ from structlog.testing import capture_logs
 
 from om.edge.v1 import edge_service_pb2 as pb
 from om_proxy.background import in_background
-from om_proxy.edge.incarnation import Incarnation
 from om_proxy.edge.life import EdgeLife
 from om_proxy.edge.report import Reporter
-from om_proxy.edge.server_client import ServerClient
 from om_proxy.edge.watch import JournalNews, Watch
 from om_proxy.journal.journal import Journal
 from om_proxy.journal.record import LeaseNote
+from om_proxy.server.incarnation import Incarnation
+from om_proxy.server.server_client import ServerClient
 from tests.proxy.fake_servicer import AWAY, SERVICE_TOKEN, FakeServer, fake_server, refused
 from tests.proxy.journal.scene import event_of, journal_in, killed, outcome_of
 

@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 
 from om_proxy.edge import report
 from om_proxy.edge.report import Reporter
-from om_proxy.edge.server_client import ServerClient
 from om_proxy.journal.journal import Journal
+from om_proxy.server.server_client import ServerClient
 from tests.proxy.fake_servicer import AWAY, SERVICE_TOKEN, Failure, FakeServer, fake_server
 from tests.proxy.journal.scene import event_of, journal_in, killed, outcome_of
 

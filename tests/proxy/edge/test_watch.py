@@ -11,10 +11,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from om.edge.v1 import edge_service_pb2 as edge_pb
-from om_proxy.edge.identity import new_edge
-from om_proxy.edge.incarnation import Incarnation
-from om_proxy.edge.server_client import ServerClient
 from om_proxy.edge.watch import JournalNews, Watch, watched
+from om_proxy.server.identity import new_edge
+from om_proxy.server.incarnation import Incarnation
+from om_proxy.server.server_client import ServerClient
 from tests.proxy.bank import WALLET, Bank, Till
 from tests.proxy.intents import WHO
 

@@ -9,15 +9,16 @@ from structlog.testing import capture_logs
 
 from om.edge.v1 import edge_service_pb2 as edge_pb
 from om.type.v1 import error_reason_pb2 as reasons
-from om_proxy.callers import problem
-from om_proxy.callers.refusal import Problem
-from om_proxy.edge.server_client import ServerRefused
 from om_proxy.funding.grant import Grant
 from om_proxy.funding.lease import GUARD_S
 from om_proxy.funding.purse import IDLE_S, RECALL_IDLE_S
 from om_proxy.metering.outcome import Intent
-from tests.proxy.bank import BOUND, KNOWN, WALLET, Bank, Till, settle, until
+from om_proxy.refusals import problem
+from om_proxy.refusals.refusal import Problem
+from om_proxy.server.server_client import ServerRefused
+from tests.proxy.bank import BOUND, CALL, KNOWN, WALLET, Bank, Till, settle, until
 from tests.proxy.exchange import CHAT_PATH, call_of
+from tests.proxy.intents import WHO
 
 
 @pytest.fixture
@@ -107,6 +108,44 @@ async def test_calls_that_come_at_any_turn_of_a_question_get_money_or_hear_that_
     assert sum(isinstance(answer, Intent) for answer in answers) == calls
     refused = {answer.code for answer in answers if isinstance(answer, Problem)}
     assert refused == {"insufficient_credits"}
+
+
+async def test_a_lease_that_is_over_when_it_comes_is_not_asked_for_again_and_again(bank: Bank) -> None:
+    till = Till(bank)
+    bank.life_s = GUARD_S
+    for _ in range(2):
+        assert await till.admit() == problem.unavailable()
+    await settle()
+
+    assert bank.count("Admit") == 2
+    assert [(report.final_count, report.keep_nanos) for report in bank.reports] == [(0, 0)] * 2
+
+
+async def test_a_stream_whose_payer_is_another_now_does_not_empty_that_ones_wallet(bank: Bank) -> None:
+    till = Till(bank)
+    stream = await till.admitted()
+    ask = await till.spending.admissions._ask("evt_1", KNOWN, call=CALL, who=WHO)
+    bank.wallet_id = "wal_other"
+
+    assert not await till.desk.stretch(stream.grant, ask)
+
+    assert bank.count("Admit") == 2
+
+
+async def test_a_stream_is_not_ended_by_the_refusal_of_another_calls_key(bank: Bank) -> None:
+    till = Till(bank)
+    stream = await till.admitted()
+    ask = await till.spending.admissions._ask("evt_1", KNOWN, call=CALL, who=WHO)
+    bank.errors["Admit"] = [ServerRefused("KEY_REVOKED")]
+    bank.answers.clear()
+    other = asyncio.create_task(till.admit())
+    await until(lambda: till.drawers.of(WALLET).flight is not None)
+    stretching = asyncio.create_task(till.desk.stretch(stream.grant, ask))
+    await settle()
+    bank.answers.set()
+
+    assert await stretching
+    assert await other == problem.invalid_api_key()
 
 
 async def test_a_lease_is_asked_for_ahead_when_half_of_the_demand_is_gone(bank: Bank) -> None:

@@ -4,8 +4,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from om_proxy.funding.grant import Grant
 from om_proxy.funding.lease import Declaration, Granted
 from om_proxy.funding.purse import DEMAND_S, IDLE_S, PARTS_MAX, RECALL_IDLE_S, Part, Purse
+
+
+def gave_back(purse: Purse, parts: tuple[Part, ...], kept_nanos: int, *, now: float) -> tuple[int, ...]:
+    """End a call as its event does: what it keeps is spread over its parts."""
+    shares = Grant(parts=parts).shares(kept_nanos)
+    purse.give_back(parts, shares, now)
+    return shares
 
 
 def granted(lease_id: str, amount_nanos: int, *, max_intents: int = 0, spend_until: float = 55.0) -> Granted:
@@ -52,11 +60,11 @@ def test_a_call_keeps_at_most_what_it_took_and_the_rest_may_be_spent_again() -> 
     parts = purse.take(8, 1.0)
     assert parts is not None
 
-    assert purse.give_back(parts, kept_nanos=6, now=2.0) == (5, 1)
+    assert gave_back(purse, parts, 6, now=2.0) == (5, 1)
     assert purse.left_nanos(2.0) == 2
     parts = purse.take(2, 3.0)
     assert parts is not None
-    assert purse.give_back(parts, kept_nanos=1_000, now=4.0) == (2,)
+    assert gave_back(purse, parts, 1_000, now=4.0) == (2,)
 
 
 def test_nothing_is_spent_behind_the_guard_and_the_lease_is_declared_with_what_is_in_flight() -> None:
@@ -68,7 +76,7 @@ def test_nothing_is_spent_behind_the_guard_and_the_lease_is_declared_with_what_i
     assert purse.take(4, 55.0) is None
     assert list(purse.due(55.0)) == [Declaration("lse_0", 1, 4)]
     assert list(purse.due(56.0)) == []
-    assert purse.give_back(parts, kept_nanos=3, now=57.0) == (3,)
+    assert gave_back(purse, parts, 3, now=57.0) == (3,)
     assert len(purse) == 0
 
 
@@ -78,7 +86,7 @@ def test_a_lease_that_nobody_uses_is_given_back_and_one_in_use_is_not() -> None:
     assert parts is not None
 
     assert list(purse.due(1.0 + IDLE_S)) == []
-    purse.give_back(parts, kept_nanos=3, now=5.0)
+    gave_back(purse, parts, 3, now=5.0)
     assert list(purse.due(5.0 + IDLE_S - 0.1)) == []
     assert list(purse.due(5.0 + IDLE_S)) == [Declaration("lse_0", 1, 3)]
 
@@ -104,7 +112,7 @@ def test_a_lease_for_one_call_is_spent_from_once_and_declared_when_that_has_ende
 
     assert purse.take(4, 1.0) is None
     assert list(purse.due(100.0)) == [], "its count is known from its birth"
-    purse.give_back(parts, kept_nanos=3, now=101.0)
+    gave_back(purse, parts, 3, now=101.0)
     assert list(purse.due(101.0)) == [Declaration("lse_0", 1, 3)]
     assert len(purse) == 0
 
@@ -247,7 +255,7 @@ class PurseMachine(RuleBasedStateMachine):
 
     @rule(parts=consumes(calls), kept=st.integers(0, 100))
     def give_back(self, parts: tuple[Part, ...], kept: int) -> None:
-        shares = self.purse.give_back(parts, kept_nanos=kept, now=self.now)
+        shares = gave_back(self.purse, parts, kept, now=self.now)
         assert sum(shares) == min(kept, sum(part.bound_nanos for part in parts))
         for part, share in zip(parts, shares, strict=True):
             assert 0 <= share <= part.bound_nanos

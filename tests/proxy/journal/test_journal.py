@@ -130,6 +130,42 @@ def test_a_settled_segment_is_kept_for_a_day_and_then_dropped(tmp_path: Path) ->
     assert [name for name in segments(tmp_path) if name.endswith("settled")] == []
 
 
+def test_a_settled_segment_is_looked_at_once_although_it_is_kept_for_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy day has thousands, and the loop that tidies every two seconds passes the calls on."""
+    journal = journal_in(tmp_path, segment_bytes=_SMALL)
+    for number in range(40):
+        journal.intend(event_of(f"evt_{number}"))
+        journal.conclude(outcome_of(f"evt_{number}"))
+    settle_all(journal)
+    looked: Counter[str] = Counter()
+    stat = Path.stat
+
+    def counted(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        looked[path.name] += 1
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", counted)
+    for _ in range(3):
+        journal.tidy()
+    settled = {name for name in segments(tmp_path) if name.endswith("settled")}
+    assert looked == Counter(settled)
+    journal.close()
+
+    # The next start knows of them too.
+    journal = journal_in(tmp_path, segment_bytes=_SMALL)
+    looked.clear()
+    for _ in range(3):
+        journal.tidy()
+    assert not looked
+    monkeypatch.undo()
+    journal._archive._now = lambda: (tmp_path / max(settled)).stat().st_mtime + _DAY_S + 1
+    journal.tidy()
+    assert not settled.intersection(segments(tmp_path))
+    journal.close()
+
+
 @pytest.mark.parametrize("open_thing", ["outcome", "call", "lease"])
 def test_nothing_is_dropped_that_is_open_nor_anything_behind_it(tmp_path: Path, open_thing: str) -> None:
     """A later segment may say how an earlier one's calls ended, so they go in their order."""

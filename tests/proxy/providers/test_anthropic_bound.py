@@ -11,8 +11,8 @@ import pytest
 
 from om_proxy.call.bound import Bound, Ceiling, ModelLimits, Unbounded, bound
 from om_proxy.call.call import Call
-from om_proxy.callers.problem import invalid_field, invalid_json
 from om_proxy.metering.usage import Unit
+from om_proxy.refusals.problem import invalid_field, invalid_json
 from tests.proxy.exchange import MESSAGES_PATH, call_of, read_of
 
 BATCHES_PATH = "/v1/messages/batches"

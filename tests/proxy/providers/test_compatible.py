@@ -11,11 +11,11 @@ from multidict import CIMultiDict
 from om_proxy.call.bound import ModelLimits, Unbounded, bound
 from om_proxy.call.call import Call
 from om_proxy.call.route import RouteTable
-from om_proxy.callers.problem import missing_provider_key
-from om_proxy.callers.refusal import Problem, Shape
 from om_proxy.providers import compatible_providers
 from om_proxy.providers.compatible import Compatible
 from om_proxy.providers.compatible.spec import ProvidersInvalid, hosts_in, load_providers, require_origin
+from om_proxy.refusals.problem import missing_provider_key
+from om_proxy.refusals.refusal import Problem, Shape
 from om_proxy.secret import Credential, Secret
 from om_proxy.settings import SettingsInvalid, load_settings
 from tests.proxy.exchange import JSON, amounts, call_of, meter_in_pieces

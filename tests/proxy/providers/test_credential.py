@@ -4,9 +4,9 @@ import pytest
 from multidict import CIMultiDict
 
 from om_proxy.call.provider import Provider
-from om_proxy.callers.problem import ambiguous_header, missing_provider_key
-from om_proxy.callers.refusal import Problem
 from om_proxy.providers import all_providers
+from om_proxy.refusals.problem import ambiguous_header, missing_provider_key
+from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Credential, Secret
 from tests.proxy.exchange import provider_named
 

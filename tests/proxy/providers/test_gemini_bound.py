@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from om_proxy.call.bound import Bound, Ceiling, ModelLimits, Unbounded, bound
-from om_proxy.callers.problem import invalid_field, invalid_json
 from om_proxy.metering.usage import Unit
+from om_proxy.refusals.problem import invalid_field, invalid_json
 from tests.proxy.exchange import GENERATE_PATH, call_of, read_of
 
 LIMITS = ModelLimits(context_window=1_000_000, max_output=8_000)

@@ -8,8 +8,8 @@ from multidict import CIMultiDict
 from om_proxy.call.route import Route, RouteTable
 from om_proxy.dialects.openmonetize import provider_asked
 from om_proxy.metering.framing import NoDocuments
+from om_proxy.metering.unmetered import NoUsage
 from om_proxy.providers import all_providers
-from om_proxy.upstream.unmetered import NoUsage
 from tests.proxy.exchange import JSON, call_of, provider_named
 
 #: Method, path without its version, how usage is read, how the bound is found; free where nothing bounds it.

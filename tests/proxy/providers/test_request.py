@@ -3,7 +3,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from om_proxy.callers.problem import invalid_field, invalid_json
+from om_proxy.refusals.problem import invalid_field, invalid_json
 from tests.proxy.exchange import CHAT_PATH, GENERATE_PATH, MESSAGES_PATH, STREAM_PATH, call_of, read_of
 
 PATHS = [CHAT_PATH, MESSAGES_PATH, GENERATE_PATH, STREAM_PATH]

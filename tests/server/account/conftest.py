@@ -6,6 +6,7 @@ from om_server.account.operations import AccountOperations
 from om_server.account.organization import Organization, Team
 from om_server.storage.database import Database
 from tests.server.account.harness import SetClock, make_operations
+from tests.server.account.people_harness import House, make_house
 
 
 @pytest.fixture(name="clock")
@@ -26,3 +27,8 @@ def make_organization(accounts: AccountOperations) -> Organization:
 @pytest.fixture(name="team")
 def make_team(accounts: AccountOperations, organization: Organization) -> Team:
     return accounts.create_team(organization.organization_id, "Hats")
+
+
+@pytest.fixture(name="house")
+def make_people(database: Database, clock: SetClock) -> House:
+    return make_house(database, clock)

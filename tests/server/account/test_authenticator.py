@@ -1,9 +1,10 @@
 import pytest
 
-from om_server.account.authenticator import KeyAuthenticator
+from om_server.account.authenticator import CallerAuthenticator, KeyAuthenticator
 from om_server.account.key import Key
 from om_server.core.errors import Unauthenticated
 from om_server.rpc.caller import Caller, Principal, Scope
+from tests.rpc import Keyring
 from tests.server.account.test_key import key
 
 
@@ -32,3 +33,15 @@ def test_a_secret_that_proves_nothing_makes_no_caller() -> None:
 
     with pytest.raises(Unauthenticated):
         KeyAuthenticator(refuse).authenticate("apc_1")
+
+
+@pytest.mark.parametrize(
+    ("secret", "kind"), [("oms_x", "session"), ("om_live_x", "key"), ("apc_x", "key"), ("", "key")]
+)
+def test_a_credential_is_asked_of_who_knows_its_kind(secret: str, kind: str) -> None:
+    keys = Keyring({secret: Caller(Principal.KEY)})
+    sessions = Keyring({secret: Caller(Principal.OWNER)})
+
+    caller = CallerAuthenticator(keys=keys, sessions=sessions).authenticate(secret)
+
+    assert caller.principal is (Principal.OWNER if kind == "session" else Principal.KEY)

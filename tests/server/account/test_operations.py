@@ -1,3 +1,4 @@
+import dataclasses
 import enum
 
 import pytest
@@ -5,7 +6,7 @@ import pytest
 from om_server.account import development
 from om_server.account.key import KeyWish
 from om_server.account.operations import AccountOperations
-from om_server.account.organization import Organization, Team
+from om_server.account.organization import Organization, OrganizationChange, Team
 from om_server.core.errors import AlreadyExists, NotFound, Unauthenticated
 from om_server.core.ids import id_pattern
 from om_server.core.page import PageRequest
@@ -46,6 +47,42 @@ def test_a_team_name_is_taken_once_in_an_organization(accounts: AccountOperation
     assert raised.value.metadata == {"kind": "team", "id": "Hats"}
     other = accounts.create_organization("Another")
     accounts.create_team(other.organization_id, "Hats")
+
+
+@pytest.mark.acceptance("B-225")
+def test_a_team_is_renamed_to_a_name_that_is_free(accounts: AccountOperations, team: Team) -> None:
+    create(accounts, team)
+    accounts.create_team(team.organization_id, "Gloves")
+
+    renamed = accounts.rename_team(team.organization_id, team.team_id, display_name="Caps")
+    again = accounts.rename_team(team.organization_id, team.team_id, display_name="Caps")
+    with pytest.raises(AlreadyExists):
+        accounts.rename_team(team.organization_id, team.team_id, display_name="Gloves")
+
+    assert (renamed.display_name, renamed.key_count) == ("Caps", 1)
+    assert again == renamed == accounts.get_team(team.organization_id, team.team_id)
+    other = accounts.create_organization("Another")
+    with pytest.raises(NotFound):
+        accounts.rename_team(other.organization_id, team.team_id, display_name="Mine")
+
+
+def test_an_organization_changes_what_is_given(
+    accounts: AccountOperations, organization: Organization
+) -> None:
+    organization_id = organization.organization_id
+
+    renamed = accounts.update_organization(organization_id, OrganizationChange(display_name="Hats & Co"))
+    changed = accounts.update_organization(
+        organization_id,
+        OrganizationChange(user_wallet_required=True, unknown_outcome_policy="suspend"),
+    )
+
+    assert renamed == dataclasses.replace(organization, display_name="Hats & Co")
+    assert changed == dataclasses.replace(
+        renamed, user_wallet_required=True, unknown_outcome_policy="suspend"
+    )
+    assert accounts.get_organization(organization_id) == changed
+    assert accounts.update_organization(organization_id, OrganizationChange()) == changed
 
 
 def test_a_team_is_made_only_if_it_is_missing(accounts: AccountOperations, team: Team) -> None:

@@ -214,13 +214,6 @@ def test_whom_events_named_can_be_read(stub: Stub, accounts: AccountOperations) 
     assert stub.GetUser(pb.GetUserRequest(user_id="u2"), metadata=ADMIN).user == users.users[0]
 
 
-def test_people_are_not_answered_yet(stub: Stub) -> None:
-    with failing() as failures:
-        stub.SignIn(pb.SignInRequest())
-
-    assert failures[0].reason == "NOT_IMPLEMENTED"
-
-
 def test_a_handler_answers_without_server_and_wrapper(servicer: AccountServicer) -> None:
     [service] = pb.DESCRIPTOR.services_by_name.values()
     server = grpc_testing.server_from_dictionary(

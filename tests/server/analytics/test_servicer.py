@@ -9,13 +9,13 @@ from om.analytics.v1 import analytics_service_pb2 as pb
 from om.analytics.v1.analytics_service_pb2_grpc import AnalyticsServiceStub
 from om.type.v1 import event_pb2, money_pb2, usage_pb2
 from om_server.analytics.operations import AnalyticsOperations
-from om_server.analytics.servicer import AnalyticsServicer
 from om_server.analytics.settled import SettledEvent, SettledState
 from om_server.analytics.store import AnalyticsStore
 from om_server.core.usage import Certainty, Quantity, Usage
 from om_server.storage.database import Database
-from tests.rpc import Keyring, bearer, failing, key_caller, made, serving
+from tests.rpc import Keyring, bearer, failing, key_caller, serving
 from tests.server.analytics.examples import NOW, ORG, OTHER_ORG, full_event, line, settled
+from tests.server.analytics.streaming import servicer
 
 OURS, THEIRS = bearer("ours"), bearer("theirs")
 
@@ -26,9 +26,9 @@ def operations(database: Database) -> AnalyticsOperations:
 
 
 @pytest.fixture
-def stub(operations: AnalyticsOperations) -> Iterator[AnalyticsServiceStub]:
+def stub(database: Database, operations: AnalyticsOperations) -> Iterator[AnalyticsServiceStub]:
     keys = Keyring({"ours": key_caller(organization_id=ORG), "theirs": key_caller(organization_id=OTHER_ORG)})
-    with serving([made(AnalyticsServicer, operations)], keys) as channel:
+    with serving([servicer(database, operations)], keys) as channel:
         yield AnalyticsServiceStub(channel)
 
 

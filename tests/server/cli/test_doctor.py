@@ -11,13 +11,11 @@ from om_server.cli.doctor import (
     data_folder_finding,
     database_finding,
     diagnose,
-    redis_finding,
     service_token_finding,
 )
 from om_server.cli.finding import Finding
 from om_server.settings import Settings, load_settings
 from tests.databases import PostgresTemplate
-from tests.redis_server import RedisServer
 
 _PORTS = (
     "OM_GRPC_PORT",
@@ -145,14 +143,3 @@ def test_a_database_of_postgresql_in_its_states(postgres_template: PostgresTempl
     assert behind.remedy == "openmonetize migrate"
     nobody = database_finding(load_settings(OM_DATABASE_URL="postgresql://u@127.0.0.1:1/db"))
     assert nobody.text == "nothing answers at PostgreSQL 127.0.0.1:1"
-
-
-def test_redis_is_asked_what_it_does_with_what_waits(redis_server: RedisServer) -> None:
-    assert "without appendonly" in redis_finding(redis_server.url).text
-    redis_server.client.config_set("maxmemory-policy", "allkeys-lru")
-    evicting = redis_finding(redis_server.url)
-    redis_server.client.config_set("maxmemory-policy", "noeviction")
-    redis_server.kill()
-
-    assert evicting.remedy == "set maxmemory-policy noeviction"
-    assert redis_finding(redis_server.url).text == "does not answer"

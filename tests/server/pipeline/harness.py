@@ -31,7 +31,11 @@ from om_server.pipeline.poller import Poller
 from om_server.pipeline.settle import Settler, Slices
 from om_server.pipeline.window_usage import RollupUsage
 from om_server.pipeline.worker import Worker, WorkerLimits
+from om_server.prompt.operations import PromptOperations
+from om_server.prompt.store import PromptStore
 from om_server.rating.operations import RatingOperations
+from om_server.rpc.caller import actor
+from om_server.storage.audit import AuditTrail
 from om_server.storage.change_log import ChangeLog
 from om_server.storage.database import Database
 from om_server.storage.inbox import SqlInbox
@@ -115,14 +119,15 @@ class World:
         self.inbox = self.make_queue(self.database, self.clock)
         self.ingestion_store = IngestionStore(self.database)
         self.wallet_store = WalletStore(self.database)
+        self.wallet = WalletOperations(self.database, self.wallet_store, ids=self.ids, clock=self.clock)
         self.account = AccountOperations(
             self.database,
             AccountStore(self.database),
             ids=self.ids,
             clock=self.clock,
             random_bytes=self.random_bytes,
+            payers_changed=self.wallet.forget_payers,
         )
-        self.wallet = WalletOperations(self.database, self.wallet_store, ids=self.ids, clock=self.clock)
         self.analytics = AnalyticsOperations(
             self.database, AnalyticsStore(self.database), names=self.account.names, clock=self.clock
         )
@@ -145,16 +150,29 @@ class World:
             limits=LimitCheck(self.limits, self.rating, clock=self.clock),
             clock=self.clock,
         )
+        self.prompts = PromptOperations(
+            self.database,
+            PromptStore(self.database),
+            audit=AuditTrail(self.database, ids=self.ids, clock=self.clock, actor=actor),
+            clock=self.clock,
+        )
         self.slices = Slices(
             ingestion=self.ingestion_store,
             rating=self.rating,
             wallet=self.wallet,
             analytics=self.analytics,
             account=self.account,
+            prompt=self.prompts,
         )
         self.settler = Settler(self.database, self.slices, self.clock)
+        self.trail = AuditTrail(self.database, ids=self.ids, clock=self.clock, actor=actor)
         self.replay = LetterReplay(
-            self.database, self.ingestion_store, self.settler, wallet=self.wallet, limits=self.limits
+            self.database,
+            self.ingestion_store,
+            self.settler,
+            wallet=self.wallet,
+            limits=self.limits,
+            trail=self.trail,
         )
         self.job_deadlines = JobDeadlines(self.database, self.slices, self.clock)
         self.changes = ChangeLog(self.database)

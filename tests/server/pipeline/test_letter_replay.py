@@ -58,6 +58,7 @@ def stubborn(world: World, *poison: str) -> LetterReplay:
         Stubborn(world, poison),
         wallet=world.wallet,
         limits=world.limits,
+        trail=world.trail,
     )
 
 
@@ -171,11 +172,12 @@ def test_the_text_of_an_unexpected_error_is_not_kept(world: World, tenant: Tenan
         _Breaks(world.database, world.slices, world.clock),
         wallet=world.wallet,
         limits=world.limits,
+        trail=world.trail,
     )
     [result] = broken.replay(tenant.organization_id, [], actor="key_1")
 
     assert (result.reason, result.message) == ("INTERNAL", "RuntimeError")
-    assert "secret" not in repr(rows_of(world.database))
+    assert "of a customer" not in repr(rows_of(world.database))
 
 
 def test_a_database_that_is_away_is_no_attempt(

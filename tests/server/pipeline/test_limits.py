@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from om_server.account.organization import OrganizationChange
 from om_server.core.event import SOURCE_PROXY, Attribution, EdgePosition, Event, Funding, Outcome
 from om_server.pipeline.admission import Decision, FundingMode
 from om_server.wallet.charging import Charge
@@ -553,11 +554,12 @@ def test_a_deleted_limit_refuses_nothing_and_its_calls_settle(world: World, tena
 def test_users_need_a_wallet_of_their_own_where_the_organization_says_so(
     world: World, tenant: Tenant
 ) -> None:
-    def demand() -> None:
-        world.database.engine.execute_sql("UPDATE organizations SET user_wallet_required = TRUE")
+    version = world.wallet.resolution_version(tenant.organization_id)
+    change = OrganizationChange(user_wallet_required=True)
+    world.account.update_organization(tenant.organization_id, change)
 
-    world.database.write(demand)
-
+    # Edges forget who pays: some may have learned that nobody does.
+    assert world.wallet.resolution_version(tenant.organization_id) == version + 1
     assert reason_of(world.admit(tenant, attribution=ADA)) == "USER_WALLET_REQUIRED"
     assert reason_of(world.admit(tenant, want_nanos=0)) == "USER_WALLET_REQUIRED"
     world.grant(tenant.organization_id, CREDIT, kind=OwnerKind.USER, owner_id="ada")

@@ -147,7 +147,7 @@ def test_a_second_run_changes_nothing_whatever_its_key(past: Past) -> None:
 
     assert (again.event_count, again.changed_count, again.wallet_difference) == (3, 0, 0)
     after = rows_of(past.world.database)
-    assert {name for name in after if after[name] != before[name]} == {"rerates"}
+    assert {name for name in after if after[name] != before[name]} == {"rerates", "audit_records"}
 
 
 def test_going_there_and_back_moves_the_money_back(past: Past) -> None:
@@ -230,7 +230,8 @@ def test_the_sandbox_and_what_cost_nothing_by_its_outcome_are_not_looked_at(past
 
     assert past.rerate(request).event_count == 0
     assert {name for name, rows in rows_of(past.world.database).items() if rows != before[name]} == {
-        "rerates"
+        "rerates",
+        "audit_records",
     }
 
 

@@ -352,3 +352,12 @@ def test_a_failure_in_the_middle_leaves_nothing_behind(
 
     monkeypatch.undo()
     assert world.settler.settle(events) == 2
+
+
+@pytest.mark.acceptance("B-218")
+def test_a_settled_event_is_a_use_of_its_key(world: World, tenant: Tenant) -> None:
+    first = world.event(tenant, "e1")
+    world.settler.settle([first, dataclasses.replace(world.event(tenant, "e2"), event_time=1)])
+
+    [key] = world.account.list_keys(tenant.organization_id, PageRequest.of()).items
+    assert (key.key_id, key.last_use_time) == (tenant.key_id, first.event_time)

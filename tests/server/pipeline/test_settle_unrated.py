@@ -2,7 +2,7 @@
 
 import pytest
 
-from om_server.account.record import OrganizationRow
+from om_server.account.organization import OrganizationChange
 from om_server.analytics.settled import SettledState
 from om_server.core.event import Event, Outcome, UsageLine
 from om_server.core.page import PageRequest
@@ -22,7 +22,8 @@ OWNER = Decision("mem_1", "asked the provider")
 
 
 def suspend_unknown(world: World) -> None:
-    world.database.write(lambda: OrganizationRow.update(unknown_outcome_policy="suspend").execute())
+    organization_id = world.account.default_organization().organization_id
+    world.account.update_organization(organization_id, OrganizationChange(unknown_outcome_policy="suspend"))
 
 
 def lease_states(world: World, tenant: Tenant) -> list[LeaseState]:

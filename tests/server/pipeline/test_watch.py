@@ -12,7 +12,7 @@ import pytest
 from om.edge.v1 import edge_service_pb2 as pb
 from om_server.core.clock import system_clock
 from om_server.core.sequence_range import SequenceRange
-from om_server.pipeline.change_feed import ChangeFeed, FeedLimits
+from om_server.pipeline.change_feed import Audience, ChangeFeed, FeedLimits
 from om_server.pipeline.edge_servicer import EdgeServicer
 from om_server.pipeline.poller import Poller
 from om_server.pipeline.watcher import Watcher, watch
@@ -37,7 +37,7 @@ class Edge:
     """A client of one server's Watch."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, server: RpcServer, feed: ChangeFeed, poller: Poller
+        self, channel: grpc.aio.Channel, server: RpcServer, feed: ChangeFeed, poller: Poller[Audience]
     ) -> None:
         self.channel = channel
         self.server = server

@@ -82,6 +82,34 @@ def test_of_two_activations_at_one_time_the_later_written_applies(desk: Desk) ->
     assert nanos(desk.rate(used(), at=at)) == 1_000 * CREDIT
 
 
+def test_a_table_says_when_another_takes_its_place(desk: Desk) -> None:
+    raised = desk.activate(desk.table(DOUBLE))
+    begin = raised.effective_time or 0
+    assert desk.tables.get_burn_table(ORG, "default").expire_time == begin
+
+    desk.activate("default", at=begin + SECOND)
+
+    state = desk.tables.get_burn_table(ORG, raised.table.burn_table_id)
+    assert (state.effective_time, state.expire_time) == (begin, begin + SECOND)
+    desk.now = begin + SECOND
+    state = desk.tables.get_burn_table(ORG, raised.table.burn_table_id)
+    assert (state.active, state.effective_time, state.expire_time) == (False, begin, begin + SECOND)
+    assert desk.tables.get_burn_table(ORG, "default").expire_time is None
+
+
+def test_a_table_that_was_called_off_is_not_coming(desk: Desk) -> None:
+    raised = desk.activate(desk.table(DOUBLE))
+    table_id = raised.table.burn_table_id
+
+    desk.activate("default", at=raised.effective_time)
+
+    state = desk.tables.get_burn_table(ORG, table_id)
+    assert (state.active, state.effective_time) == (False, None)
+    desk.now = START + LEAD
+    assert not desk.tables.get_burn_table(ORG, table_id).active
+    assert nanos(desk.rate(used(), at=START + LEAD)) == 2_000 * CREDIT
+
+
 def test_a_table_of_a_customer_applies_to_that_customer_alone(desk: Desk) -> None:
     desk.activate(desk.table(HALF))
     desk.activate(desk.table(BurnRule(credits_per_cost="100"), customer="acme"))

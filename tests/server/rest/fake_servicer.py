@@ -61,6 +61,8 @@ class Memory:
     wallets: dict[tuple[int, str], wallet_pb.Wallet] = field(default_factory=dict)
     events: list[analytics_pb.Event] = field(default_factory=list)
     usage: Callable[[analytics_pb.QueryUsageRequest], list[analytics_pb.UsageRow]] = lambda _: []
+    spend: Callable[[analytics_pb.QuerySpendRequest], list[analytics_pb.SpendRow]] = lambda _: []
+    versions: list[analytics_pb.VersionRow] = field(default_factory=list)
     batches: list[ingestion_pb.IngestEventsRequest] = field(default_factory=list)
     seen_events: set[str] = field(default_factory=set)
     filters: list[analytics_pb.EventFilter] = field(default_factory=list)
@@ -180,6 +182,18 @@ class Analytics(analytics_service_pb2_grpc.AnalyticsServiceServicer):
     ) -> analytics_pb.QueryUsageResponse:
         self._memory.filters.append(request.filter)
         return analytics_pb.QueryUsageResponse(rows=self._memory.usage(request))
+
+    def CompareVersions(
+        self, request: analytics_pb.CompareVersionsRequest, context: grpc.ServicerContext
+    ) -> analytics_pb.CompareVersionsResponse:
+        self._memory.filters.append(request.filter)
+        return analytics_pb.CompareVersionsResponse(rows=self._memory.versions)
+
+    def QuerySpend(
+        self, request: analytics_pb.QuerySpendRequest, context: grpc.ServicerContext
+    ) -> analytics_pb.QuerySpendResponse:
+        self._memory.filters.append(request.filter)
+        return analytics_pb.QuerySpendResponse(rows=self._memory.spend(request))
 
     def ListEvents(
         self, request: analytics_pb.ListEventsRequest, context: grpc.ServicerContext

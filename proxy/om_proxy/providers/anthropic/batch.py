@@ -11,13 +11,13 @@ import orjson
 from om_proxy.call.bound import TOOL_OVERHEAD_TOKENS
 from om_proxy.call.call import Call, Demand, Share
 from om_proxy.call.route import Target
-from om_proxy.callers.problem import invalid_field, invalid_json
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.reading import EndedJob, Fields, Flag, Line, Metered, parse_object
+from om_proxy.metering.unmetered import passed_call
 from om_proxy.metering.usage import Unit, usage_of
 from om_proxy.providers.anthropic.request import read_message
 from om_proxy.providers.anthropic.usage import MessagesReader
-from om_proxy.upstream.unmetered import passed_call
+from om_proxy.refusals.problem import invalid_field, invalid_json
+from om_proxy.refusals.refusal import Problem
 
 _TIER = "batch"
 _ENDED = "ended"

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from om_proxy.call.call import Call, Demand, Notes, Share, each_object, positive_int, text_bytes
 from om_proxy.call.route import Target
-from om_proxy.callers.problem import invalid_field, invalid_json
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.reading import Fields, parse_object
 from om_proxy.metering.usage import Unit
+from om_proxy.refusals.problem import invalid_field, invalid_json
+from om_proxy.refusals.refusal import Problem
 
 # Tools that the client runs: they cost what their definition says, and a preamble.
 _CLIENT_TOOLS = ("custom", "bash_", "text_editor_", "computer_", "memory_")

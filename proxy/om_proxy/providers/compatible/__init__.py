@@ -9,13 +9,13 @@ from multidict import MultiMapping
 from om_proxy.call.call import Call
 from om_proxy.call.provider import UsageReader, only_value
 from om_proxy.call.route import Target
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.reading import parse_object
 from om_proxy.providers.compatible.spec import Auth, ProviderSpec
 from om_proxy.providers.openai import OpenAI
 from om_proxy.providers.openai.convention import CONVENTIONS
 from om_proxy.providers.openai.operation import BOUNDS, Sent, reader_of
 from om_proxy.providers.openai.routes import routes_of
+from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Credential, Secret
 
 _API_KEY = "api-key"

@@ -12,10 +12,9 @@ from multidict import MultiMapping
 from om_proxy.call.call import Call
 from om_proxy.call.provider import UsageReader, bearer_token, only_value, query_secret, query_without
 from om_proxy.call.route import Route, Target
-from om_proxy.callers.problem import misrouted, missing_provider_key
-from om_proxy.callers.refusal import Problem, Shape
 from om_proxy.metering.framing import BODY_MAX, Framing, JsonArray, NoDocuments, SlimBody, WholeBody
 from om_proxy.metering.sse import SseParser
+from om_proxy.metering.unmetered import NoUsage, passed_call
 from om_proxy.providers.gemini.cached_content import CachedContentReader, read_cached_content
 from om_proxy.providers.gemini.embedding import EmbeddingReader, read_embedding
 from om_proxy.providers.gemini.interaction import InteractionReader, read_interaction
@@ -26,8 +25,9 @@ from om_proxy.providers.gemini.shim import read_shim_chat, read_shim_embeddings,
 from om_proxy.providers.gemini.usage import GenerateReader
 from om_proxy.providers.openai.convention import GEMINI_SHIM
 from om_proxy.providers.openai.usage import ChatReader
+from om_proxy.refusals.problem import misrouted, missing_provider_key
+from om_proxy.refusals.refusal import Problem, Shape
 from om_proxy.secret import Credential, Secret
-from om_proxy.upstream.unmetered import NoUsage, passed_call
 
 _KEY = "key"
 _PREFIXES = tuple(f"{version}/models/" for version in VERSIONS)

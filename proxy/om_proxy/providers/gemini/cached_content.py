@@ -9,12 +9,12 @@ from datetime import datetime
 
 from om_proxy.call.call import NOTHING, Call, each_object, text_bytes
 from om_proxy.call.route import Target
-from om_proxy.callers.problem import invalid_field, invalid_json
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.reading import Fields, Flag, Line, Metered, parse_object, raw_usage_of
+from om_proxy.metering.unmetered import passed_call
 from om_proxy.metering.usage import Unit, usage_of
 from om_proxy.providers.gemini.request import ContentNotes, first
-from om_proxy.upstream.unmetered import passed_call
+from om_proxy.refusals.problem import invalid_field, invalid_json
+from om_proxy.refusals.refusal import Problem
 
 #: How long a cache lives where the request does not say.
 LIFE_DEFAULT_S = 3_600

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from om_proxy.call.call import Call, Demand, text_bytes
 from om_proxy.call.route import Target
-from om_proxy.callers.problem import invalid_json
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.reading import Fields, Flag, Line, Metered, parse_object, raw_usage_of
 from om_proxy.metering.usage import Certainty, Unit, usage_of
 from om_proxy.providers.gemini.request import ContentNotes, first, model_of
 from om_proxy.providers.gemini.usage import input_counts
+from om_proxy.refusals.problem import invalid_json
+from om_proxy.refusals.refusal import Problem
 
 _USAGE_KEYS = frozenset({"promptTokenCount", "promptTokenDetails", "promptTokensDetails", "totalTokenCount"})
 # Of the shim.

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 from om_proxy.call.call import Call, Demand, each_object, text_bytes
 from om_proxy.call.route import Target
-from om_proxy.callers.problem import invalid_field, invalid_json
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.reading import EndedJob, Fields, Flag, Line, Metered, parse_object, raw_usage_of
 from om_proxy.metering.usage import Certainty, Unit, usage_of
 from om_proxy.providers.gemini.request import first, number
@@ -19,6 +17,8 @@ from om_proxy.providers.gemini.usage import (
     objects_of,
     searches_of,
 )
+from om_proxy.refusals.problem import invalid_field, invalid_json
+from om_proxy.refusals.refusal import Problem
 
 _VISIBLE = re.compile(rb'"(?:text|thought|arguments)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 _TEXT_BLOCKS = frozenset({"text", "thought", "function_call", "function_result"})

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from om_proxy.call.call import NOTHING, Call
 from om_proxy.call.route import Target
-from om_proxy.callers.problem import invalid_field, invalid_json
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.reading import EndedJob, Fields, Flag, Line, Metered, parse_object, raw_usage_of
+from om_proxy.metering.unmetered import passed_call
 from om_proxy.metering.usage import Certainty, Unit, Usage, usage_of
 from om_proxy.providers.gemini.request import first, model_of, number
 from om_proxy.providers.gemini.usage import objects_of
-from om_proxy.upstream.unmetered import passed_call
+from om_proxy.refusals.problem import invalid_field, invalid_json
+from om_proxy.refusals.refusal import Problem
 
 #: What is made of one instance where the request does not say.
 IMAGES_DEFAULT = 4

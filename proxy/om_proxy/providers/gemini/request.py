@@ -9,11 +9,11 @@ from typing import Final
 
 from om_proxy.call.call import Call, Demand, Notes, each_object, positive_int, text_bytes
 from om_proxy.call.route import Target
-from om_proxy.callers.problem import invalid_json
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.reading import parse_object
 from om_proxy.metering.usage import Unit
 from om_proxy.providers.gemini.usage import PROMPT_MODALITIES
+from om_proxy.refusals.problem import invalid_json
+from om_proxy.refusals.refusal import Problem
 
 GENERATE: Final = "generateContent"
 STREAM: Final = "streamGenerateContent"

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from om_proxy.call.call import Call, positive_int
 from om_proxy.call.route import Target
-from om_proxy.callers.problem import invalid_field, invalid_json
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.reading import Fields, parse_object
 from om_proxy.metering.usage import Unit
 from om_proxy.providers.gemini.embedding import embedding_call
 from om_proxy.providers.gemini.media import image_call
 from om_proxy.providers.gemini.request import ContentNotes
 from om_proxy.providers.openai.request import read_chat
+from om_proxy.refusals.problem import invalid_field, invalid_json
+from om_proxy.refusals.refusal import Problem
 
 #: Units that Google never charges.
 _FOREIGN = frozenset({Unit.CACHE_WRITE_TOKENS, Unit.CACHE_WRITE_12H_TOKENS})

@@ -7,11 +7,11 @@ from multidict import MultiMapping
 from om_proxy.call.call import Call
 from om_proxy.call.provider import UsageReader, bearer_token, only_value
 from om_proxy.call.route import Route, Target
-from om_proxy.callers.problem import missing_provider_key
-from om_proxy.callers.refusal import Problem, Shape
 from om_proxy.metering.framing import Framing
 from om_proxy.providers.openai.operation import BOUNDS, Sent, framing_of, reader_of
 from om_proxy.providers.openai.routes import routes_of
+from om_proxy.refusals.problem import missing_provider_key
+from om_proxy.refusals.refusal import Problem, Shape
 from om_proxy.secret import Credential, Secret
 
 

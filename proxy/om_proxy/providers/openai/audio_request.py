@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from om_proxy.call.call import Call, Demand
+from om_proxy.call.form import File, is_form, read_form
 from om_proxy.call.route import Target
-from om_proxy.callers.form import File, is_form, read_form
-from om_proxy.callers.problem import invalid_field
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.usage import Unit
 from om_proxy.providers.openai.request import call_of, model_of, named_document
+from om_proxy.refusals.problem import invalid_field
+from om_proxy.refusals.refusal import Problem
 
 #: The least that a second of sound takes: two kilobits, less than any codec that is accepted makes of speech.
 _BYTES_PER_SECOND_MIN = 250

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from om_proxy.call.call import Call, Demand, positive_int
+from om_proxy.call.form import Form, is_form, read_form
 from om_proxy.call.route import Target
-from om_proxy.callers.form import Form, is_form, read_form
-from om_proxy.callers.problem import invalid_field, invalid_json
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.reading import parse_object
 from om_proxy.metering.usage import Unit
 from om_proxy.providers.openai.request import call_of, model_of
+from om_proxy.refusals.problem import invalid_field, invalid_json
+from om_proxy.refusals.refusal import Problem
 
 #: What these routes take where none is named.
 _DEFAULT_MODEL = "dall-e-2"

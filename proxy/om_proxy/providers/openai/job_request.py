@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from om_proxy.call.call import NOTHING, Call, Demand
+from om_proxy.call.form import is_form, read_form
 from om_proxy.call.route import Target
-from om_proxy.callers.form import is_form, read_form
-from om_proxy.callers.problem import invalid_field, invalid_json
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.reading import parse_object
 from om_proxy.metering.usage import Unit
 from om_proxy.providers.openai.request import call_of, model_of
+from om_proxy.refusals.problem import invalid_field, invalid_json
+from om_proxy.refusals.refusal import Problem
 
 #: A request that goes on from another video, or names a file of requests, leaves it to the provider.
 UNNAMED = "unknown"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from om_proxy.call.call import Call
 from om_proxy.call.provider import UsageReader
 from om_proxy.call.route import Target
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.framing import BODY_MAX, Framing, NoDocuments, SlimBody, WholeBody
 from om_proxy.metering.sse import FRAME_MAX, SseParser
+from om_proxy.metering.unmetered import NoUsage, passed_call
 from om_proxy.providers.openai.audio_request import read_speech, read_transcription
 from om_proxy.providers.openai.audio_usage import SpeechReader, TranscriptionReader
 from om_proxy.providers.openai.convention import OPENAI, Convention
@@ -26,7 +26,7 @@ from om_proxy.providers.openai.responses_request import read_responses
 from om_proxy.providers.openai.responses_usage import ResponseJobReader, ResponsesReader
 from om_proxy.providers.openai.text_request import read_completion, read_embeddings
 from om_proxy.providers.openai.usage import ChatReader, EmbeddingsReader
-from om_proxy.upstream.unmetered import NoUsage, passed_call
+from om_proxy.refusals.refusal import Problem
 
 #: An event that repeats a whole response can hold several images.
 _EVENT_MAX = 4 * BODY_MAX

@@ -10,11 +10,11 @@ import orjson
 
 from om_proxy.call.call import Call, Demand, Notes, each_object, positive_int, text_bytes
 from om_proxy.call.route import Target
-from om_proxy.callers.problem import invalid_field, invalid_json
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.include_usage import ask_for_usage
 from om_proxy.metering.reading import parse_object, short_text
 from om_proxy.metering.usage import Unit
+from om_proxy.refusals.problem import invalid_field, invalid_json
+from om_proxy.refusals.refusal import Problem
 
 _CLIENT_TOOLS = frozenset({"function", "custom"})
 _SEARCH_MODEL = re.compile(r"-search-(?:preview|api)")

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from om_proxy.call.call import Call, Demand, Notes, each_object, positive_int, text_bytes
 from om_proxy.call.route import Target
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.usage import Unit
 from om_proxy.providers.openai.request import call_of, model_of, named_document, shows_all
+from om_proxy.refusals.refusal import Problem
 
 _PROMPT = (Unit.INPUT_TOKENS, Unit.CACHE_READ_TOKENS, Unit.CACHE_WRITE_TOKENS)
 #: Fields that put something into the prompt that is not in the body.

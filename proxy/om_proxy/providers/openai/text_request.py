@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from om_proxy.call.call import Call, Demand, positive_int, text_bytes
 from om_proxy.call.route import Target
-from om_proxy.callers.refusal import Problem
 from om_proxy.metering.usage import Unit
 from om_proxy.providers.openai.request import call_of, named_document, streamed_call
+from om_proxy.refusals.refusal import Problem
 
 _PROMPT = (Unit.INPUT_TOKENS, Unit.CACHE_READ_TOKENS, Unit.CACHE_WRITE_TOKENS)
 

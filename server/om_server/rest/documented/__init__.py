@@ -9,10 +9,17 @@ from collections.abc import Mapping
 from om_server.core.clock import Clock
 from om_server.rest.channel import Server
 from om_server.rest.documented import (
+    aggregations,
     analytics,
+    burn_tables,
     credits,  # noqa: A004 - its published name; the builtin is a licence text
+    customers,
+    entitlements,
     events,
     health,
+    rating,
+    sandbox,
+    users,
 )
 from om_server.rest.request import Endpoint
 
@@ -22,8 +29,15 @@ def documented_operations(
 ) -> Mapping[str, Endpoint]:
     """Every documented operation by the operationId that documented/openapi gives it."""
     return {
-        **analytics.operations(server),
+        **aggregations.operations(server, clock=clock),
+        **analytics.operations(server, clock=clock),
+        **burn_tables.operations(server, clock=clock),
         **credits.operations(server),
+        **customers.operations(server),
+        **entitlements.operations(server),
         **events.operations(server),
         **health.operations(server, clock=clock, version=version, environment=environment),
+        **rating.operations(server, clock=clock),
+        **sandbox.operations(server, clock=clock, environment=environment),
+        **users.operations(server),
     }

@@ -1,17 +1,22 @@
-"""GET /v1/analytics/usage: sums by feature, by model, by event type and over time."""
+"""GET /v1/analytics/usage: sums by feature, by model, by event type and over time; and its siblings."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from om.analytics.v1 import analytics_service_pb2 as analytics_pb
+from om_server.core.clock import Clock
 from om_server.rest.channel import Server
-from om_server.rest.documented.consumption import input_tokens, output_tokens
-from om_server.rest.documented.endpoint import Answer, Documented, Wording
+from om_server.rest.documented.activity_summary import GetSummary
+from om_server.rest.documented.burn_rate import GetBurnForecast, GetBurnRate
+from om_server.rest.documented.cost_breakdown import GetCostBreakdown
+from om_server.rest.documented.costs import GetCosts
+from om_server.rest.documented.endpoint import Answer, Documented, Handler, Wording
 from om_server.rest.documented.figure import exact, exact_text, fixed_text, percentage
 from om_server.rest.documented.moment import iso_text
 from om_server.rest.documented.query import Query
 from om_server.rest.documented.selection import read_filter
+from om_server.rest.documented.usage_sum import NAMELESS, UsageSum, grouped, total
+from om_server.rest.documented.usage_trends import GetUsageTrends
 from om_server.rest.request import Endpoint, Request
 
 _GRANULARITIES = {
@@ -25,8 +30,6 @@ _MODEL = analytics_pb.DIMENSION_MODEL
 _EVENT_TYPE = analytics_pb.DIMENSION_EVENT_TYPE
 _DATE_LENGTH = len("2026-01-31")
 _COST_PLACES = 4
-#: Names the group of events that name none, in the maps of the TypeScript client.
-_NAMELESS = "unknown"
 
 
 class GetUsage:
@@ -51,26 +54,6 @@ class GetUsage:
         return Answer(200, usage_body(by_part.rows, by_period.rows))
 
 
-@dataclass(slots=True)
-class _Sum:
-    """Running sums of a group; amounts in nano-units."""
-
-    events: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    charge: int = 0
-    cost: int = 0
-    unrated: int = 0
-
-    def add(self, row: analytics_pb.UsageRow) -> None:
-        self.events += row.event_count
-        self.tokens_in += input_tokens(row.quantities) or 0
-        self.tokens_out += output_tokens(row.quantities) or 0
-        self.charge += row.charge.amount_nanos
-        self.cost += row.cost.amount_nanos
-        self.unrated += row.unrated_count
-
-
 def usage_body(
     parts: Iterable[analytics_pb.UsageRow], periods: Iterable[analytics_pb.UsageRow]
 ) -> dict[str, object]:
@@ -80,55 +63,48 @@ def usage_body(
     cost. Unrated events are in no amount, so their number is told.
     """
     rows = list(parts)
-    total = _Sum()
-    for row in rows:
-        total.add(row)
-    by_feature = _grouped(rows, _FEATURE)
-    by_provider, by_model = _grouped(rows, _PROVIDER), _grouped(rows, _MODEL)
+    everything = total(rows)
+    by_feature = _ranked(rows, _FEATURE)
+    by_provider, by_model = _ranked(rows, _PROVIDER), _ranked(rows, _MODEL)
     return {
         "data": {
-            "summary": _summary(total),
+            "summary": _summary(everything),
             "byFeature": [{"featureId": key[0]} | _amounts(sums) for key, sums in by_feature.items()],
             "byProvider": [
-                _model_row(key, sums) for key, sums in _grouped(rows, _PROVIDER, _MODEL).items() if all(key)
+                _model_row(key, sums) for key, sums in _ranked(rows, _PROVIDER, _MODEL).items() if all(key)
             ],
             "byEventType": [
-                {"eventType": key[0]} | _amounts(sums) for key, sums in _grouped(rows, _EVENT_TYPE).items()
+                {"eventType": key[0]} | _amounts(sums) for key, sums in _ranked(rows, _EVENT_TYPE).items()
             ],
             "timeline": [_period_row(row) for row in periods],
         },
-        "totalCredits": exact(total.charge),
-        "totalCostUsd": exact(total.cost),
-        "byProvider": _shares({key[0].upper(): sums for key, sums in by_provider.items()}, total),
-        "byModel": _shares({key[0]: sums for key, sums in by_model.items()}, total),
-        "byFeature": _shares({key[0]: sums for key, sums in by_feature.items()}, total),
-        "unratedEvents": total.unrated,
+        "totalCredits": exact(everything.charge),
+        "totalCostUsd": exact(everything.cost),
+        "byProvider": _shares({key[0].upper(): sums for key, sums in by_provider.items()}, everything),
+        "byModel": _shares({key[0]: sums for key, sums in by_model.items()}, everything),
+        "byFeature": _shares({key[0]: sums for key, sums in by_feature.items()}, everything),
+        "unratedEvents": everything.unrated,
     }
 
 
-def _grouped(
+def _ranked(
     rows: Iterable[analytics_pb.UsageRow], *dimensions: "analytics_pb.Dimension.ValueType"
-) -> dict[tuple[str, ...], _Sum]:
-    """Sums by the values of some dimensions, the busiest group first."""
-    found: dict[tuple[str, ...], _Sum] = {}
-    for row in rows:
-        values = {item.dimension: item.value for item in row.group}
-        key = tuple(values.get(dimension, "") for dimension in dimensions)
-        found.setdefault(key, _Sum()).add(row)
+) -> dict[tuple[str, ...], UsageSum]:
+    found = grouped(rows, *dimensions)
     return dict(sorted(found.items(), key=lambda item: (-item[1].events, item[0])))
 
 
-def _summary(total: _Sum) -> dict[str, object]:
+def _summary(whole: UsageSum) -> dict[str, object]:
     return {
-        "totalEvents": total.events,
-        "totalInputTokens": str(total.tokens_in),
-        "totalOutputTokens": str(total.tokens_out),
-        "totalCreditsBurned": exact_text(total.charge),
-        "totalCostUsd": fixed_text(total.cost, _COST_PLACES),
+        "totalEvents": whole.events,
+        "totalInputTokens": str(whole.tokens_in),
+        "totalOutputTokens": str(whole.tokens_out),
+        "totalCreditsBurned": exact_text(whole.charge),
+        "totalCostUsd": fixed_text(whole.cost, _COST_PLACES),
     }
 
 
-def _amounts(sums: _Sum) -> dict[str, object]:
+def _amounts(sums: UsageSum) -> dict[str, object]:
     return {
         "eventCount": sums.events,
         "creditsBurned": exact_text(sums.charge),
@@ -136,7 +112,7 @@ def _amounts(sums: _Sum) -> dict[str, object]:
     }
 
 
-def _model_row(key: tuple[str, ...], sums: _Sum) -> dict[str, object]:
+def _model_row(key: tuple[str, ...], sums: UsageSum) -> dict[str, object]:
     provider, model = key
     return {
         "provider": provider.upper(),
@@ -155,18 +131,32 @@ def _period_row(row: analytics_pb.UsageRow) -> dict[str, object]:
     }
 
 
-def _shares(groups: Mapping[str, _Sum], total: _Sum) -> dict[str, object]:
+def _shares(groups: Mapping[str, UsageSum], whole: UsageSum) -> dict[str, object]:
     return {
-        name or _NAMELESS: {
+        name or NAMELESS: {
             "credits": exact(sums.charge),
             "costUsd": exact(sums.cost),
-            "percentage": percentage(sums.cost, total.cost),
+            "percentage": percentage(sums.cost, whole.cost),
         }
         for name, sums in groups.items()
     }
 
 
-def operations(server: Server) -> Mapping[str, Endpoint]:
+def operations(server: Server, *, clock: Clock) -> Mapping[str, Endpoint]:
     """Name the operations of this family."""
-    wording = Wording("Failed to fetch usage analytics")
-    return {"getUsageAnalytics": Documented(GetUsage(server), server, wording=wording)}
+
+    def documented(handler: Handler, failure: str, *, plain: bool = False) -> Documented:
+        return Documented(handler, server, wording=Wording(f"Failed to {failure}", plain_bad_request=plain))
+
+    rating = "proxy request to rating service"
+    summary = documented(GetSummary(server), rating)
+    return {
+        "getUsageAnalytics": documented(GetUsage(server), "fetch usage analytics"),
+        "getCostAnalytics": documented(GetCosts(server), "fetch cost analytics"),
+        "getBurnRate": documented(GetBurnRate(server, clock=clock), "fetch burn rate analytics"),
+        "getCostBreakdown": documented(GetCostBreakdown(server), rating, plain=True),
+        "getUsageTrends": documented(GetUsageTrends(server), rating, plain=True),
+        "getBurnForecast": documented(GetBurnForecast(server, clock=clock), rating, plain=True),
+        "getAnalyticsSummary": summary,
+        "getCustomerSummary": summary,
+    }

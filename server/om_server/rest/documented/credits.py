@@ -1,24 +1,15 @@
-"""GET /v1/credits/balance and GET /v1/users/{userId}/credits."""
+"""Credits: what a wallet has, and by their modules what happened in it and what changes it."""
 
 from collections.abc import Mapping
 
 from om.wallet.v1 import wallet_service_pb2 as wallet_pb
-from om_server.core.errors import Code, DomainError
 from om_server.rest.channel import Server
 from om_server.rest.documented.endpoint import Answer, Documented, Wording
 from om_server.rest.documented.figure import exact, exact_text
+from om_server.rest.documented.funding import DeductCredits, GrantCredits, PurchaseCredits
 from om_server.rest.documented.moment import iso_text
+from om_server.rest.documented.statement import CreditWalletMissing, GetUserWallet, ListTransactions
 from om_server.rest.request import Endpoint, Request
-
-
-class CreditWalletMissing(DomainError):
-    """The user has no wallet; the sentence is the published one."""
-
-    code = Code.NOT_FOUND
-    reason = "NOT_FOUND"
-
-    def __init__(self, user_id: str) -> None:
-        super().__init__("Credit wallet not found", kind="wallet", id=user_id)
 
 
 class GetBalance:
@@ -79,8 +70,23 @@ def user_credits_body(wallet: wallet_pb.Wallet) -> dict[str, object]:
 
 def operations(server: Server) -> Mapping[str, Endpoint]:
     """Name the operations of this family."""
-    wording = Wording("Failed to fetch credit balance")
+    balance = Wording("Failed to fetch credit balance")
+    history = Wording("Failed to fetch transaction history")
+    deducting = Wording(
+        "Failed to deduct credits", bare=True, sentences={"INSUFFICIENT_FUNDS": "Insufficient credits"}
+    )
+    user_credits = Documented(GetUserCredits(server), server, wording=balance)
+    transactions = Documented(ListTransactions(server), server, wording=history)
     return {
-        "getCreditBalance": Documented(GetBalance(server), server, wording=wording),
-        "getUserCredits": Documented(GetUserCredits(server), server, wording=wording),
+        "getCreditBalance": Documented(GetBalance(server), server, wording=balance),
+        "getUserCredits": user_credits,
+        "getCustomerUserCredits": user_credits,
+        "listTransactions": transactions,
+        "listCustomerUserTransactions": transactions,
+        "getUserWallet": Documented(GetUserWallet(server), server, wording=balance),
+        "purchaseCredits": Documented(
+            PurchaseCredits(server), server, wording=Wording("Failed to purchase credits")
+        ),
+        "grantCredits": Documented(GrantCredits(server), server, wording=Wording("Failed to grant credits")),
+        "deductCredits": Documented(DeductCredits(server), server, wording=deducting),
     }

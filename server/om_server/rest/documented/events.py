@@ -1,6 +1,6 @@
 """GET /v1/events: settled events, newest first."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from google.protobuf import json_format
 
@@ -10,12 +10,15 @@ from om.type.v1.money_pb2 import Money
 from om_server.core.money import USD
 from om_server.rest.channel import Server
 from om_server.rest.documented.consumption import input_tokens, output_tokens
+from om_server.rest.documented.dead_letters import ListDeadLetters, ReplayDeadLetters
 from om_server.rest.documented.endpoint import Answer, Documented, Wording
 from om_server.rest.documented.figure import exact_text, fixed_text
 from om_server.rest.documented.ingest import IngestEvents
 from om_server.rest.documented.moment import iso_text
+from om_server.rest.documented.published_event import EVENT_TYPE_NAMES, read_event_type
 from om_server.rest.documented.query import Query
 from om_server.rest.documented.selection import read_filter
+from om_server.rest.errors import FieldProblem, RequestMalformed
 from om_server.rest.request import Endpoint, Request
 
 _LIMIT_DEFAULT = 50
@@ -35,6 +38,10 @@ class ListEvents:
         limit = query.integer("limit", default=_LIMIT_DEFAULT, least=1, most=_LIMIT_MAX)
         offset = query.integer("offset", default=0, least=0, most=_OFFSET_MAX)
         chosen = await read_filter(query, self._server, context=request.context)
+        chosen.event_types.extend(event_types(query.texts("eventType")))
+        sandbox = query.choice("sandbox", {"true": True, "false": False}, default=None)
+        if sandbox is not None:
+            chosen.sandbox = sandbox
         reply = await self._server.ask(
             self._server.analytics.ListEvents,
             analytics_pb.ListEventsRequest(filter=chosen, page_size=limit, skip=offset),
@@ -74,7 +81,23 @@ def event_row(settled: analytics_pb.Event) -> dict[str, object]:
         "costUsd": _dollars(settled.cost) if rated else None,
         "timestamp": iso_text(event.occur_time),
         "metadata": json_format.MessageToDict(event.metadata) if event.HasField("metadata") else None,
+        "userId": event.attribution.user_id or None,
+        "customerId": event.attribution.customer_id or None,
+        "teamId": event.attribution.team_id or None,
+        "sandbox": event.sandbox,
+        "flags": list(settled.flags),
     }
+
+
+def event_types(words: Iterable[str]) -> "Iterator[EventType.ValueType]":
+    """The types that a query names, in any case; RequestMalformed for a word that is none."""
+    for word in words:
+        if (found := read_event_type(word)) is None:
+            options = "|".join(f'"{name}"' for name in EVENT_TYPE_NAMES)
+            raise RequestMalformed(
+                FieldProblem("querystring/eventType", f"Invalid option: expected one of {options}")
+            )
+        yield found
 
 
 def event_type_text(event_type: "EventType.ValueType") -> str:
@@ -89,8 +112,11 @@ def _dollars(cost: Money) -> str | None:
 
 def operations(server: Server) -> Mapping[str, Endpoint]:
     """Name the operations of this family."""
+    listing, replaying = Wording("Failed to get DLQ items"), Wording("Failed to replay DLQ items")
     ingesting = Wording("Failed to ingest events", plain_bad_request=True)
     return {
         "ingestEvents": Documented(IngestEvents(server), server, wording=ingesting),
+        "listPublishedDeadLetters": Documented(ListDeadLetters(server), server, wording=listing),
+        "replayPublishedDeadLetters": Documented(ReplayDeadLetters(server), server, wording=replaying),
         "listEvents": Documented(ListEvents(server), server, wording=Wording("Failed to fetch events")),
     }

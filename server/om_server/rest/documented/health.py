@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from om_server.core.clock import Clock
 from om_server.rest.channel import Server
+from om_server.rest.documented.endpoint import Answer, Documented, Wording
 from om_server.rest.documented.moment import iso_now
 from om_server.rest.request import Endpoint, Request
 from om_server.rest.response import json_response
@@ -56,6 +57,27 @@ class GetInfo:
         return json_response(200, body)
 
 
+class GetIngestionInfo:
+    """What ingestion needs, for a caller with a key. Always 200, as published: the status tells."""
+
+    def __init__(self, server: Server, *, clock: Clock) -> None:
+        self._server = server
+        self._clock = clock
+
+    async def __call__(self, request: Request) -> Answer:
+        await self._server.confirm_credential(request.context)
+        return Answer(200, ingestion_body(serving=await self._server.serving(), now_us=self._clock()))
+
+
+def ingestion_body(*, serving: bool | None, now_us: int) -> dict[str, object]:
+    """The published readiness of ingestion. Its queue is the database, or handed over from there."""
+    now = iso_now(now_us)
+    if not serving:
+        return {"status": "not_ready", "timestamp": now, "error": "Service dependencies unavailable"}
+    services = {"database": "connected", "queue": "connected"}
+    return {"status": "ready", "timestamp": now, "services": services}
+
+
 def readiness_body(*, serving: bool | None, now_us: int) -> dict[str, object]:
     """The published checks. `serving` is nothing if the gRPC server did not answer.
 
@@ -79,4 +101,7 @@ def operations(server: Server, *, clock: Clock, version: str, environment: str) 
         "getReadiness": readiness,
         "getHealthReadiness": readiness,
         "getInfo": GetInfo(version, environment),
+        "getIngestionInfo": Documented(
+            GetIngestionInfo(server, clock=clock), server, wording=Wording("Failed to get service info")
+        ),
     }

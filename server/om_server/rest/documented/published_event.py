@@ -47,6 +47,7 @@ _NOT_LETTERS = re.compile(r"[^A-Z]")
 _TYPE_NAMES = {name: name.removeprefix("EVENT_TYPE_") for name in event_pb2.EventType.keys()[1:]}
 #: By letters alone, so that token-usage and tokenUsage are TOKEN_USAGE.
 _TYPES = {_NOT_LETTERS.sub("", short): event_pb2.EventType.Value(name) for name, short in _TYPE_NAMES.items()}
+EVENT_TYPE_NAMES = tuple(_TYPE_NAMES.values())
 _SINGLE_REQUEST = frozenset({event_pb2.EVENT_TYPE_API_CALL, event_pb2.EVENT_TYPE_FEATURE_ACCESS})
 
 _NOT_IN_UNIT = re.compile(r"[^a-z0-9_.-]+")
@@ -163,13 +164,18 @@ def _measured(field: str, unit: str, *, amount: int) -> usage_pb2.Quantity:
     return usage_pb2.Quantity(unit=unit, amount=amount, certainty=usage_pb2.CERTAINTY_MEASURED)
 
 
+def read_event_type(text: str) -> "event_pb2.EventType.ValueType | None":
+    """The type that a word in any case and with any separators names, if it names one."""
+    return _TYPES.get(_NOT_LETTERS.sub("", text.upper()))
+
+
 def _event_type(given: Mapping[str, object]) -> "event_pb2.EventType.ValueType":
     text = _text(given, "event_type")
     if not text:
         return event_pb2.EVENT_TYPE_UNSPECIFIED
-    found = _TYPES.get(_NOT_LETTERS.sub("", text.upper()))
+    found = read_event_type(text)
     if found is None:
-        raise EventRefused("event_type", f"must be one of {', '.join(_TYPE_NAMES.values())}")
+        raise EventRefused("event_type", f"must be one of {', '.join(EVENT_TYPE_NAMES)}")
     return found
 
 

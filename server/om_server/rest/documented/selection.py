@@ -4,6 +4,7 @@ from om.analytics.v1.analytics_service_pb2 import EventFilter
 from om_server.rest.channel import Server
 from om_server.rest.documented.moment import write_timestamp
 from om_server.rest.documented.query import Query
+from om_server.rest.documented.tenant import names_organization
 from om_server.rest.request import CallContext
 
 
@@ -24,6 +25,6 @@ async def read_filter(query: Query, server: Server, *, context: CallContext) -> 
         write_timestamp(end, chosen.end_time)
     if customer_id := query.text("customerId"):
         caller = await server.caller(context)
-        if customer_id != caller.organization_id:
+        if not names_organization(customer_id, caller.organization_id):
             chosen.customer_ids.append(customer_id)
     return chosen

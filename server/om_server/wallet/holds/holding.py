@@ -1,11 +1,14 @@
 """Holds of callers: made once for each key, and resolved once."""
 
+from om_server.core.audit import AuditEntry
 from om_server.core.clock import Clock
 from om_server.core.errors import NotFound
 from om_server.core.ids import IdSource
+from om_server.storage.audit import AuditTrail
 from om_server.storage.database import Database
 from om_server.wallet.answer import Once, Receipt
 from om_server.wallet.entry import Cause
+from om_server.wallet.facts import hold_facts, noted
 from om_server.wallet.holds.hold import Hold, HoldConflict, HoldRequest, HoldState
 from om_server.wallet.ledger import WalletBook
 from om_server.wallet.store import WalletStore
@@ -14,12 +17,15 @@ from om_server.wallet.store import WalletStore
 class Holding:
     """Makes, charges and frees holds. Each call locks the hold's wallet, which ends those that lapsed."""
 
-    def __init__(self, database: Database, store: WalletStore, *, ids: IdSource, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, store: WalletStore, *, ids: IdSource, clock: Clock, trail: AuditTrail
+    ) -> None:
         self._database = database
         self._store = store
         self._ids = ids
         self._clock = clock
-        self._once = Once(database, store.answers, clock=clock)
+        self._trail = trail
+        self._once = Once(database, store.answers, clock=clock, done=noted(trail))
 
     def create(self, organization_id: str, request: HoldRequest) -> Receipt:
         """Set money aside, all or nothing."""
@@ -60,9 +66,9 @@ class Holding:
             else:
                 slices = book.capture(slices, wanted, cause=cause)
                 slices = book.release(slices, hold.amount - wanted, cause=cause)
-            return self._save(
-                organization_id, book, hold=hold.resolved(HoldState.CAPTURED, slices, captured=wanted)
-            )
+            after = hold.resolved(HoldState.CAPTURED, slices, captured=wanted)
+            self._note("CaptureHold", organization_id, hold, after=after)
+            return self._save(organization_id, book, hold=after)
 
         return self._database.write(run)
 
@@ -75,9 +81,15 @@ class Holding:
                 self._store.save(organization_id, [book])
                 return hold
             slices = book.release(hold.slices, hold.held, cause=Cause(hold_id=hold_id))
-            return self._save(organization_id, book, hold=hold.resolved(HoldState.RELEASED, slices))
+            after = hold.resolved(HoldState.RELEASED, slices)
+            self._note("ReleaseHold", organization_id, hold, after=after)
+            return self._save(organization_id, book, hold=after)
 
         return self._database.write(run)
+
+    def _note(self, action: str, organization_id: str, before: Hold, *, after: Hold) -> None:
+        entry = AuditEntry(action, "hold", after.hold_id, before=hold_facts(before), after=hold_facts(after))
+        self._trail.record(organization_id, entry)
 
     def _save(self, organization_id: str, book: WalletBook, *, hold: Hold) -> Hold:
         self._store.save(organization_id, [book])

@@ -3,12 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from om_server.core.audit import AuditEntry
 from om_server.core.clock import MICROS_PER_SECOND, Clock
 from om_server.core.errors import NotFound
 from om_server.core.ids import IdSource
 from om_server.core.money import AmountOutOfRange
+from om_server.storage.audit import AuditTrail
 from om_server.storage.database import Database
 from om_server.wallet.entry import Cause
+from om_server.wallet.facts import credits_text
 from om_server.wallet.grant import Slice
 from om_server.wallet.holds.escrow import Escrow, EscrowKind, recall_grants
 from om_server.wallet.holds.hold import HoldConflict
@@ -45,11 +48,14 @@ def require_resolvable(lease: Lease, now: int) -> None:
 class Suspending:
     """Each decision is one transaction, which locks wallets, then leases."""
 
-    def __init__(self, database: Database, store: WalletStore, *, ids: IdSource, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, store: WalletStore, *, ids: IdSource, clock: Clock, trail: AuditTrail
+    ) -> None:
         self._database = database
         self._store = store
         self._ids = ids
         self._clock = clock
+        self._trail = trail
 
     def resolve_lease(self, organization_id: str, lease_id: str, *, decision: Decision) -> Lease:
         """Move what a lost lease still has to suspense; a repeat changes nothing."""
@@ -70,6 +76,19 @@ class Suspending:
             self._store.save(organization_id, books.values())
             self._store.leases.save([resolved])
             self._store.escrows.save(organization_id, new=[escrow] if escrow.amount else [], changed=[])
+            after = {
+                "state": resolved.state.value,
+                "suspense_id": escrow.escrow_id,
+                "reason": decision.reason,
+            }
+            entry = AuditEntry(
+                "ResolveLease",
+                "lease",
+                lease_id,
+                before={"state": lease.state.value, "remaining": credits_text(lease.remaining)},
+                after=after,
+            )
+            self._trail.record(organization_id, entry)
             return resolved
 
         return self._database.write(run)
@@ -91,6 +110,14 @@ class Suspending:
             if not 0 <= charge <= suspense.remaining:
                 raise AmountOutOfRange(str(charge))
             self._resolve(organization_id, books, suspense, charge=charge, description=decision.description)
+            entry = AuditEntry(
+                "ReleaseSuspense",
+                "suspense",
+                suspense_id,
+                before={"remaining": credits_text(suspense.remaining), "wallet_id": suspense.wallet_id},
+                after={"charged": credits_text(charge), "reason": decision.reason},
+            )
+            self._trail.record(organization_id, entry)
             return books[suspense.wallet_id].wallet
 
         return self._database.write(run)

@@ -155,6 +155,13 @@ class LeaseStore:
         )
         return [lease_from_row(row, ()) for row in query.order_by(LeaseRow.lease_id).tuples()]
 
+    def totals(self) -> tuple[int, float]:
+        """Return how many leases of all organizations have not ended, and what they hold, not exactly."""
+        held = peewee.fn.COALESCE(peewee.fn.SUM(LeaseRow.remaining.cast("double precision")), 0)
+        query: peewee.ModelSelect[Any] = LeaseRow.select(peewee.fn.COUNT(LeaseRow.lease_id), held)
+        count, nanos = query.where(_NOT_ENDED).tuples().get()
+        return int(count), float(nanos)
+
     def _release_reservations(self, ended: Sequence[Lease]) -> None:
         """Give back what ended leases had reserved of limits: in this transaction its use is summed."""
         for organization_id in sorted({lease.organization_id for lease in ended}):

@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
+from om_server.core.audit import AuditEntry
 from om_server.core.clock import Clock
 from om_server.core.errors import InvalidArgument, NotFound, PageTokenInvalid
 from om_server.core.hours import HourRange
 from om_server.core.ids import IdSource
 from om_server.core.page import PageRequest, decode_token, encode_token
+from om_server.rpc.caller import actor
+from om_server.storage.audit import AuditTrail
 from om_server.storage.database import Database
+from om_server.wallet.limits.facts import limit_facts
 from om_server.wallet.limits.gate import DemandGate, standings
 from om_server.wallet.limits.limit import (
     Demand,
@@ -75,6 +79,7 @@ class LimitOperations:
         self._ids = ids
         self._clock = clock
         self._notice = notice
+        self._trail = AuditTrail(database, ids=ids, clock=clock, actor=actor)
 
     def create(self, organization_id: str, wish: LimitWish, *, idempotency_key: str) -> Limit:
         """Create a limit, once for each key. A hard one holds after the notice."""
@@ -89,9 +94,17 @@ class LimitOperations:
             metadata=wish.metadata,
         )
         digest = hashlib.sha256(json.dumps(asdict(wish), sort_keys=True).encode()).hexdigest()
-        return self._database.write(
-            lambda: self._store.claim(organization_id, limit, key=idempotency_key, digest=digest)
-        )
+
+        def run() -> Limit:
+            claimed = self._store.claim(organization_id, limit, key=idempotency_key, digest=digest)
+            if claimed.limit_id == limit.limit_id:
+                entry = AuditEntry(
+                    "CreateEntitlement", "entitlement", limit.limit_id, after=limit_facts(limit)
+                )
+                self._trail.record(organization_id, entry)
+            return claimed
+
+        return self._database.write(run)
 
     def update(self, organization_id: str, limit_id: str, wish: LimitWish) -> Limit:
         """Put a limit under new terms. What it counts stays: anything else is another limit."""
@@ -107,14 +120,25 @@ class LimitOperations:
             revised = limit.revised(wish.terms, now=self._clock(), notice=self._notice)
             revised = dataclasses.replace(revised, metadata=wish.metadata)
             self._store.save(organization_id, revised)
+            after = {**limit_facts(revised), "metadata_changed": revised.metadata != limit.metadata}
+            before = {**limit_facts(limit), "metadata_changed": False}
+            entry = AuditEntry("UpdateEntitlement", "entitlement", limit_id, before=before, after=after)
+            self._trail.record(organization_id, entry)
             return revised
 
         return self._database.write(run)
 
     def delete(self, organization_id: str, limit_id: str) -> None:
         """Delete a limit at once; NOT_FOUND if there is none."""
-        if not self._database.write(lambda: self._store.delete(organization_id, limit_id)):
-            raise NotFound("entitlement", limit_id)
+
+        def run() -> None:
+            limit = self._store.lock(organization_id, limit_id)
+            if limit is None or not self._store.delete(organization_id, limit_id):
+                raise NotFound("entitlement", limit_id)
+            entry = AuditEntry("DeleteEntitlement", "entitlement", limit_id, before=limit_facts(limit))
+            self._trail.record(organization_id, entry)
+
+        self._database.write(run)
 
     def used(self, organization_id: str, limit: Limit) -> int:
         """Return what is used of a limit in the window that runs, of all users together."""

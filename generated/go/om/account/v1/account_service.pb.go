@@ -419,7 +419,8 @@ type Key struct {
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// When it was revoked; absent while it is active.
 	RevokeTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
-	// The newest event that came with it; absent if there is none.
+	// When it was last used; absent if it never was. The time of the newest event that was settled for it, or
+	// of a call that it signed if that is later; of calls without events up to a minute is not told.
 	LastUseTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=last_use_time,json=lastUseTime,proto3" json:"last_use_time,omitempty"`
 	// When it was created.
 	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
@@ -673,23 +674,28 @@ func (x *User) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// One write: who, what, before, after.
+// One write: who, what, before, after. An RPC that changed nothing, like a repeat, leaves none.
 type AuditRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names the record.
 	AuditRecordId string `protobuf:"bytes,1,opt,name=audit_record_id,json=auditRecordId,proto3" json:"audit_record_id,omitempty"`
-	// Who: a member, key or service, by id.
+	// Who: the id of a member or key, "service" for our own processes, "system" for the program itself, like
+	// its command line.
 	Actor string `protobuf:"bytes,2,opt,name=actor,proto3" json:"actor,omitempty"`
-	// Which RPC.
+	// Which RPC, for example CreateKey. What only the command line does has a name in the same form.
 	Action string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
-	// What was written.
+	// What was written, by id.
 	ObjectId string `protobuf:"bytes,4,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
 	// As it was, without secrets; absent for something new.
 	Before *structpb.Struct `protobuf:"bytes,5,opt,name=before,proto3" json:"before,omitempty"`
 	// As it is, without secrets; absent for something removed.
 	After *structpb.Struct `protobuf:"bytes,6,opt,name=after,proto3" json:"after,omitempty"`
 	// When.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// In which call, as its trailers, logs and errors name it; empty where none came over the wire.
+	RequestId string `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// What kind of thing was written, for example key or wallet.
+	ObjectType    string `protobuf:"bytes,9,opt,name=object_type,json=objectType,proto3" json:"object_type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -771,6 +777,20 @@ func (x *AuditRecord) GetCreateTime() *timestamppb.Timestamp {
 		return x.CreateTime
 	}
 	return nil
+}
+
+func (x *AuditRecord) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetObjectType() string {
+	if x != nil {
+		return x.ObjectType
+	}
+	return ""
 }
 
 // A signed-in person.
@@ -2366,7 +2386,7 @@ type AcceptInviteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// From the mail.
 	Secret string `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
-	// At least 10 characters; read if the address has no account yet.
+	// At least 10 characters.
 	Password string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
 	// The person's name.
 	DisplayName   string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
@@ -4049,7 +4069,7 @@ const file_om_account_v1_account_service_proto_rawDesc = "" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"\x9d\x02\n" +
+	"updateTime\"\xdd\x02\n" +
 	"\vAuditRecord\x12&\n" +
 	"\x0faudit_record_id\x18\x01 \x01(\tR\rauditRecordId\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
@@ -4058,7 +4078,11 @@ const file_om_account_v1_account_service_proto_rawDesc = "" +
 	"\x06before\x18\x05 \x01(\v2\x17.google.protobuf.StructR\x06before\x12-\n" +
 	"\x05after\x18\x06 \x01(\v2\x17.google.protobuf.StructR\x05after\x12;\n" +
 	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"\xce\x01\n" +
+	"createTime\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\b \x01(\tR\trequestId\x12\x1f\n" +
+	"\vobject_type\x18\t \x01(\tR\n" +
+	"objectType\"\xce\x01\n" +
 	"\aSession\x12\x16\n" +
 	"\x06secret\x18\x01 \x01(\tR\x06secret\x12;\n" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +

@@ -70,31 +70,38 @@ type AccountServiceClient interface {
 	// Changes the caller's organization. Fields that are absent stay.
 	UpdateOrganization(ctx context.Context, in *UpdateOrganizationRequest, opts ...grpc.CallOption) (*UpdateOrganizationResponse, error)
 	// Creates an organization with its first owner and a first team, and signs the owner in. No
-	// wallet is created. ALREADY_EXISTS if the e-mail address has an account.
+	// wallet is created. ALREADY_EXISTS if the e-mail address has an account, SIGN_UP_CLOSED where
+	// people join by invitation only.
 	SignUp(ctx context.Context, in *SignUpRequest, opts ...grpc.CallOption) (*SignUpResponse, error)
 	// Starts a session. The same answer, after the same time, for an unknown address and for a wrong
-	// password.
+	// password: CREDENTIAL_INVALID, and SIGN_IN_LIMITED after 10 of them in 15 minutes.
 	SignIn(ctx context.Context, in *SignInRequest, opts ...grpc.CallOption) (*SignInResponse, error)
 	// Ends the caller's session.
 	SignOut(ctx context.Context, in *SignOutRequest, opts ...grpc.CallOption) (*SignOutResponse, error)
 	// Sends a link that sets a new password, if the address has an account. The answer never says
-	// whether it has.
+	// whether it has, and comes before the mail is sent. An address gets at most 5 mails in an hour.
 	RequestPasswordReset(ctx context.Context, in *RequestPasswordResetRequest, opts ...grpc.CallOption) (*RequestPasswordResetResponse, error)
-	// Sets a new password with the secret from the link, once, and ends all sessions of that person.
+	// Sets a new password with the secret from the link, once, within an hour, and ends all sessions of
+	// that person. CREDENTIAL_INVALID for any other secret.
 	ResetPassword(ctx context.Context, in *ResetPasswordRequest, opts ...grpc.CallOption) (*ResetPasswordResponse, error)
 	// Lists the people of the organization, oldest first.
 	ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersResponse, error)
-	// Changes a member's role. The last owner stays owner.
+	// Changes a member's role, from his next call on. The last owner stays owner: LAST_OWNER.
 	UpdateMember(ctx context.Context, in *UpdateMemberRequest, opts ...grpc.CallOption) (*UpdateMemberResponse, error)
-	// Removes a member at once, sessions included. The last owner cannot be removed.
+	// Removes a member at once, sessions included. The last owner cannot be removed: LAST_OWNER. The
+	// address is free for another account.
 	RemoveMember(ctx context.Context, in *RemoveMemberRequest, opts ...grpc.CallOption) (*RemoveMemberResponse, error)
-	// Invites a person by e-mail. A second invite to the same address replaces the first.
+	// Invites a person by e-mail. A second invite to the same address replaces the first. ALREADY_EXISTS if
+	// the person is a member. UNAVAILABLE if no mail server took the mail: the invite is listed, and
+	// repeating the call sends another.
 	CreateInvite(ctx context.Context, in *CreateInviteRequest, opts ...grpc.CallOption) (*CreateInviteResponse, error)
 	// Lists open invites, oldest first.
 	ListInvites(ctx context.Context, in *ListInvitesRequest, opts ...grpc.CallOption) (*ListInvitesResponse, error)
 	// Takes an invite back.
 	RevokeInvite(ctx context.Context, in *RevokeInviteRequest, opts ...grpc.CallOption) (*RevokeInviteResponse, error)
-	// Joins an organization with the secret from an invite, once, and signs in.
+	// Joins an organization with the secret from an invite, once, within 7 days, and signs in.
+	// CREDENTIAL_INVALID for any other secret. A person belongs to one organization: ALREADY_EXISTS if the
+	// address has an account by now, also in another organization, and the invite stays open.
 	AcceptInvite(ctx context.Context, in *AcceptInviteRequest, opts ...grpc.CallOption) (*AcceptInviteResponse, error)
 	// Creates a team. ALREADY_EXISTS if the name is taken.
 	CreateTeam(ctx context.Context, in *CreateTeamRequest, opts ...grpc.CallOption) (*CreateTeamResponse, error)
@@ -112,11 +119,11 @@ type AccountServiceClient interface {
 	RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*RevokeKeyResponse, error)
 	// Creates a successor with the same team and scopes; the old key works until the overlap ends.
 	RotateKey(ctx context.Context, in *RotateKeyRequest, opts ...grpc.CallOption) (*RotateKeyResponse, error)
-	// Registers a customer ahead of its first use. ALREADY_EXISTS if the id is taken.
+	// Registers a customer, also one that events named before. ALREADY_EXISTS if it is registered.
 	CreateCustomer(ctx context.Context, in *CreateCustomerRequest, opts ...grpc.CallOption) (*CreateCustomerResponse, error)
 	// Lists customers, oldest first.
 	ListCustomers(ctx context.Context, in *ListCustomersRequest, opts ...grpc.CallOption) (*ListCustomersResponse, error)
-	// Registers an end user ahead of first use. ALREADY_EXISTS if the id is taken.
+	// Registers an end user, also one whom events named before. ALREADY_EXISTS if the user is registered.
 	CreateUser(ctx context.Context, in *CreateUserRequest, opts ...grpc.CallOption) (*CreateUserResponse, error)
 	// Gets an end user.
 	GetUser(ctx context.Context, in *GetUserRequest, opts ...grpc.CallOption) (*GetUserResponse, error)
@@ -451,31 +458,38 @@ type AccountServiceServer interface {
 	// Changes the caller's organization. Fields that are absent stay.
 	UpdateOrganization(context.Context, *UpdateOrganizationRequest) (*UpdateOrganizationResponse, error)
 	// Creates an organization with its first owner and a first team, and signs the owner in. No
-	// wallet is created. ALREADY_EXISTS if the e-mail address has an account.
+	// wallet is created. ALREADY_EXISTS if the e-mail address has an account, SIGN_UP_CLOSED where
+	// people join by invitation only.
 	SignUp(context.Context, *SignUpRequest) (*SignUpResponse, error)
 	// Starts a session. The same answer, after the same time, for an unknown address and for a wrong
-	// password.
+	// password: CREDENTIAL_INVALID, and SIGN_IN_LIMITED after 10 of them in 15 minutes.
 	SignIn(context.Context, *SignInRequest) (*SignInResponse, error)
 	// Ends the caller's session.
 	SignOut(context.Context, *SignOutRequest) (*SignOutResponse, error)
 	// Sends a link that sets a new password, if the address has an account. The answer never says
-	// whether it has.
+	// whether it has, and comes before the mail is sent. An address gets at most 5 mails in an hour.
 	RequestPasswordReset(context.Context, *RequestPasswordResetRequest) (*RequestPasswordResetResponse, error)
-	// Sets a new password with the secret from the link, once, and ends all sessions of that person.
+	// Sets a new password with the secret from the link, once, within an hour, and ends all sessions of
+	// that person. CREDENTIAL_INVALID for any other secret.
 	ResetPassword(context.Context, *ResetPasswordRequest) (*ResetPasswordResponse, error)
 	// Lists the people of the organization, oldest first.
 	ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error)
-	// Changes a member's role. The last owner stays owner.
+	// Changes a member's role, from his next call on. The last owner stays owner: LAST_OWNER.
 	UpdateMember(context.Context, *UpdateMemberRequest) (*UpdateMemberResponse, error)
-	// Removes a member at once, sessions included. The last owner cannot be removed.
+	// Removes a member at once, sessions included. The last owner cannot be removed: LAST_OWNER. The
+	// address is free for another account.
 	RemoveMember(context.Context, *RemoveMemberRequest) (*RemoveMemberResponse, error)
-	// Invites a person by e-mail. A second invite to the same address replaces the first.
+	// Invites a person by e-mail. A second invite to the same address replaces the first. ALREADY_EXISTS if
+	// the person is a member. UNAVAILABLE if no mail server took the mail: the invite is listed, and
+	// repeating the call sends another.
 	CreateInvite(context.Context, *CreateInviteRequest) (*CreateInviteResponse, error)
 	// Lists open invites, oldest first.
 	ListInvites(context.Context, *ListInvitesRequest) (*ListInvitesResponse, error)
 	// Takes an invite back.
 	RevokeInvite(context.Context, *RevokeInviteRequest) (*RevokeInviteResponse, error)
-	// Joins an organization with the secret from an invite, once, and signs in.
+	// Joins an organization with the secret from an invite, once, within 7 days, and signs in.
+	// CREDENTIAL_INVALID for any other secret. A person belongs to one organization: ALREADY_EXISTS if the
+	// address has an account by now, also in another organization, and the invite stays open.
 	AcceptInvite(context.Context, *AcceptInviteRequest) (*AcceptInviteResponse, error)
 	// Creates a team. ALREADY_EXISTS if the name is taken.
 	CreateTeam(context.Context, *CreateTeamRequest) (*CreateTeamResponse, error)
@@ -493,11 +507,11 @@ type AccountServiceServer interface {
 	RevokeKey(context.Context, *RevokeKeyRequest) (*RevokeKeyResponse, error)
 	// Creates a successor with the same team and scopes; the old key works until the overlap ends.
 	RotateKey(context.Context, *RotateKeyRequest) (*RotateKeyResponse, error)
-	// Registers a customer ahead of its first use. ALREADY_EXISTS if the id is taken.
+	// Registers a customer, also one that events named before. ALREADY_EXISTS if it is registered.
 	CreateCustomer(context.Context, *CreateCustomerRequest) (*CreateCustomerResponse, error)
 	// Lists customers, oldest first.
 	ListCustomers(context.Context, *ListCustomersRequest) (*ListCustomersResponse, error)
-	// Registers an end user ahead of first use. ALREADY_EXISTS if the id is taken.
+	// Registers an end user, also one whom events named before. ALREADY_EXISTS if the user is registered.
 	CreateUser(context.Context, *CreateUserRequest) (*CreateUserResponse, error)
 	// Gets an end user.
 	GetUser(context.Context, *GetUserRequest) (*GetUserResponse, error)

@@ -261,8 +261,12 @@ type EventFilter struct {
 	Tags []string `protobuf:"bytes,11,rep,name=tags,proto3" json:"tags,omitempty"`
 	// Also events of the sandbox, which cost and charge nothing. ListEvents always shows them.
 	IncludeSandbox bool `protobuf:"varint,12,opt,name=include_sandbox,json=includeSandbox,proto3" json:"include_sandbox,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Any of these types.
+	EventTypes []v1.EventType `protobuf:"varint,13,rep,packed,name=event_types,json=eventTypes,proto3,enum=om.type.v1.EventType" json:"event_types,omitempty"`
+	// Only events of the sandbox, or only the others; absent for what include_sandbox says.
+	Sandbox       *bool `protobuf:"varint,14,opt,name=sandbox,proto3,oneof" json:"sandbox,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EventFilter) Reset() {
@@ -375,6 +379,20 @@ func (x *EventFilter) GetTags() []string {
 func (x *EventFilter) GetIncludeSandbox() bool {
 	if x != nil {
 		return x.IncludeSandbox
+	}
+	return false
+}
+
+func (x *EventFilter) GetEventTypes() []v1.EventType {
+	if x != nil {
+		return x.EventTypes
+	}
+	return nil
+}
+
+func (x *EventFilter) GetSandbox() bool {
+	if x != nil && x.Sandbox != nil {
+		return *x.Sandbox
 	}
 	return false
 }
@@ -1117,12 +1135,16 @@ type VersionRow struct {
 	Version *int32 `protobuf:"varint,1,opt,name=version,proto3,oneof" json:"version,omitempty"`
 	// Whether the version is registered.
 	Registered bool `protobuf:"varint,2,opt,name=registered,proto3" json:"registered,omitempty"`
-	// Events.
+	// Events; one with lines at several models counts at its first line.
 	EventCount int64 `protobuf:"varint,3,opt,name=event_count,json=eventCount,proto3" json:"event_count,omitempty"`
-	// What they cost.
+	// What they cost; unrated events are not in it.
 	Cost *v1.Money `protobuf:"bytes,4,opt,name=cost,proto3" json:"cost,omitempty"`
-	// What was charged.
-	Charge        *v1.Money `protobuf:"bytes,5,opt,name=charge,proto3" json:"charge,omitempty"`
+	// What was charged; unrated events are not in it.
+	Charge *v1.Money `protobuf:"bytes,5,opt,name=charge,proto3" json:"charge,omitempty"`
+	// Events that wait for a price.
+	UnratedCount int64 `protobuf:"varint,6,opt,name=unrated_count,json=unratedCount,proto3" json:"unrated_count,omitempty"`
+	// The cost through the events that are rated, half-even to the nano; absent where none is.
+	AverageCost   *v1.Money `protobuf:"bytes,7,opt,name=average_cost,json=averageCost,proto3" json:"average_cost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1192,10 +1214,25 @@ func (x *VersionRow) GetCharge() *v1.Money {
 	return nil
 }
 
+func (x *VersionRow) GetUnratedCount() int64 {
+	if x != nil {
+		return x.UnratedCount
+	}
+	return 0
+}
+
+func (x *VersionRow) GetAverageCost() *v1.Money {
+	if x != nil {
+		return x.AverageCost
+	}
+	return nil
+}
+
 // Response message for CompareVersions.
 type CompareVersionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// By version.
+	// By version: every registered one, also without events, and those that are only used. Events
+	// without a version come last.
 	Rows          []*VersionRow `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1699,7 +1736,7 @@ var File_om_analytics_v1_analytics_service_proto protoreflect.FileDescriptor
 
 const file_om_analytics_v1_analytics_service_proto_rawDesc = "" +
 	"\n" +
-	"'om/analytics/v1/analytics_service.proto\x12\x0fom.analytics.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x16om/type/v1/event.proto\x1a\x16om/type/v1/money.proto\x1a\x16om/type/v1/usage.proto\"\x80\x04\n" +
+	"'om/analytics/v1/analytics_service.proto\x12\x0fom.analytics.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x16om/type/v1/event.proto\x1a\x16om/type/v1/money.proto\x1a\x16om/type/v1/usage.proto\"\xf6\x04\n" +
 	"\vEventFilter\x129\n" +
 	"\n" +
 	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
@@ -1716,7 +1753,12 @@ const file_om_analytics_v1_analytics_service_proto_rawDesc = "" +
 	" \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\n" +
 	"promptKeys\x12\x1c\n" +
 	"\x04tags\x18\v \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\x04tags\x12'\n" +
-	"\x0finclude_sandbox\x18\f \x01(\bR\x0eincludeSandbox\"\x7f\n" +
+	"\x0finclude_sandbox\x18\f \x01(\bR\x0eincludeSandbox\x12I\n" +
+	"\vevent_types\x18\r \x03(\x0e2\x15.om.type.v1.EventTypeB\x11\xbaH\x0e\x92\x01\v\x10\x14\"\a\x82\x01\x04\x10\x01 \x00R\n" +
+	"eventTypes\x12\x1d\n" +
+	"\asandbox\x18\x0e \x01(\bH\x00R\asandbox\x88\x01\x01B\n" +
+	"\n" +
+	"\b_sandbox\"\x7f\n" +
 	"\n" +
 	"GroupValue\x128\n" +
 	"\tdimension\x18\x01 \x01(\x0e2\x1a.om.analytics.v1.DimensionR\tdimension\x12\x14\n" +
@@ -1778,7 +1820,7 @@ const file_om_analytics_v1_analytics_service_proto_rawDesc = "" +
 	"\n" +
 	"prompt_key\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xff\x01R\tpromptKey\x124\n" +
-	"\x06filter\x18\x02 \x01(\v2\x1c.om.analytics.v1.EventFilterR\x06filter\"\xca\x01\n" +
+	"\x06filter\x18\x02 \x01(\v2\x1c.om.analytics.v1.EventFilterR\x06filter\"\xa5\x02\n" +
 	"\n" +
 	"VersionRow\x12\x1d\n" +
 	"\aversion\x18\x01 \x01(\x05H\x00R\aversion\x88\x01\x01\x12\x1e\n" +
@@ -1788,7 +1830,9 @@ const file_om_analytics_v1_analytics_service_proto_rawDesc = "" +
 	"\vevent_count\x18\x03 \x01(\x03R\n" +
 	"eventCount\x12%\n" +
 	"\x04cost\x18\x04 \x01(\v2\x11.om.type.v1.MoneyR\x04cost\x12)\n" +
-	"\x06charge\x18\x05 \x01(\v2\x11.om.type.v1.MoneyR\x06chargeB\n" +
+	"\x06charge\x18\x05 \x01(\v2\x11.om.type.v1.MoneyR\x06charge\x12#\n" +
+	"\runrated_count\x18\x06 \x01(\x03R\funratedCount\x124\n" +
+	"\faverage_cost\x18\a \x01(\v2\x11.om.type.v1.MoneyR\vaverageCostB\n" +
 	"\n" +
 	"\b_version\"J\n" +
 	"\x17CompareVersionsResponse\x12/\n" +
@@ -1910,75 +1954,78 @@ var file_om_analytics_v1_analytics_service_proto_goTypes = []any{
 	(*ExportEventsRequest)(nil),     // 21: om.analytics.v1.ExportEventsRequest
 	(*ExportEventsResponse)(nil),    // 22: om.analytics.v1.ExportEventsResponse
 	(*timestamppb.Timestamp)(nil),   // 23: google.protobuf.Timestamp
-	(*v1.Quantity)(nil),             // 24: om.type.v1.Quantity
-	(*v1.Money)(nil),                // 25: om.type.v1.Money
-	(*v1.UsageEvent)(nil),           // 26: om.type.v1.UsageEvent
+	(v1.EventType)(0),               // 24: om.type.v1.EventType
+	(*v1.Quantity)(nil),             // 25: om.type.v1.Quantity
+	(*v1.Money)(nil),                // 26: om.type.v1.Money
+	(*v1.UsageEvent)(nil),           // 27: om.type.v1.UsageEvent
 }
 var file_om_analytics_v1_analytics_service_proto_depIdxs = []int32{
 	23, // 0: om.analytics.v1.EventFilter.start_time:type_name -> google.protobuf.Timestamp
 	23, // 1: om.analytics.v1.EventFilter.end_time:type_name -> google.protobuf.Timestamp
-	0,  // 2: om.analytics.v1.GroupValue.dimension:type_name -> om.analytics.v1.Dimension
-	3,  // 3: om.analytics.v1.QueryUsageRequest.filter:type_name -> om.analytics.v1.EventFilter
-	0,  // 4: om.analytics.v1.QueryUsageRequest.group_by:type_name -> om.analytics.v1.Dimension
-	1,  // 5: om.analytics.v1.QueryUsageRequest.granularity:type_name -> om.analytics.v1.Granularity
-	23, // 6: om.analytics.v1.UsageRow.period_start:type_name -> google.protobuf.Timestamp
-	4,  // 7: om.analytics.v1.UsageRow.group:type_name -> om.analytics.v1.GroupValue
-	24, // 8: om.analytics.v1.UsageRow.quantities:type_name -> om.type.v1.Quantity
-	25, // 9: om.analytics.v1.UsageRow.cost:type_name -> om.type.v1.Money
-	25, // 10: om.analytics.v1.UsageRow.charge:type_name -> om.type.v1.Money
-	6,  // 11: om.analytics.v1.QueryUsageResponse.rows:type_name -> om.analytics.v1.UsageRow
-	23, // 12: om.analytics.v1.QueryUsageResponse.start_time:type_name -> google.protobuf.Timestamp
-	23, // 13: om.analytics.v1.QueryUsageResponse.end_time:type_name -> google.protobuf.Timestamp
-	3,  // 14: om.analytics.v1.QuerySpendRequest.filter:type_name -> om.analytics.v1.EventFilter
-	0,  // 15: om.analytics.v1.QuerySpendRequest.group_by:type_name -> om.analytics.v1.Dimension
-	1,  // 16: om.analytics.v1.QuerySpendRequest.granularity:type_name -> om.analytics.v1.Granularity
-	23, // 17: om.analytics.v1.SpendRow.period_start:type_name -> google.protobuf.Timestamp
-	4,  // 18: om.analytics.v1.SpendRow.group:type_name -> om.analytics.v1.GroupValue
-	25, // 19: om.analytics.v1.SpendRow.cost:type_name -> om.type.v1.Money
-	25, // 20: om.analytics.v1.SpendRow.charge:type_name -> om.type.v1.Money
-	9,  // 21: om.analytics.v1.QuerySpendResponse.rows:type_name -> om.analytics.v1.SpendRow
-	23, // 22: om.analytics.v1.QuerySpendResponse.start_time:type_name -> google.protobuf.Timestamp
-	23, // 23: om.analytics.v1.QuerySpendResponse.end_time:type_name -> google.protobuf.Timestamp
-	25, // 24: om.analytics.v1.GetBurnRateResponse.available:type_name -> om.type.v1.Money
-	25, // 25: om.analytics.v1.GetBurnRateResponse.charge_7d:type_name -> om.type.v1.Money
-	25, // 26: om.analytics.v1.GetBurnRateResponse.charge_30d:type_name -> om.type.v1.Money
-	23, // 27: om.analytics.v1.GetBurnRateResponse.runout_time:type_name -> google.protobuf.Timestamp
-	3,  // 28: om.analytics.v1.CompareVersionsRequest.filter:type_name -> om.analytics.v1.EventFilter
-	25, // 29: om.analytics.v1.VersionRow.cost:type_name -> om.type.v1.Money
-	25, // 30: om.analytics.v1.VersionRow.charge:type_name -> om.type.v1.Money
-	14, // 31: om.analytics.v1.CompareVersionsResponse.rows:type_name -> om.analytics.v1.VersionRow
-	26, // 32: om.analytics.v1.Event.event:type_name -> om.type.v1.UsageEvent
-	2,  // 33: om.analytics.v1.Event.state:type_name -> om.analytics.v1.RatingState
-	25, // 34: om.analytics.v1.Event.cost:type_name -> om.type.v1.Money
-	25, // 35: om.analytics.v1.Event.charge:type_name -> om.type.v1.Money
-	25, // 36: om.analytics.v1.Event.receivable:type_name -> om.type.v1.Money
-	23, // 37: om.analytics.v1.Event.receive_time:type_name -> google.protobuf.Timestamp
-	23, // 38: om.analytics.v1.Event.settle_time:type_name -> google.protobuf.Timestamp
-	3,  // 39: om.analytics.v1.ListEventsRequest.filter:type_name -> om.analytics.v1.EventFilter
-	16, // 40: om.analytics.v1.ListEventsResponse.events:type_name -> om.analytics.v1.Event
-	3,  // 41: om.analytics.v1.WatchEventsRequest.filter:type_name -> om.analytics.v1.EventFilter
-	16, // 42: om.analytics.v1.WatchEventsResponse.event:type_name -> om.analytics.v1.Event
-	3,  // 43: om.analytics.v1.ExportEventsRequest.filter:type_name -> om.analytics.v1.EventFilter
-	16, // 44: om.analytics.v1.ExportEventsResponse.events:type_name -> om.analytics.v1.Event
-	5,  // 45: om.analytics.v1.AnalyticsService.QueryUsage:input_type -> om.analytics.v1.QueryUsageRequest
-	8,  // 46: om.analytics.v1.AnalyticsService.QuerySpend:input_type -> om.analytics.v1.QuerySpendRequest
-	11, // 47: om.analytics.v1.AnalyticsService.GetBurnRate:input_type -> om.analytics.v1.GetBurnRateRequest
-	13, // 48: om.analytics.v1.AnalyticsService.CompareVersions:input_type -> om.analytics.v1.CompareVersionsRequest
-	17, // 49: om.analytics.v1.AnalyticsService.ListEvents:input_type -> om.analytics.v1.ListEventsRequest
-	19, // 50: om.analytics.v1.AnalyticsService.WatchEvents:input_type -> om.analytics.v1.WatchEventsRequest
-	21, // 51: om.analytics.v1.AnalyticsService.ExportEvents:input_type -> om.analytics.v1.ExportEventsRequest
-	7,  // 52: om.analytics.v1.AnalyticsService.QueryUsage:output_type -> om.analytics.v1.QueryUsageResponse
-	10, // 53: om.analytics.v1.AnalyticsService.QuerySpend:output_type -> om.analytics.v1.QuerySpendResponse
-	12, // 54: om.analytics.v1.AnalyticsService.GetBurnRate:output_type -> om.analytics.v1.GetBurnRateResponse
-	15, // 55: om.analytics.v1.AnalyticsService.CompareVersions:output_type -> om.analytics.v1.CompareVersionsResponse
-	18, // 56: om.analytics.v1.AnalyticsService.ListEvents:output_type -> om.analytics.v1.ListEventsResponse
-	20, // 57: om.analytics.v1.AnalyticsService.WatchEvents:output_type -> om.analytics.v1.WatchEventsResponse
-	22, // 58: om.analytics.v1.AnalyticsService.ExportEvents:output_type -> om.analytics.v1.ExportEventsResponse
-	52, // [52:59] is the sub-list for method output_type
-	45, // [45:52] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	24, // 2: om.analytics.v1.EventFilter.event_types:type_name -> om.type.v1.EventType
+	0,  // 3: om.analytics.v1.GroupValue.dimension:type_name -> om.analytics.v1.Dimension
+	3,  // 4: om.analytics.v1.QueryUsageRequest.filter:type_name -> om.analytics.v1.EventFilter
+	0,  // 5: om.analytics.v1.QueryUsageRequest.group_by:type_name -> om.analytics.v1.Dimension
+	1,  // 6: om.analytics.v1.QueryUsageRequest.granularity:type_name -> om.analytics.v1.Granularity
+	23, // 7: om.analytics.v1.UsageRow.period_start:type_name -> google.protobuf.Timestamp
+	4,  // 8: om.analytics.v1.UsageRow.group:type_name -> om.analytics.v1.GroupValue
+	25, // 9: om.analytics.v1.UsageRow.quantities:type_name -> om.type.v1.Quantity
+	26, // 10: om.analytics.v1.UsageRow.cost:type_name -> om.type.v1.Money
+	26, // 11: om.analytics.v1.UsageRow.charge:type_name -> om.type.v1.Money
+	6,  // 12: om.analytics.v1.QueryUsageResponse.rows:type_name -> om.analytics.v1.UsageRow
+	23, // 13: om.analytics.v1.QueryUsageResponse.start_time:type_name -> google.protobuf.Timestamp
+	23, // 14: om.analytics.v1.QueryUsageResponse.end_time:type_name -> google.protobuf.Timestamp
+	3,  // 15: om.analytics.v1.QuerySpendRequest.filter:type_name -> om.analytics.v1.EventFilter
+	0,  // 16: om.analytics.v1.QuerySpendRequest.group_by:type_name -> om.analytics.v1.Dimension
+	1,  // 17: om.analytics.v1.QuerySpendRequest.granularity:type_name -> om.analytics.v1.Granularity
+	23, // 18: om.analytics.v1.SpendRow.period_start:type_name -> google.protobuf.Timestamp
+	4,  // 19: om.analytics.v1.SpendRow.group:type_name -> om.analytics.v1.GroupValue
+	26, // 20: om.analytics.v1.SpendRow.cost:type_name -> om.type.v1.Money
+	26, // 21: om.analytics.v1.SpendRow.charge:type_name -> om.type.v1.Money
+	9,  // 22: om.analytics.v1.QuerySpendResponse.rows:type_name -> om.analytics.v1.SpendRow
+	23, // 23: om.analytics.v1.QuerySpendResponse.start_time:type_name -> google.protobuf.Timestamp
+	23, // 24: om.analytics.v1.QuerySpendResponse.end_time:type_name -> google.protobuf.Timestamp
+	26, // 25: om.analytics.v1.GetBurnRateResponse.available:type_name -> om.type.v1.Money
+	26, // 26: om.analytics.v1.GetBurnRateResponse.charge_7d:type_name -> om.type.v1.Money
+	26, // 27: om.analytics.v1.GetBurnRateResponse.charge_30d:type_name -> om.type.v1.Money
+	23, // 28: om.analytics.v1.GetBurnRateResponse.runout_time:type_name -> google.protobuf.Timestamp
+	3,  // 29: om.analytics.v1.CompareVersionsRequest.filter:type_name -> om.analytics.v1.EventFilter
+	26, // 30: om.analytics.v1.VersionRow.cost:type_name -> om.type.v1.Money
+	26, // 31: om.analytics.v1.VersionRow.charge:type_name -> om.type.v1.Money
+	26, // 32: om.analytics.v1.VersionRow.average_cost:type_name -> om.type.v1.Money
+	14, // 33: om.analytics.v1.CompareVersionsResponse.rows:type_name -> om.analytics.v1.VersionRow
+	27, // 34: om.analytics.v1.Event.event:type_name -> om.type.v1.UsageEvent
+	2,  // 35: om.analytics.v1.Event.state:type_name -> om.analytics.v1.RatingState
+	26, // 36: om.analytics.v1.Event.cost:type_name -> om.type.v1.Money
+	26, // 37: om.analytics.v1.Event.charge:type_name -> om.type.v1.Money
+	26, // 38: om.analytics.v1.Event.receivable:type_name -> om.type.v1.Money
+	23, // 39: om.analytics.v1.Event.receive_time:type_name -> google.protobuf.Timestamp
+	23, // 40: om.analytics.v1.Event.settle_time:type_name -> google.protobuf.Timestamp
+	3,  // 41: om.analytics.v1.ListEventsRequest.filter:type_name -> om.analytics.v1.EventFilter
+	16, // 42: om.analytics.v1.ListEventsResponse.events:type_name -> om.analytics.v1.Event
+	3,  // 43: om.analytics.v1.WatchEventsRequest.filter:type_name -> om.analytics.v1.EventFilter
+	16, // 44: om.analytics.v1.WatchEventsResponse.event:type_name -> om.analytics.v1.Event
+	3,  // 45: om.analytics.v1.ExportEventsRequest.filter:type_name -> om.analytics.v1.EventFilter
+	16, // 46: om.analytics.v1.ExportEventsResponse.events:type_name -> om.analytics.v1.Event
+	5,  // 47: om.analytics.v1.AnalyticsService.QueryUsage:input_type -> om.analytics.v1.QueryUsageRequest
+	8,  // 48: om.analytics.v1.AnalyticsService.QuerySpend:input_type -> om.analytics.v1.QuerySpendRequest
+	11, // 49: om.analytics.v1.AnalyticsService.GetBurnRate:input_type -> om.analytics.v1.GetBurnRateRequest
+	13, // 50: om.analytics.v1.AnalyticsService.CompareVersions:input_type -> om.analytics.v1.CompareVersionsRequest
+	17, // 51: om.analytics.v1.AnalyticsService.ListEvents:input_type -> om.analytics.v1.ListEventsRequest
+	19, // 52: om.analytics.v1.AnalyticsService.WatchEvents:input_type -> om.analytics.v1.WatchEventsRequest
+	21, // 53: om.analytics.v1.AnalyticsService.ExportEvents:input_type -> om.analytics.v1.ExportEventsRequest
+	7,  // 54: om.analytics.v1.AnalyticsService.QueryUsage:output_type -> om.analytics.v1.QueryUsageResponse
+	10, // 55: om.analytics.v1.AnalyticsService.QuerySpend:output_type -> om.analytics.v1.QuerySpendResponse
+	12, // 56: om.analytics.v1.AnalyticsService.GetBurnRate:output_type -> om.analytics.v1.GetBurnRateResponse
+	15, // 57: om.analytics.v1.AnalyticsService.CompareVersions:output_type -> om.analytics.v1.CompareVersionsResponse
+	18, // 58: om.analytics.v1.AnalyticsService.ListEvents:output_type -> om.analytics.v1.ListEventsResponse
+	20, // 59: om.analytics.v1.AnalyticsService.WatchEvents:output_type -> om.analytics.v1.WatchEventsResponse
+	22, // 60: om.analytics.v1.AnalyticsService.ExportEvents:output_type -> om.analytics.v1.ExportEventsResponse
+	54, // [54:61] is the sub-list for method output_type
+	47, // [47:54] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_om_analytics_v1_analytics_service_proto_init() }
@@ -1986,6 +2033,7 @@ func file_om_analytics_v1_analytics_service_proto_init() {
 	if File_om_analytics_v1_analytics_service_proto != nil {
 		return
 	}
+	file_om_analytics_v1_analytics_service_proto_msgTypes[0].OneofWrappers = []any{}
 	file_om_analytics_v1_analytics_service_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -39,7 +39,8 @@ type Version struct {
 	Temperature *float64 `protobuf:"fixed64,3,opt,name=temperature,proto3,oneof" json:"temperature,omitempty"`
 	// The cap on output tokens; absent if it is not fixed.
 	MaxTokens *int64 `protobuf:"varint,4,opt,name=max_tokens,json=maxTokens,proto3,oneof" json:"max_tokens,omitempty"`
-	// Anything else that tells versions apart. Never content.
+	// Anything else that tells versions apart: at most 4096 bytes as JSON, each text at most 256. Never
+	// content: names such as prompt, messages, content and system are refused.
 	Metadata *structpb.Struct `protobuf:"bytes,5,opt,name=metadata,proto3" json:"metadata,omitempty"`
 	// Whether it is the active one.
 	Active bool `protobuf:"varint,6,opt,name=active,proto3" json:"active,omitempty"`
@@ -222,7 +223,7 @@ func (x *Prompt) GetCreateTime() *timestamppb.Timestamp {
 // Request message for CreatePrompt.
 type CreatePromptRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The prompt.
+	// The prompt; its key and its description are read.
 	Prompt        *Prompt `protobuf:"bytes,1,opt,name=prompt,proto3" json:"prompt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -36,7 +36,7 @@ const (
 //
 // Registers prompts, and which version is active when.
 type PromptServiceClient interface {
-	// Registers a prompt ahead of its first use. ALREADY_EXISTS if the key is taken.
+	// Registers a prompt ahead of its first use. ALREADY_EXISTS if the key is taken, also by use.
 	CreatePrompt(ctx context.Context, in *CreatePromptRequest, opts ...grpc.CallOption) (*CreatePromptResponse, error)
 	// Gets one prompt.
 	GetPrompt(ctx context.Context, in *GetPromptRequest, opts ...grpc.CallOption) (*GetPromptResponse, error)
@@ -44,11 +44,12 @@ type PromptServiceClient interface {
 	ListPrompts(ctx context.Context, in *ListPromptsRequest, opts ...grpc.CallOption) (*ListPromptsResponse, error)
 	// Changes the description of a prompt. Its key never changes.
 	UpdatePrompt(ctx context.Context, in *UpdatePromptRequest, opts ...grpc.CallOption) (*UpdatePromptResponse, error)
-	// Adds a version; the next number is given by the server.
+	// Adds a version, active if it says so; the next number is given by the server. A repeat under its key
+	// gets the first answer, whatever is active by then.
 	CreateVersion(ctx context.Context, in *CreateVersionRequest, opts ...grpc.CallOption) (*CreateVersionResponse, error)
 	// Lists the versions of a prompt, newest first.
 	ListVersions(ctx context.Context, in *ListVersionsRequest, opts ...grpc.CallOption) (*ListVersionsResponse, error)
-	// Makes one version active, or none. The one before becomes inactive; history is kept.
+	// Makes one version active, or none, from now on. The one before becomes inactive; history is kept.
 	ActivateVersion(ctx context.Context, in *ActivateVersionRequest, opts ...grpc.CallOption) (*ActivateVersionResponse, error)
 }
 
@@ -136,7 +137,7 @@ func (c *promptServiceClient) ActivateVersion(ctx context.Context, in *ActivateV
 //
 // Registers prompts, and which version is active when.
 type PromptServiceServer interface {
-	// Registers a prompt ahead of its first use. ALREADY_EXISTS if the key is taken.
+	// Registers a prompt ahead of its first use. ALREADY_EXISTS if the key is taken, also by use.
 	CreatePrompt(context.Context, *CreatePromptRequest) (*CreatePromptResponse, error)
 	// Gets one prompt.
 	GetPrompt(context.Context, *GetPromptRequest) (*GetPromptResponse, error)
@@ -144,11 +145,12 @@ type PromptServiceServer interface {
 	ListPrompts(context.Context, *ListPromptsRequest) (*ListPromptsResponse, error)
 	// Changes the description of a prompt. Its key never changes.
 	UpdatePrompt(context.Context, *UpdatePromptRequest) (*UpdatePromptResponse, error)
-	// Adds a version; the next number is given by the server.
+	// Adds a version, active if it says so; the next number is given by the server. A repeat under its key
+	// gets the first answer, whatever is active by then.
 	CreateVersion(context.Context, *CreateVersionRequest) (*CreateVersionResponse, error)
 	// Lists the versions of a prompt, newest first.
 	ListVersions(context.Context, *ListVersionsRequest) (*ListVersionsResponse, error)
-	// Makes one version active, or none. The one before becomes inactive; history is kept.
+	// Makes one version active, or none, from now on. The one before becomes inactive; history is kept.
 	ActivateVersion(context.Context, *ActivateVersionRequest) (*ActivateVersionResponse, error)
 	mustEmbedUnimplementedPromptServiceServer()
 }

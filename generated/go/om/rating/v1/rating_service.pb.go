@@ -1288,7 +1288,9 @@ type BurnTable struct {
 	// From when it applies; absent while it was never activated.
 	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
 	// When it was created.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When another table takes its place, as far as that is written; absent where none does.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1368,6 +1370,13 @@ func (x *BurnTable) GetEffectiveTime() *timestamppb.Timestamp {
 func (x *BurnTable) GetCreateTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *BurnTable) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
 	}
 	return nil
 }
@@ -2363,7 +2372,7 @@ const file_om_rating_v1_rating_service_proto_rawDesc = "" +
 	"\x0eFreeUnitsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01B\x16\n" +
-	"\x14_cached_answer_nanos\"\xda\x02\n" +
+	"\x14_cached_answer_nanos\"\x97\x03\n" +
 	"\tBurnTable\x12\"\n" +
 	"\rburn_table_id\x18\x01 \x01(\tR\vburnTableId\x12-\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\n" +
@@ -2374,7 +2383,9 @@ const file_om_rating_v1_rating_service_proto_rawDesc = "" +
 	"\x06active\x18\x05 \x01(\bR\x06active\x12A\n" +
 	"\x0eeffective_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\x12;\n" +
 	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"\x91\x01\n" +
+	"createTime\x12;\n" +
+	"\vexpire_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"\x91\x01\n" +
 	"\x15ListBurnTablesRequest\x12)\n" +
 	"\vcustomer_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\n" +
 	"customerId\x12$\n" +
@@ -2554,51 +2565,52 @@ var file_om_rating_v1_rating_service_proto_depIdxs = []int32{
 	14, // 28: om.rating.v1.BurnTable.rules:type_name -> om.rating.v1.BurnRule
 	35, // 29: om.rating.v1.BurnTable.effective_time:type_name -> google.protobuf.Timestamp
 	35, // 30: om.rating.v1.BurnTable.create_time:type_name -> google.protobuf.Timestamp
-	15, // 31: om.rating.v1.ListBurnTablesResponse.burn_tables:type_name -> om.rating.v1.BurnTable
-	15, // 32: om.rating.v1.GetBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
-	15, // 33: om.rating.v1.CreateBurnTableRequest.burn_table:type_name -> om.rating.v1.BurnTable
-	15, // 34: om.rating.v1.CreateBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
-	35, // 35: om.rating.v1.ActivateBurnTableRequest.effective_time:type_name -> google.protobuf.Timestamp
-	15, // 36: om.rating.v1.ActivateBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
-	15, // 37: om.rating.v1.SimulateBurnTableRequest.burn_table:type_name -> om.rating.v1.BurnTable
-	35, // 38: om.rating.v1.SimulateBurnTableRequest.start_time:type_name -> google.protobuf.Timestamp
-	35, // 39: om.rating.v1.SimulateBurnTableRequest.end_time:type_name -> google.protobuf.Timestamp
-	32, // 40: om.rating.v1.ChargeDifference.charge_before:type_name -> om.type.v1.Money
-	32, // 41: om.rating.v1.ChargeDifference.charge_after:type_name -> om.type.v1.Money
-	32, // 42: om.rating.v1.SimulateBurnTableResponse.charge_before:type_name -> om.type.v1.Money
-	32, // 43: om.rating.v1.SimulateBurnTableResponse.charge_after:type_name -> om.type.v1.Money
-	25, // 44: om.rating.v1.SimulateBurnTableResponse.differences:type_name -> om.rating.v1.ChargeDifference
-	35, // 45: om.rating.v1.RerateEventsRequest.start_time:type_name -> google.protobuf.Timestamp
-	35, // 46: om.rating.v1.RerateEventsRequest.end_time:type_name -> google.protobuf.Timestamp
-	32, // 47: om.rating.v1.RerateEventsResponse.charge_difference:type_name -> om.type.v1.Money
-	32, // 48: om.rating.v1.RerateEventsResponse.cost_difference:type_name -> om.type.v1.Money
-	32, // 49: om.rating.v1.RerateEventsResponse.wallet_difference:type_name -> om.type.v1.Money
-	25, // 50: om.rating.v1.RerateEventsResponse.differences:type_name -> om.rating.v1.ChargeDifference
-	4,  // 51: om.rating.v1.RatingService.RateUsage:input_type -> om.rating.v1.RateUsageRequest
-	6,  // 52: om.rating.v1.RatingService.ExplainCharge:input_type -> om.rating.v1.ExplainChargeRequest
-	10, // 53: om.rating.v1.RatingService.ListPrices:input_type -> om.rating.v1.ListPricesRequest
-	12, // 54: om.rating.v1.RatingService.CreatePrice:input_type -> om.rating.v1.CreatePriceRequest
-	16, // 55: om.rating.v1.RatingService.ListBurnTables:input_type -> om.rating.v1.ListBurnTablesRequest
-	18, // 56: om.rating.v1.RatingService.GetBurnTable:input_type -> om.rating.v1.GetBurnTableRequest
-	20, // 57: om.rating.v1.RatingService.CreateBurnTable:input_type -> om.rating.v1.CreateBurnTableRequest
-	22, // 58: om.rating.v1.RatingService.ActivateBurnTable:input_type -> om.rating.v1.ActivateBurnTableRequest
-	24, // 59: om.rating.v1.RatingService.SimulateBurnTable:input_type -> om.rating.v1.SimulateBurnTableRequest
-	27, // 60: om.rating.v1.RatingService.RerateEvents:input_type -> om.rating.v1.RerateEventsRequest
-	5,  // 61: om.rating.v1.RatingService.RateUsage:output_type -> om.rating.v1.RateUsageResponse
-	7,  // 62: om.rating.v1.RatingService.ExplainCharge:output_type -> om.rating.v1.ExplainChargeResponse
-	11, // 63: om.rating.v1.RatingService.ListPrices:output_type -> om.rating.v1.ListPricesResponse
-	13, // 64: om.rating.v1.RatingService.CreatePrice:output_type -> om.rating.v1.CreatePriceResponse
-	17, // 65: om.rating.v1.RatingService.ListBurnTables:output_type -> om.rating.v1.ListBurnTablesResponse
-	19, // 66: om.rating.v1.RatingService.GetBurnTable:output_type -> om.rating.v1.GetBurnTableResponse
-	21, // 67: om.rating.v1.RatingService.CreateBurnTable:output_type -> om.rating.v1.CreateBurnTableResponse
-	23, // 68: om.rating.v1.RatingService.ActivateBurnTable:output_type -> om.rating.v1.ActivateBurnTableResponse
-	26, // 69: om.rating.v1.RatingService.SimulateBurnTable:output_type -> om.rating.v1.SimulateBurnTableResponse
-	28, // 70: om.rating.v1.RatingService.RerateEvents:output_type -> om.rating.v1.RerateEventsResponse
-	61, // [61:71] is the sub-list for method output_type
-	51, // [51:61] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	35, // 31: om.rating.v1.BurnTable.expire_time:type_name -> google.protobuf.Timestamp
+	15, // 32: om.rating.v1.ListBurnTablesResponse.burn_tables:type_name -> om.rating.v1.BurnTable
+	15, // 33: om.rating.v1.GetBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
+	15, // 34: om.rating.v1.CreateBurnTableRequest.burn_table:type_name -> om.rating.v1.BurnTable
+	15, // 35: om.rating.v1.CreateBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
+	35, // 36: om.rating.v1.ActivateBurnTableRequest.effective_time:type_name -> google.protobuf.Timestamp
+	15, // 37: om.rating.v1.ActivateBurnTableResponse.burn_table:type_name -> om.rating.v1.BurnTable
+	15, // 38: om.rating.v1.SimulateBurnTableRequest.burn_table:type_name -> om.rating.v1.BurnTable
+	35, // 39: om.rating.v1.SimulateBurnTableRequest.start_time:type_name -> google.protobuf.Timestamp
+	35, // 40: om.rating.v1.SimulateBurnTableRequest.end_time:type_name -> google.protobuf.Timestamp
+	32, // 41: om.rating.v1.ChargeDifference.charge_before:type_name -> om.type.v1.Money
+	32, // 42: om.rating.v1.ChargeDifference.charge_after:type_name -> om.type.v1.Money
+	32, // 43: om.rating.v1.SimulateBurnTableResponse.charge_before:type_name -> om.type.v1.Money
+	32, // 44: om.rating.v1.SimulateBurnTableResponse.charge_after:type_name -> om.type.v1.Money
+	25, // 45: om.rating.v1.SimulateBurnTableResponse.differences:type_name -> om.rating.v1.ChargeDifference
+	35, // 46: om.rating.v1.RerateEventsRequest.start_time:type_name -> google.protobuf.Timestamp
+	35, // 47: om.rating.v1.RerateEventsRequest.end_time:type_name -> google.protobuf.Timestamp
+	32, // 48: om.rating.v1.RerateEventsResponse.charge_difference:type_name -> om.type.v1.Money
+	32, // 49: om.rating.v1.RerateEventsResponse.cost_difference:type_name -> om.type.v1.Money
+	32, // 50: om.rating.v1.RerateEventsResponse.wallet_difference:type_name -> om.type.v1.Money
+	25, // 51: om.rating.v1.RerateEventsResponse.differences:type_name -> om.rating.v1.ChargeDifference
+	4,  // 52: om.rating.v1.RatingService.RateUsage:input_type -> om.rating.v1.RateUsageRequest
+	6,  // 53: om.rating.v1.RatingService.ExplainCharge:input_type -> om.rating.v1.ExplainChargeRequest
+	10, // 54: om.rating.v1.RatingService.ListPrices:input_type -> om.rating.v1.ListPricesRequest
+	12, // 55: om.rating.v1.RatingService.CreatePrice:input_type -> om.rating.v1.CreatePriceRequest
+	16, // 56: om.rating.v1.RatingService.ListBurnTables:input_type -> om.rating.v1.ListBurnTablesRequest
+	18, // 57: om.rating.v1.RatingService.GetBurnTable:input_type -> om.rating.v1.GetBurnTableRequest
+	20, // 58: om.rating.v1.RatingService.CreateBurnTable:input_type -> om.rating.v1.CreateBurnTableRequest
+	22, // 59: om.rating.v1.RatingService.ActivateBurnTable:input_type -> om.rating.v1.ActivateBurnTableRequest
+	24, // 60: om.rating.v1.RatingService.SimulateBurnTable:input_type -> om.rating.v1.SimulateBurnTableRequest
+	27, // 61: om.rating.v1.RatingService.RerateEvents:input_type -> om.rating.v1.RerateEventsRequest
+	5,  // 62: om.rating.v1.RatingService.RateUsage:output_type -> om.rating.v1.RateUsageResponse
+	7,  // 63: om.rating.v1.RatingService.ExplainCharge:output_type -> om.rating.v1.ExplainChargeResponse
+	11, // 64: om.rating.v1.RatingService.ListPrices:output_type -> om.rating.v1.ListPricesResponse
+	13, // 65: om.rating.v1.RatingService.CreatePrice:output_type -> om.rating.v1.CreatePriceResponse
+	17, // 66: om.rating.v1.RatingService.ListBurnTables:output_type -> om.rating.v1.ListBurnTablesResponse
+	19, // 67: om.rating.v1.RatingService.GetBurnTable:output_type -> om.rating.v1.GetBurnTableResponse
+	21, // 68: om.rating.v1.RatingService.CreateBurnTable:output_type -> om.rating.v1.CreateBurnTableResponse
+	23, // 69: om.rating.v1.RatingService.ActivateBurnTable:output_type -> om.rating.v1.ActivateBurnTableResponse
+	26, // 70: om.rating.v1.RatingService.SimulateBurnTable:output_type -> om.rating.v1.SimulateBurnTableResponse
+	28, // 71: om.rating.v1.RatingService.RerateEvents:output_type -> om.rating.v1.RerateEventsResponse
+	62, // [62:72] is the sub-list for method output_type
+	52, // [52:62] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_om_rating_v1_rating_service_proto_init() }

@@ -42,6 +42,8 @@ const (
 	ErrorReason_ERROR_REASON_SCOPE_MISSING ErrorReason = 4
 	// PERMISSION_DENIED. Only an edge may set this field. Metadata: field.
 	ErrorReason_ERROR_REASON_EDGE_FIELD_FORBIDDEN ErrorReason = 5
+	// PERMISSION_DENIED. People join this installation by invitation only. Metadata: none.
+	ErrorReason_ERROR_REASON_SIGN_UP_CLOSED ErrorReason = 6
 	// INVALID_ARGUMENT. A field breaks its rule; BadRequest names each. Metadata: field.
 	ErrorReason_ERROR_REASON_INVALID_ARGUMENT ErrorReason = 10
 	// INVALID_ARGUMENT. The page token is not ours, or the other arguments changed. Metadata: none.
@@ -98,6 +100,8 @@ const (
 	// FAILED_PRECONDITION. The event of a dead letter could never be read, or only a newer server can
 	// read it, so it cannot be settled here. Metadata: dead_letter_id.
 	ErrorReason_ERROR_REASON_LETTER_UNREADABLE ErrorReason = 58
+	// FAILED_PRECONDITION. The member is the organization's last owner and stays one. Metadata: member_id.
+	ErrorReason_ERROR_REASON_LAST_OWNER ErrorReason = 59
 	// FAILED_PRECONDITION. The wallet cannot pay. Metadata: wallet_id, needed, available (decimals
 	// in credits), and output_tokens_max where the request can be made smaller.
 	ErrorReason_ERROR_REASON_INSUFFICIENT_FUNDS ErrorReason = 60
@@ -111,6 +115,14 @@ const (
 	ErrorReason_ERROR_REASON_DEPENDENCY_UNAVAILABLE ErrorReason = 72
 	// INTERNAL. A defect; the request id finds it in the log. Metadata: none.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 73
+	// RESOURCE_EXHAUSTED. Too many failed sign-ins for this address, whether or not it has an account.
+	// Metadata: retry_after_s.
+	ErrorReason_ERROR_REASON_SIGN_IN_LIMITED ErrorReason = 74
+	// RESOURCE_EXHAUSTED. The reader of a stream let too much wait; resume from its last cursor. Metadata: none.
+	ErrorReason_ERROR_REASON_READER_TOO_SLOW ErrorReason = 75
+	// OUT_OF_RANGE. What happened since the cursor is too much, or not known any more; export it, and watch
+	// without a cursor. Metadata: none.
+	ErrorReason_ERROR_REASON_CURSOR_EXPIRED ErrorReason = 76
 )
 
 // Enum value maps for ErrorReason.
@@ -122,6 +134,7 @@ var (
 		3:  "ERROR_REASON_ACCESS_DENIED",
 		4:  "ERROR_REASON_SCOPE_MISSING",
 		5:  "ERROR_REASON_EDGE_FIELD_FORBIDDEN",
+		6:  "ERROR_REASON_SIGN_UP_CLOSED",
 		10: "ERROR_REASON_INVALID_ARGUMENT",
 		11: "ERROR_REASON_PAGE_TOKEN_INVALID",
 		12: "ERROR_REASON_UNKNOWN_UNIT",
@@ -148,12 +161,16 @@ var (
 		56: "ERROR_REASON_PRICE_UNKNOWN",
 		57: "ERROR_REASON_BOUND_UNKNOWN",
 		58: "ERROR_REASON_LETTER_UNREADABLE",
+		59: "ERROR_REASON_LAST_OWNER",
 		60: "ERROR_REASON_INSUFFICIENT_FUNDS",
 		61: "ERROR_REASON_LIMIT_REACHED",
 		70: "ERROR_REASON_NOT_IMPLEMENTED",
 		71: "ERROR_REASON_OVERLOADED",
 		72: "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
 		73: "ERROR_REASON_INTERNAL",
+		74: "ERROR_REASON_SIGN_IN_LIMITED",
+		75: "ERROR_REASON_READER_TOO_SLOW",
+		76: "ERROR_REASON_CURSOR_EXPIRED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":             0,
@@ -162,6 +179,7 @@ var (
 		"ERROR_REASON_ACCESS_DENIED":           3,
 		"ERROR_REASON_SCOPE_MISSING":           4,
 		"ERROR_REASON_EDGE_FIELD_FORBIDDEN":    5,
+		"ERROR_REASON_SIGN_UP_CLOSED":          6,
 		"ERROR_REASON_INVALID_ARGUMENT":        10,
 		"ERROR_REASON_PAGE_TOKEN_INVALID":      11,
 		"ERROR_REASON_UNKNOWN_UNIT":            12,
@@ -188,12 +206,16 @@ var (
 		"ERROR_REASON_PRICE_UNKNOWN":           56,
 		"ERROR_REASON_BOUND_UNKNOWN":           57,
 		"ERROR_REASON_LETTER_UNREADABLE":       58,
+		"ERROR_REASON_LAST_OWNER":              59,
 		"ERROR_REASON_INSUFFICIENT_FUNDS":      60,
 		"ERROR_REASON_LIMIT_REACHED":           61,
 		"ERROR_REASON_NOT_IMPLEMENTED":         70,
 		"ERROR_REASON_OVERLOADED":              71,
 		"ERROR_REASON_DEPENDENCY_UNAVAILABLE":  72,
 		"ERROR_REASON_INTERNAL":                73,
+		"ERROR_REASON_SIGN_IN_LIMITED":         74,
+		"ERROR_REASON_READER_TOO_SLOW":         75,
+		"ERROR_REASON_CURSOR_EXPIRED":          76,
 	}
 )
 
@@ -229,15 +251,15 @@ var File_om_type_v1_error_reason_proto protoreflect.FileDescriptor
 const file_om_type_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dom/type/v1/error_reason.proto\x12\n" +
-	"om.type.v1*\xa7\n" +
-	"\n" +
+	"om.type.v1*\xca\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12#\n" +
 	"\x1fERROR_REASON_CREDENTIAL_MISSING\x10\x01\x12#\n" +
 	"\x1fERROR_REASON_CREDENTIAL_INVALID\x10\x02\x12\x1e\n" +
 	"\x1aERROR_REASON_ACCESS_DENIED\x10\x03\x12\x1e\n" +
 	"\x1aERROR_REASON_SCOPE_MISSING\x10\x04\x12%\n" +
-	"!ERROR_REASON_EDGE_FIELD_FORBIDDEN\x10\x05\x12!\n" +
+	"!ERROR_REASON_EDGE_FIELD_FORBIDDEN\x10\x05\x12\x1f\n" +
+	"\x1bERROR_REASON_SIGN_UP_CLOSED\x10\x06\x12!\n" +
 	"\x1dERROR_REASON_INVALID_ARGUMENT\x10\n" +
 	"\x12#\n" +
 	"\x1fERROR_REASON_PAGE_TOKEN_INVALID\x10\v\x12\x1d\n" +
@@ -264,13 +286,17 @@ const file_om_type_v1_error_reason_proto_rawDesc = "" +
 	"!ERROR_REASON_USER_WALLET_REQUIRED\x107\x12\x1e\n" +
 	"\x1aERROR_REASON_PRICE_UNKNOWN\x108\x12\x1e\n" +
 	"\x1aERROR_REASON_BOUND_UNKNOWN\x109\x12\"\n" +
-	"\x1eERROR_REASON_LETTER_UNREADABLE\x10:\x12#\n" +
+	"\x1eERROR_REASON_LETTER_UNREADABLE\x10:\x12\x1b\n" +
+	"\x17ERROR_REASON_LAST_OWNER\x10;\x12#\n" +
 	"\x1fERROR_REASON_INSUFFICIENT_FUNDS\x10<\x12\x1e\n" +
 	"\x1aERROR_REASON_LIMIT_REACHED\x10=\x12 \n" +
 	"\x1cERROR_REASON_NOT_IMPLEMENTED\x10F\x12\x1b\n" +
 	"\x17ERROR_REASON_OVERLOADED\x10G\x12'\n" +
 	"#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10H\x12\x19\n" +
-	"\x15ERROR_REASON_INTERNAL\x10IBEZCgithub.com/openmonetize/openmonetize/generated/go/om/type/v1;typev1b\x06proto3"
+	"\x15ERROR_REASON_INTERNAL\x10I\x12 \n" +
+	"\x1cERROR_REASON_SIGN_IN_LIMITED\x10J\x12 \n" +
+	"\x1cERROR_REASON_READER_TOO_SLOW\x10K\x12\x1f\n" +
+	"\x1bERROR_REASON_CURSOR_EXPIRED\x10LBEZCgithub.com/openmonetize/openmonetize/generated/go/om/type/v1;typev1b\x06proto3"
 
 var (
 	file_om_type_v1_error_reason_proto_rawDescOnce sync.Once

@@ -1270,7 +1270,9 @@ type ListWalletsRequest struct {
 	// How many at most; 0 means 50, more than 200 is lowered to 200.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the answer before; empty for the first page.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only wallets of these owners of the kind; empty for all.
+	OwnerIds      []string `protobuf:"bytes,4,rep,name=owner_ids,json=ownerIds,proto3" json:"owner_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1324,6 +1326,13 @@ func (x *ListWalletsRequest) GetPageToken() string {
 		return x.PageToken
 	}
 	return ""
+}
+
+func (x *ListWalletsRequest) GetOwnerIds() []string {
+	if x != nil {
+		return x.OwnerIds
+	}
+	return nil
 }
 
 // Response message for ListWallets.
@@ -2835,6 +2844,279 @@ func (x *ListEntriesResponse) GetTotalSize() int64 {
 	return 0
 }
 
+// One line of an account statement.
+type Transaction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entry that it shows.
+	EntryId string `protobuf:"bytes,1,opt,name=entry_id,json=entryId,proto3" json:"entry_id,omitempty"`
+	// The wallet.
+	WalletId string `protobuf:"bytes,2,opt,name=wallet_id,json=walletId,proto3" json:"wallet_id,omitempty"`
+	// What it was for.
+	Kind EntryKind `protobuf:"varint,3,opt,name=kind,proto3,enum=om.wallet.v1.EntryKind" json:"kind,omitempty"`
+	// By how much it changed the balance; negative for what was taken.
+	Amount *v1.Money `protobuf:"bytes,4,opt,name=amount,proto3" json:"amount,omitempty"`
+	// What the wallet had before it, set aside or not.
+	BalanceBefore *v1.Money `protobuf:"bytes,5,opt,name=balance_before,json=balanceBefore,proto3" json:"balance_before,omitempty"`
+	// What it had after it: balance_before plus amount.
+	BalanceAfter *v1.Money `protobuf:"bytes,6,opt,name=balance_after,json=balanceAfter,proto3" json:"balance_after,omitempty"`
+	// The event's id; empty where there is none.
+	EventId string `protobuf:"bytes,7,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	// The event's source; empty where there is no event.
+	EventSource string `protobuf:"bytes,8,opt,name=event_source,json=eventSource,proto3" json:"event_source,omitempty"`
+	// A text for people; never content.
+	Description string `protobuf:"bytes,9,opt,name=description,proto3" json:"description,omitempty"`
+	// When it was written.
+	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Transaction) Reset() {
+	*x = Transaction{}
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Transaction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Transaction) ProtoMessage() {}
+
+func (x *Transaction) ProtoReflect() protoreflect.Message {
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Transaction.ProtoReflect.Descriptor instead.
+func (*Transaction) Descriptor() ([]byte, []int) {
+	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *Transaction) GetEntryId() string {
+	if x != nil {
+		return x.EntryId
+	}
+	return ""
+}
+
+func (x *Transaction) GetWalletId() string {
+	if x != nil {
+		return x.WalletId
+	}
+	return ""
+}
+
+func (x *Transaction) GetKind() EntryKind {
+	if x != nil {
+		return x.Kind
+	}
+	return EntryKind_ENTRY_KIND_UNSPECIFIED
+}
+
+func (x *Transaction) GetAmount() *v1.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *Transaction) GetBalanceBefore() *v1.Money {
+	if x != nil {
+		return x.BalanceBefore
+	}
+	return nil
+}
+
+func (x *Transaction) GetBalanceAfter() *v1.Money {
+	if x != nil {
+		return x.BalanceAfter
+	}
+	return nil
+}
+
+func (x *Transaction) GetEventId() string {
+	if x != nil {
+		return x.EventId
+	}
+	return ""
+}
+
+func (x *Transaction) GetEventSource() string {
+	if x != nil {
+		return x.EventSource
+	}
+	return ""
+}
+
+func (x *Transaction) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Transaction) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+// Request message for ListTransactions.
+type ListTransactionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose wallet; absent for the organization's. Ignored where wallet_id is given.
+	Owner *WalletOwner `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The wallet itself; NOT_FOUND if it is not the organization's.
+	WalletId string `protobuf:"bytes,2,opt,name=wallet_id,json=walletId,proto3" json:"wallet_id,omitempty"`
+	// How many at most; 0 means 50, more than 200 is lowered to 200.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the answer before; empty for the first page.
+	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// How many to pass over; adds to the page token.
+	Skip          int32 `protobuf:"varint,5,opt,name=skip,proto3" json:"skip,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTransactionsRequest) Reset() {
+	*x = ListTransactionsRequest{}
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTransactionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTransactionsRequest) ProtoMessage() {}
+
+func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTransactionsRequest.ProtoReflect.Descriptor instead.
+func (*ListTransactionsRequest) Descriptor() ([]byte, []int) {
+	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ListTransactionsRequest) GetOwner() *WalletOwner {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
+func (x *ListTransactionsRequest) GetWalletId() string {
+	if x != nil {
+		return x.WalletId
+	}
+	return ""
+}
+
+func (x *ListTransactionsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTransactionsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListTransactionsRequest) GetSkip() int32 {
+	if x != nil {
+		return x.Skip
+	}
+	return 0
+}
+
+// Response message for ListTransactions.
+type ListTransactionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Newest first.
+	Transactions []*Transaction `protobuf:"bytes,1,rep,name=transactions,proto3" json:"transactions,omitempty"`
+	// Empty at the end.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// How many there are in all.
+	TotalSize     int64 `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTransactionsResponse) Reset() {
+	*x = ListTransactionsResponse{}
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTransactionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTransactionsResponse) ProtoMessage() {}
+
+func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTransactionsResponse.ProtoReflect.Descriptor instead.
+func (*ListTransactionsResponse) Descriptor() ([]byte, []int) {
+	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ListTransactionsResponse) GetTransactions() []*Transaction {
+	if x != nil {
+		return x.Transactions
+	}
+	return nil
+}
+
+func (x *ListTransactionsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListTransactionsResponse) GetTotalSize() int64 {
+	if x != nil {
+		return x.TotalSize
+	}
+	return 0
+}
+
 // Request message for ListLeases.
 type ListLeasesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2850,7 +3132,7 @@ type ListLeasesRequest struct {
 
 func (x *ListLeasesRequest) Reset() {
 	*x = ListLeasesRequest{}
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[33]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2862,7 +3144,7 @@ func (x *ListLeasesRequest) String() string {
 func (*ListLeasesRequest) ProtoMessage() {}
 
 func (x *ListLeasesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[33]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2875,7 +3157,7 @@ func (x *ListLeasesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLeasesRequest.ProtoReflect.Descriptor instead.
 func (*ListLeasesRequest) Descriptor() ([]byte, []int) {
-	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{33}
+	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListLeasesRequest) GetWalletId() string {
@@ -2912,7 +3194,7 @@ type ListLeasesResponse struct {
 
 func (x *ListLeasesResponse) Reset() {
 	*x = ListLeasesResponse{}
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[34]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2924,7 +3206,7 @@ func (x *ListLeasesResponse) String() string {
 func (*ListLeasesResponse) ProtoMessage() {}
 
 func (x *ListLeasesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[34]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2937,7 +3219,7 @@ func (x *ListLeasesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLeasesResponse.ProtoReflect.Descriptor instead.
 func (*ListLeasesResponse) Descriptor() ([]byte, []int) {
-	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{34}
+	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListLeasesResponse) GetLeases() []*WalletLease {
@@ -2967,7 +3249,7 @@ type ResolveLeaseRequest struct {
 
 func (x *ResolveLeaseRequest) Reset() {
 	*x = ResolveLeaseRequest{}
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[35]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2979,7 +3261,7 @@ func (x *ResolveLeaseRequest) String() string {
 func (*ResolveLeaseRequest) ProtoMessage() {}
 
 func (x *ResolveLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[35]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2992,7 +3274,7 @@ func (x *ResolveLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveLeaseRequest.ProtoReflect.Descriptor instead.
 func (*ResolveLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{35}
+	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ResolveLeaseRequest) GetLeaseId() string {
@@ -3020,7 +3302,7 @@ type ResolveLeaseResponse struct {
 
 func (x *ResolveLeaseResponse) Reset() {
 	*x = ResolveLeaseResponse{}
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[36]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3032,7 +3314,7 @@ func (x *ResolveLeaseResponse) String() string {
 func (*ResolveLeaseResponse) ProtoMessage() {}
 
 func (x *ResolveLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[36]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3045,7 +3327,7 @@ func (x *ResolveLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveLeaseResponse.ProtoReflect.Descriptor instead.
 func (*ResolveLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{36}
+	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ResolveLeaseResponse) GetLease() *WalletLease {
@@ -3068,7 +3350,7 @@ type ListSuspenseRequest struct {
 
 func (x *ListSuspenseRequest) Reset() {
 	*x = ListSuspenseRequest{}
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[37]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3080,7 +3362,7 @@ func (x *ListSuspenseRequest) String() string {
 func (*ListSuspenseRequest) ProtoMessage() {}
 
 func (x *ListSuspenseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[37]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3093,7 +3375,7 @@ func (x *ListSuspenseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSuspenseRequest.ProtoReflect.Descriptor instead.
 func (*ListSuspenseRequest) Descriptor() ([]byte, []int) {
-	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{37}
+	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListSuspenseRequest) GetPageSize() int32 {
@@ -3123,7 +3405,7 @@ type ListSuspenseResponse struct {
 
 func (x *ListSuspenseResponse) Reset() {
 	*x = ListSuspenseResponse{}
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[38]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3135,7 +3417,7 @@ func (x *ListSuspenseResponse) String() string {
 func (*ListSuspenseResponse) ProtoMessage() {}
 
 func (x *ListSuspenseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[38]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3148,7 +3430,7 @@ func (x *ListSuspenseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSuspenseResponse.ProtoReflect.Descriptor instead.
 func (*ListSuspenseResponse) Descriptor() ([]byte, []int) {
-	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{38}
+	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListSuspenseResponse) GetSuspense() []*Suspense {
@@ -3180,7 +3462,7 @@ type ReleaseSuspenseRequest struct {
 
 func (x *ReleaseSuspenseRequest) Reset() {
 	*x = ReleaseSuspenseRequest{}
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[39]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3192,7 +3474,7 @@ func (x *ReleaseSuspenseRequest) String() string {
 func (*ReleaseSuspenseRequest) ProtoMessage() {}
 
 func (x *ReleaseSuspenseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[39]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3205,7 +3487,7 @@ func (x *ReleaseSuspenseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseSuspenseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseSuspenseRequest) Descriptor() ([]byte, []int) {
-	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{39}
+	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReleaseSuspenseRequest) GetSuspenseId() string {
@@ -3240,7 +3522,7 @@ type ReleaseSuspenseResponse struct {
 
 func (x *ReleaseSuspenseResponse) Reset() {
 	*x = ReleaseSuspenseResponse{}
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[40]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3252,7 +3534,7 @@ func (x *ReleaseSuspenseResponse) String() string {
 func (*ReleaseSuspenseResponse) ProtoMessage() {}
 
 func (x *ReleaseSuspenseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[40]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3265,7 +3547,7 @@ func (x *ReleaseSuspenseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseSuspenseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseSuspenseResponse) Descriptor() ([]byte, []int) {
-	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{40}
+	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ReleaseSuspenseResponse) GetWallet() *Wallet {
@@ -3286,7 +3568,7 @@ type VerifyLedgerRequest struct {
 
 func (x *VerifyLedgerRequest) Reset() {
 	*x = VerifyLedgerRequest{}
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[41]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3298,7 +3580,7 @@ func (x *VerifyLedgerRequest) String() string {
 func (*VerifyLedgerRequest) ProtoMessage() {}
 
 func (x *VerifyLedgerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[41]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3311,7 +3593,7 @@ func (x *VerifyLedgerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyLedgerRequest.ProtoReflect.Descriptor instead.
 func (*VerifyLedgerRequest) Descriptor() ([]byte, []int) {
-	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{41}
+	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *VerifyLedgerRequest) GetWalletId() string {
@@ -3338,7 +3620,7 @@ type VerifyLedgerResponse struct {
 
 func (x *VerifyLedgerResponse) Reset() {
 	*x = VerifyLedgerResponse{}
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[42]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3350,7 +3632,7 @@ func (x *VerifyLedgerResponse) String() string {
 func (*VerifyLedgerResponse) ProtoMessage() {}
 
 func (x *VerifyLedgerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[42]
+	mi := &file_om_wallet_v1_wallet_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3363,7 +3645,7 @@ func (x *VerifyLedgerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyLedgerResponse.ProtoReflect.Descriptor instead.
 func (*VerifyLedgerResponse) Descriptor() ([]byte, []int) {
-	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{42}
+	return file_om_wallet_v1_wallet_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *VerifyLedgerResponse) GetValid() bool {
@@ -3488,12 +3770,14 @@ const file_om_wallet_v1_wallet_service_proto_rawDesc = "" +
 	"\x11GetWalletResponse\x12,\n" +
 	"\x06wallet\x18\x01 \x01(\v2\x14.om.wallet.v1.WalletR\x06wallet\x122\n" +
 	"\n" +
-	"last_entry\x18\x02 \x01(\v2\x13.om.wallet.v1.EntryR\tlastEntry\"\x9a\x01\n" +
+	"last_entry\x18\x02 \x01(\v2\x13.om.wallet.v1.EntryR\tlastEntry\"\xc9\x01\n" +
 	"\x12ListWalletsRequest\x125\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x17.om.wallet.v1.OwnerKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kind\x12$\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"m\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\x12-\n" +
+	"\towner_ids\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x10\xc8\x01\"\x05r\x03\x18\xff\x01R\bownerIds\"m\n" +
 	"\x13ListWalletsResponse\x12.\n" +
 	"\awallets\x18\x01 \x03(\v2\x14.om.wallet.v1.WalletR\awallets\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x88\x01\n" +
@@ -3606,6 +3890,31 @@ const file_om_wallet_v1_wallet_service_proto_rawDesc = "" +
 	"\aentries\x18\x01 \x03(\v2\x13.om.wallet.v1.EntryR\aentries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
+	"total_size\x18\x03 \x01(\x03R\ttotalSize\"\xac\x03\n" +
+	"\vTransaction\x12\x19\n" +
+	"\bentry_id\x18\x01 \x01(\tR\aentryId\x12\x1b\n" +
+	"\twallet_id\x18\x02 \x01(\tR\bwalletId\x12+\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x17.om.wallet.v1.EntryKindR\x04kind\x12)\n" +
+	"\x06amount\x18\x04 \x01(\v2\x11.om.type.v1.MoneyR\x06amount\x128\n" +
+	"\x0ebalance_before\x18\x05 \x01(\v2\x11.om.type.v1.MoneyR\rbalanceBefore\x126\n" +
+	"\rbalance_after\x18\x06 \x01(\v2\x11.om.type.v1.MoneyR\fbalanceAfter\x12\x19\n" +
+	"\bevent_id\x18\a \x01(\tR\aeventId\x12!\n" +
+	"\fevent_source\x18\b \x01(\tR\veventSource\x12 \n" +
+	"\vdescription\x18\t \x01(\tR\vdescription\x12;\n" +
+	"\vcreate_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\"\xf1\x01\n" +
+	"\x17ListTransactionsRequest\x12/\n" +
+	"\x05owner\x18\x01 \x01(\v2\x19.om.wallet.v1.WalletOwnerR\x05owner\x129\n" +
+	"\twallet_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x172\x15^(wal_[0-9a-z]{26})?$R\bwalletId\x12$\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\x12\x1b\n" +
+	"\x04skip\x18\x05 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x04skip\"\xa0\x01\n" +
+	"\x18ListTransactionsResponse\x12=\n" +
+	"\ftransactions\x18\x01 \x03(\v2\x19.om.wallet.v1.TransactionR\ftransactions\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
+	"\n" +
 	"total_size\x18\x03 \x01(\x03R\ttotalSize\"\x9a\x01\n" +
 	"\x11ListLeasesRequest\x126\n" +
 	"\twallet_id\x18\x01 \x01(\tB\x19\xbaH\x16r\x142\x12^wal_[0-9a-z]{26}$R\bwalletId\x12$\n" +
@@ -3682,7 +3991,7 @@ const file_om_wallet_v1_wallet_service_proto_rawDesc = "" +
 	"\x12HOLD_STATE_PENDING\x10\x01\x12\x17\n" +
 	"\x13HOLD_STATE_CAPTURED\x10\x02\x12\x17\n" +
 	"\x13HOLD_STATE_RELEASED\x10\x03\x12\x16\n" +
-	"\x12HOLD_STATE_EXPIRED\x10\x042\x87\x13\n" +
+	"\x12HOLD_STATE_EXPIRED\x10\x042\x97\x14\n" +
 	"\rWalletService\x12r\n" +
 	"\tGetWallet\x12\x1e.om.wallet.v1.GetWalletRequest\x1a\x1f.om.wallet.v1.GetWalletResponse\"$\x8a\xb5\x18\a\n" +
 	"\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/wallet\x90\x02\x01\x12y\n" +
@@ -3710,7 +4019,9 @@ const file_om_wallet_v1_wallet_service_proto_rawDesc = "" +
 	"\vReleaseHold\x12 .om.wallet.v1.ReleaseHoldRequest\x1a!.om.wallet.v1.ReleaseHoldResponse\"7\x8a\xb5\x18\x06\n" +
 	"\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/api/v1/holds/{hold_id}/release\x90\x02\x02\x12\x8d\x01\n" +
 	"\vListEntries\x12 .om.wallet.v1.ListEntriesRequest\x1a!.om.wallet.v1.ListEntriesResponse\"9\x8a\xb5\x18\a\n" +
-	"\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02%\x12#/api/v1/wallets/{wallet_id}/entries\x90\x02\x01\x12\x89\x01\n" +
+	"\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02%\x12#/api/v1/wallets/{wallet_id}/entries\x90\x02\x01\x12\x8d\x01\n" +
+	"\x10ListTransactions\x12%.om.wallet.v1.ListTransactionsRequest\x1a&.om.wallet.v1.ListTransactionsResponse\"*\x8a\xb5\x18\a\n" +
+	"\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/transactions\x90\x02\x01\x12\x89\x01\n" +
 	"\n" +
 	"ListLeases\x12\x1f.om.wallet.v1.ListLeasesRequest\x1a .om.wallet.v1.ListLeasesResponse\"8\x8a\xb5\x18\a\n" +
 	"\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02$\x12\"/api/v1/wallets/{wallet_id}/leases\x90\x02\x01\x12\x8d\x01\n" +
@@ -3736,179 +4047,191 @@ func file_om_wallet_v1_wallet_service_proto_rawDescGZIP() []byte {
 }
 
 var file_om_wallet_v1_wallet_service_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_om_wallet_v1_wallet_service_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_om_wallet_v1_wallet_service_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_om_wallet_v1_wallet_service_proto_goTypes = []any{
-	(OwnerKind)(0),                  // 0: om.wallet.v1.OwnerKind
-	(WalletMode)(0),                 // 1: om.wallet.v1.WalletMode
-	(WalletState)(0),                // 2: om.wallet.v1.WalletState
-	(EntryKind)(0),                  // 3: om.wallet.v1.EntryKind
-	(HoldState)(0),                  // 4: om.wallet.v1.HoldState
-	(*WalletOwner)(nil),             // 5: om.wallet.v1.WalletOwner
-	(*Wallet)(nil),                  // 6: om.wallet.v1.Wallet
-	(*Grant)(nil),                   // 7: om.wallet.v1.Grant
-	(*Entry)(nil),                   // 8: om.wallet.v1.Entry
-	(*Hold)(nil),                    // 9: om.wallet.v1.Hold
-	(*WalletLease)(nil),             // 10: om.wallet.v1.WalletLease
-	(*Suspense)(nil),                // 11: om.wallet.v1.Suspense
-	(*GetWalletRequest)(nil),        // 12: om.wallet.v1.GetWalletRequest
-	(*GetWalletResponse)(nil),       // 13: om.wallet.v1.GetWalletResponse
-	(*ListWalletsRequest)(nil),      // 14: om.wallet.v1.ListWalletsRequest
-	(*ListWalletsResponse)(nil),     // 15: om.wallet.v1.ListWalletsResponse
-	(*UpdateWalletRequest)(nil),     // 16: om.wallet.v1.UpdateWalletRequest
-	(*UpdateWalletResponse)(nil),    // 17: om.wallet.v1.UpdateWalletResponse
-	(*GrantCreditsRequest)(nil),     // 18: om.wallet.v1.GrantCreditsRequest
-	(*GrantCreditsResponse)(nil),    // 19: om.wallet.v1.GrantCreditsResponse
-	(*PurchaseCreditsRequest)(nil),  // 20: om.wallet.v1.PurchaseCreditsRequest
-	(*PurchaseCreditsResponse)(nil), // 21: om.wallet.v1.PurchaseCreditsResponse
-	(*DeductCreditsRequest)(nil),    // 22: om.wallet.v1.DeductCreditsRequest
-	(*DeductCreditsResponse)(nil),   // 23: om.wallet.v1.DeductCreditsResponse
-	(*RefundChargeRequest)(nil),     // 24: om.wallet.v1.RefundChargeRequest
-	(*RefundChargeResponse)(nil),    // 25: om.wallet.v1.RefundChargeResponse
-	(*TransferCreditsRequest)(nil),  // 26: om.wallet.v1.TransferCreditsRequest
-	(*TransferCreditsResponse)(nil), // 27: om.wallet.v1.TransferCreditsResponse
-	(*AdjustWalletRequest)(nil),     // 28: om.wallet.v1.AdjustWalletRequest
-	(*AdjustWalletResponse)(nil),    // 29: om.wallet.v1.AdjustWalletResponse
-	(*CreateHoldRequest)(nil),       // 30: om.wallet.v1.CreateHoldRequest
-	(*CreateHoldResponse)(nil),      // 31: om.wallet.v1.CreateHoldResponse
-	(*CaptureHoldRequest)(nil),      // 32: om.wallet.v1.CaptureHoldRequest
-	(*CaptureHoldResponse)(nil),     // 33: om.wallet.v1.CaptureHoldResponse
-	(*ReleaseHoldRequest)(nil),      // 34: om.wallet.v1.ReleaseHoldRequest
-	(*ReleaseHoldResponse)(nil),     // 35: om.wallet.v1.ReleaseHoldResponse
-	(*ListEntriesRequest)(nil),      // 36: om.wallet.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),     // 37: om.wallet.v1.ListEntriesResponse
-	(*ListLeasesRequest)(nil),       // 38: om.wallet.v1.ListLeasesRequest
-	(*ListLeasesResponse)(nil),      // 39: om.wallet.v1.ListLeasesResponse
-	(*ResolveLeaseRequest)(nil),     // 40: om.wallet.v1.ResolveLeaseRequest
-	(*ResolveLeaseResponse)(nil),    // 41: om.wallet.v1.ResolveLeaseResponse
-	(*ListSuspenseRequest)(nil),     // 42: om.wallet.v1.ListSuspenseRequest
-	(*ListSuspenseResponse)(nil),    // 43: om.wallet.v1.ListSuspenseResponse
-	(*ReleaseSuspenseRequest)(nil),  // 44: om.wallet.v1.ReleaseSuspenseRequest
-	(*ReleaseSuspenseResponse)(nil), // 45: om.wallet.v1.ReleaseSuspenseResponse
-	(*VerifyLedgerRequest)(nil),     // 46: om.wallet.v1.VerifyLedgerRequest
-	(*VerifyLedgerResponse)(nil),    // 47: om.wallet.v1.VerifyLedgerResponse
-	(*v1.Money)(nil),                // 48: om.type.v1.Money
-	(*timestamppb.Timestamp)(nil),   // 49: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),   // 50: google.protobuf.FieldMask
+	(OwnerKind)(0),                   // 0: om.wallet.v1.OwnerKind
+	(WalletMode)(0),                  // 1: om.wallet.v1.WalletMode
+	(WalletState)(0),                 // 2: om.wallet.v1.WalletState
+	(EntryKind)(0),                   // 3: om.wallet.v1.EntryKind
+	(HoldState)(0),                   // 4: om.wallet.v1.HoldState
+	(*WalletOwner)(nil),              // 5: om.wallet.v1.WalletOwner
+	(*Wallet)(nil),                   // 6: om.wallet.v1.Wallet
+	(*Grant)(nil),                    // 7: om.wallet.v1.Grant
+	(*Entry)(nil),                    // 8: om.wallet.v1.Entry
+	(*Hold)(nil),                     // 9: om.wallet.v1.Hold
+	(*WalletLease)(nil),              // 10: om.wallet.v1.WalletLease
+	(*Suspense)(nil),                 // 11: om.wallet.v1.Suspense
+	(*GetWalletRequest)(nil),         // 12: om.wallet.v1.GetWalletRequest
+	(*GetWalletResponse)(nil),        // 13: om.wallet.v1.GetWalletResponse
+	(*ListWalletsRequest)(nil),       // 14: om.wallet.v1.ListWalletsRequest
+	(*ListWalletsResponse)(nil),      // 15: om.wallet.v1.ListWalletsResponse
+	(*UpdateWalletRequest)(nil),      // 16: om.wallet.v1.UpdateWalletRequest
+	(*UpdateWalletResponse)(nil),     // 17: om.wallet.v1.UpdateWalletResponse
+	(*GrantCreditsRequest)(nil),      // 18: om.wallet.v1.GrantCreditsRequest
+	(*GrantCreditsResponse)(nil),     // 19: om.wallet.v1.GrantCreditsResponse
+	(*PurchaseCreditsRequest)(nil),   // 20: om.wallet.v1.PurchaseCreditsRequest
+	(*PurchaseCreditsResponse)(nil),  // 21: om.wallet.v1.PurchaseCreditsResponse
+	(*DeductCreditsRequest)(nil),     // 22: om.wallet.v1.DeductCreditsRequest
+	(*DeductCreditsResponse)(nil),    // 23: om.wallet.v1.DeductCreditsResponse
+	(*RefundChargeRequest)(nil),      // 24: om.wallet.v1.RefundChargeRequest
+	(*RefundChargeResponse)(nil),     // 25: om.wallet.v1.RefundChargeResponse
+	(*TransferCreditsRequest)(nil),   // 26: om.wallet.v1.TransferCreditsRequest
+	(*TransferCreditsResponse)(nil),  // 27: om.wallet.v1.TransferCreditsResponse
+	(*AdjustWalletRequest)(nil),      // 28: om.wallet.v1.AdjustWalletRequest
+	(*AdjustWalletResponse)(nil),     // 29: om.wallet.v1.AdjustWalletResponse
+	(*CreateHoldRequest)(nil),        // 30: om.wallet.v1.CreateHoldRequest
+	(*CreateHoldResponse)(nil),       // 31: om.wallet.v1.CreateHoldResponse
+	(*CaptureHoldRequest)(nil),       // 32: om.wallet.v1.CaptureHoldRequest
+	(*CaptureHoldResponse)(nil),      // 33: om.wallet.v1.CaptureHoldResponse
+	(*ReleaseHoldRequest)(nil),       // 34: om.wallet.v1.ReleaseHoldRequest
+	(*ReleaseHoldResponse)(nil),      // 35: om.wallet.v1.ReleaseHoldResponse
+	(*ListEntriesRequest)(nil),       // 36: om.wallet.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),      // 37: om.wallet.v1.ListEntriesResponse
+	(*Transaction)(nil),              // 38: om.wallet.v1.Transaction
+	(*ListTransactionsRequest)(nil),  // 39: om.wallet.v1.ListTransactionsRequest
+	(*ListTransactionsResponse)(nil), // 40: om.wallet.v1.ListTransactionsResponse
+	(*ListLeasesRequest)(nil),        // 41: om.wallet.v1.ListLeasesRequest
+	(*ListLeasesResponse)(nil),       // 42: om.wallet.v1.ListLeasesResponse
+	(*ResolveLeaseRequest)(nil),      // 43: om.wallet.v1.ResolveLeaseRequest
+	(*ResolveLeaseResponse)(nil),     // 44: om.wallet.v1.ResolveLeaseResponse
+	(*ListSuspenseRequest)(nil),      // 45: om.wallet.v1.ListSuspenseRequest
+	(*ListSuspenseResponse)(nil),     // 46: om.wallet.v1.ListSuspenseResponse
+	(*ReleaseSuspenseRequest)(nil),   // 47: om.wallet.v1.ReleaseSuspenseRequest
+	(*ReleaseSuspenseResponse)(nil),  // 48: om.wallet.v1.ReleaseSuspenseResponse
+	(*VerifyLedgerRequest)(nil),      // 49: om.wallet.v1.VerifyLedgerRequest
+	(*VerifyLedgerResponse)(nil),     // 50: om.wallet.v1.VerifyLedgerResponse
+	(*v1.Money)(nil),                 // 51: om.type.v1.Money
+	(*timestamppb.Timestamp)(nil),    // 52: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),    // 53: google.protobuf.FieldMask
 }
 var file_om_wallet_v1_wallet_service_proto_depIdxs = []int32{
-	0,  // 0: om.wallet.v1.WalletOwner.kind:type_name -> om.wallet.v1.OwnerKind
-	5,  // 1: om.wallet.v1.Wallet.owner:type_name -> om.wallet.v1.WalletOwner
-	48, // 2: om.wallet.v1.Wallet.available:type_name -> om.type.v1.Money
-	48, // 3: om.wallet.v1.Wallet.held:type_name -> om.type.v1.Money
-	48, // 4: om.wallet.v1.Wallet.posted:type_name -> om.type.v1.Money
-	48, // 5: om.wallet.v1.Wallet.receivable:type_name -> om.type.v1.Money
-	48, // 6: om.wallet.v1.Wallet.credit_limit:type_name -> om.type.v1.Money
-	1,  // 7: om.wallet.v1.Wallet.mode:type_name -> om.wallet.v1.WalletMode
-	2,  // 8: om.wallet.v1.Wallet.state:type_name -> om.wallet.v1.WalletState
-	49, // 9: om.wallet.v1.Wallet.next_expire_time:type_name -> google.protobuf.Timestamp
-	49, // 10: om.wallet.v1.Wallet.create_time:type_name -> google.protobuf.Timestamp
-	48, // 11: om.wallet.v1.Grant.amount:type_name -> om.type.v1.Money
-	48, // 12: om.wallet.v1.Grant.available:type_name -> om.type.v1.Money
-	48, // 13: om.wallet.v1.Grant.held:type_name -> om.type.v1.Money
-	49, // 14: om.wallet.v1.Grant.expire_time:type_name -> google.protobuf.Timestamp
-	49, // 15: om.wallet.v1.Grant.create_time:type_name -> google.protobuf.Timestamp
-	3,  // 16: om.wallet.v1.Entry.kind:type_name -> om.wallet.v1.EntryKind
-	48, // 17: om.wallet.v1.Entry.amount:type_name -> om.type.v1.Money
-	48, // 18: om.wallet.v1.Entry.available_after:type_name -> om.type.v1.Money
-	49, // 19: om.wallet.v1.Entry.create_time:type_name -> google.protobuf.Timestamp
-	48, // 20: om.wallet.v1.Hold.amount:type_name -> om.type.v1.Money
-	48, // 21: om.wallet.v1.Hold.captured:type_name -> om.type.v1.Money
-	4,  // 22: om.wallet.v1.Hold.state:type_name -> om.wallet.v1.HoldState
-	49, // 23: om.wallet.v1.Hold.expire_time:type_name -> google.protobuf.Timestamp
-	49, // 24: om.wallet.v1.Hold.create_time:type_name -> google.protobuf.Timestamp
-	48, // 25: om.wallet.v1.WalletLease.amount:type_name -> om.type.v1.Money
-	48, // 26: om.wallet.v1.WalletLease.remaining:type_name -> om.type.v1.Money
-	49, // 27: om.wallet.v1.WalletLease.create_time:type_name -> google.protobuf.Timestamp
-	49, // 28: om.wallet.v1.WalletLease.expire_time:type_name -> google.protobuf.Timestamp
-	48, // 29: om.wallet.v1.Suspense.amount:type_name -> om.type.v1.Money
-	49, // 30: om.wallet.v1.Suspense.create_time:type_name -> google.protobuf.Timestamp
-	5,  // 31: om.wallet.v1.GetWalletRequest.owner:type_name -> om.wallet.v1.WalletOwner
-	6,  // 32: om.wallet.v1.GetWalletResponse.wallet:type_name -> om.wallet.v1.Wallet
-	8,  // 33: om.wallet.v1.GetWalletResponse.last_entry:type_name -> om.wallet.v1.Entry
-	0,  // 34: om.wallet.v1.ListWalletsRequest.kind:type_name -> om.wallet.v1.OwnerKind
-	6,  // 35: om.wallet.v1.ListWalletsResponse.wallets:type_name -> om.wallet.v1.Wallet
-	6,  // 36: om.wallet.v1.UpdateWalletRequest.wallet:type_name -> om.wallet.v1.Wallet
-	50, // 37: om.wallet.v1.UpdateWalletRequest.update_mask:type_name -> google.protobuf.FieldMask
-	6,  // 38: om.wallet.v1.UpdateWalletResponse.wallet:type_name -> om.wallet.v1.Wallet
-	5,  // 39: om.wallet.v1.GrantCreditsRequest.owner:type_name -> om.wallet.v1.WalletOwner
-	48, // 40: om.wallet.v1.GrantCreditsRequest.amount:type_name -> om.type.v1.Money
-	49, // 41: om.wallet.v1.GrantCreditsRequest.expire_time:type_name -> google.protobuf.Timestamp
-	7,  // 42: om.wallet.v1.GrantCreditsResponse.grant:type_name -> om.wallet.v1.Grant
-	6,  // 43: om.wallet.v1.GrantCreditsResponse.wallet:type_name -> om.wallet.v1.Wallet
-	8,  // 44: om.wallet.v1.GrantCreditsResponse.entry:type_name -> om.wallet.v1.Entry
-	5,  // 45: om.wallet.v1.PurchaseCreditsRequest.owner:type_name -> om.wallet.v1.WalletOwner
-	48, // 46: om.wallet.v1.PurchaseCreditsRequest.amount:type_name -> om.type.v1.Money
-	48, // 47: om.wallet.v1.PurchaseCreditsRequest.price:type_name -> om.type.v1.Money
-	49, // 48: om.wallet.v1.PurchaseCreditsRequest.expire_time:type_name -> google.protobuf.Timestamp
-	7,  // 49: om.wallet.v1.PurchaseCreditsResponse.grant:type_name -> om.wallet.v1.Grant
-	6,  // 50: om.wallet.v1.PurchaseCreditsResponse.wallet:type_name -> om.wallet.v1.Wallet
-	8,  // 51: om.wallet.v1.PurchaseCreditsResponse.entry:type_name -> om.wallet.v1.Entry
-	5,  // 52: om.wallet.v1.DeductCreditsRequest.owner:type_name -> om.wallet.v1.WalletOwner
-	48, // 53: om.wallet.v1.DeductCreditsRequest.amount:type_name -> om.type.v1.Money
-	6,  // 54: om.wallet.v1.DeductCreditsResponse.wallet:type_name -> om.wallet.v1.Wallet
-	8,  // 55: om.wallet.v1.DeductCreditsResponse.entries:type_name -> om.wallet.v1.Entry
-	48, // 56: om.wallet.v1.RefundChargeRequest.amount:type_name -> om.type.v1.Money
-	6,  // 57: om.wallet.v1.RefundChargeResponse.wallet:type_name -> om.wallet.v1.Wallet
-	8,  // 58: om.wallet.v1.RefundChargeResponse.entries:type_name -> om.wallet.v1.Entry
-	48, // 59: om.wallet.v1.TransferCreditsRequest.amount:type_name -> om.type.v1.Money
-	6,  // 60: om.wallet.v1.TransferCreditsResponse.source_wallet:type_name -> om.wallet.v1.Wallet
-	6,  // 61: om.wallet.v1.TransferCreditsResponse.target_wallet:type_name -> om.wallet.v1.Wallet
-	48, // 62: om.wallet.v1.AdjustWalletRequest.amount:type_name -> om.type.v1.Money
-	6,  // 63: om.wallet.v1.AdjustWalletResponse.wallet:type_name -> om.wallet.v1.Wallet
-	8,  // 64: om.wallet.v1.AdjustWalletResponse.entries:type_name -> om.wallet.v1.Entry
-	48, // 65: om.wallet.v1.CreateHoldRequest.amount:type_name -> om.type.v1.Money
-	49, // 66: om.wallet.v1.CreateHoldRequest.expire_time:type_name -> google.protobuf.Timestamp
-	9,  // 67: om.wallet.v1.CreateHoldResponse.hold:type_name -> om.wallet.v1.Hold
-	48, // 68: om.wallet.v1.CaptureHoldRequest.amount:type_name -> om.type.v1.Money
-	9,  // 69: om.wallet.v1.CaptureHoldResponse.hold:type_name -> om.wallet.v1.Hold
-	9,  // 70: om.wallet.v1.ReleaseHoldResponse.hold:type_name -> om.wallet.v1.Hold
-	8,  // 71: om.wallet.v1.ListEntriesResponse.entries:type_name -> om.wallet.v1.Entry
-	10, // 72: om.wallet.v1.ListLeasesResponse.leases:type_name -> om.wallet.v1.WalletLease
-	10, // 73: om.wallet.v1.ResolveLeaseResponse.lease:type_name -> om.wallet.v1.WalletLease
-	11, // 74: om.wallet.v1.ListSuspenseResponse.suspense:type_name -> om.wallet.v1.Suspense
-	48, // 75: om.wallet.v1.ReleaseSuspenseRequest.charge:type_name -> om.type.v1.Money
-	6,  // 76: om.wallet.v1.ReleaseSuspenseResponse.wallet:type_name -> om.wallet.v1.Wallet
-	12, // 77: om.wallet.v1.WalletService.GetWallet:input_type -> om.wallet.v1.GetWalletRequest
-	14, // 78: om.wallet.v1.WalletService.ListWallets:input_type -> om.wallet.v1.ListWalletsRequest
-	16, // 79: om.wallet.v1.WalletService.UpdateWallet:input_type -> om.wallet.v1.UpdateWalletRequest
-	18, // 80: om.wallet.v1.WalletService.GrantCredits:input_type -> om.wallet.v1.GrantCreditsRequest
-	20, // 81: om.wallet.v1.WalletService.PurchaseCredits:input_type -> om.wallet.v1.PurchaseCreditsRequest
-	22, // 82: om.wallet.v1.WalletService.DeductCredits:input_type -> om.wallet.v1.DeductCreditsRequest
-	24, // 83: om.wallet.v1.WalletService.RefundCharge:input_type -> om.wallet.v1.RefundChargeRequest
-	26, // 84: om.wallet.v1.WalletService.TransferCredits:input_type -> om.wallet.v1.TransferCreditsRequest
-	28, // 85: om.wallet.v1.WalletService.AdjustWallet:input_type -> om.wallet.v1.AdjustWalletRequest
-	30, // 86: om.wallet.v1.WalletService.CreateHold:input_type -> om.wallet.v1.CreateHoldRequest
-	32, // 87: om.wallet.v1.WalletService.CaptureHold:input_type -> om.wallet.v1.CaptureHoldRequest
-	34, // 88: om.wallet.v1.WalletService.ReleaseHold:input_type -> om.wallet.v1.ReleaseHoldRequest
-	36, // 89: om.wallet.v1.WalletService.ListEntries:input_type -> om.wallet.v1.ListEntriesRequest
-	38, // 90: om.wallet.v1.WalletService.ListLeases:input_type -> om.wallet.v1.ListLeasesRequest
-	40, // 91: om.wallet.v1.WalletService.ResolveLease:input_type -> om.wallet.v1.ResolveLeaseRequest
-	42, // 92: om.wallet.v1.WalletService.ListSuspense:input_type -> om.wallet.v1.ListSuspenseRequest
-	44, // 93: om.wallet.v1.WalletService.ReleaseSuspense:input_type -> om.wallet.v1.ReleaseSuspenseRequest
-	46, // 94: om.wallet.v1.WalletService.VerifyLedger:input_type -> om.wallet.v1.VerifyLedgerRequest
-	13, // 95: om.wallet.v1.WalletService.GetWallet:output_type -> om.wallet.v1.GetWalletResponse
-	15, // 96: om.wallet.v1.WalletService.ListWallets:output_type -> om.wallet.v1.ListWalletsResponse
-	17, // 97: om.wallet.v1.WalletService.UpdateWallet:output_type -> om.wallet.v1.UpdateWalletResponse
-	19, // 98: om.wallet.v1.WalletService.GrantCredits:output_type -> om.wallet.v1.GrantCreditsResponse
-	21, // 99: om.wallet.v1.WalletService.PurchaseCredits:output_type -> om.wallet.v1.PurchaseCreditsResponse
-	23, // 100: om.wallet.v1.WalletService.DeductCredits:output_type -> om.wallet.v1.DeductCreditsResponse
-	25, // 101: om.wallet.v1.WalletService.RefundCharge:output_type -> om.wallet.v1.RefundChargeResponse
-	27, // 102: om.wallet.v1.WalletService.TransferCredits:output_type -> om.wallet.v1.TransferCreditsResponse
-	29, // 103: om.wallet.v1.WalletService.AdjustWallet:output_type -> om.wallet.v1.AdjustWalletResponse
-	31, // 104: om.wallet.v1.WalletService.CreateHold:output_type -> om.wallet.v1.CreateHoldResponse
-	33, // 105: om.wallet.v1.WalletService.CaptureHold:output_type -> om.wallet.v1.CaptureHoldResponse
-	35, // 106: om.wallet.v1.WalletService.ReleaseHold:output_type -> om.wallet.v1.ReleaseHoldResponse
-	37, // 107: om.wallet.v1.WalletService.ListEntries:output_type -> om.wallet.v1.ListEntriesResponse
-	39, // 108: om.wallet.v1.WalletService.ListLeases:output_type -> om.wallet.v1.ListLeasesResponse
-	41, // 109: om.wallet.v1.WalletService.ResolveLease:output_type -> om.wallet.v1.ResolveLeaseResponse
-	43, // 110: om.wallet.v1.WalletService.ListSuspense:output_type -> om.wallet.v1.ListSuspenseResponse
-	45, // 111: om.wallet.v1.WalletService.ReleaseSuspense:output_type -> om.wallet.v1.ReleaseSuspenseResponse
-	47, // 112: om.wallet.v1.WalletService.VerifyLedger:output_type -> om.wallet.v1.VerifyLedgerResponse
-	95, // [95:113] is the sub-list for method output_type
-	77, // [77:95] is the sub-list for method input_type
-	77, // [77:77] is the sub-list for extension type_name
-	77, // [77:77] is the sub-list for extension extendee
-	0,  // [0:77] is the sub-list for field type_name
+	0,   // 0: om.wallet.v1.WalletOwner.kind:type_name -> om.wallet.v1.OwnerKind
+	5,   // 1: om.wallet.v1.Wallet.owner:type_name -> om.wallet.v1.WalletOwner
+	51,  // 2: om.wallet.v1.Wallet.available:type_name -> om.type.v1.Money
+	51,  // 3: om.wallet.v1.Wallet.held:type_name -> om.type.v1.Money
+	51,  // 4: om.wallet.v1.Wallet.posted:type_name -> om.type.v1.Money
+	51,  // 5: om.wallet.v1.Wallet.receivable:type_name -> om.type.v1.Money
+	51,  // 6: om.wallet.v1.Wallet.credit_limit:type_name -> om.type.v1.Money
+	1,   // 7: om.wallet.v1.Wallet.mode:type_name -> om.wallet.v1.WalletMode
+	2,   // 8: om.wallet.v1.Wallet.state:type_name -> om.wallet.v1.WalletState
+	52,  // 9: om.wallet.v1.Wallet.next_expire_time:type_name -> google.protobuf.Timestamp
+	52,  // 10: om.wallet.v1.Wallet.create_time:type_name -> google.protobuf.Timestamp
+	51,  // 11: om.wallet.v1.Grant.amount:type_name -> om.type.v1.Money
+	51,  // 12: om.wallet.v1.Grant.available:type_name -> om.type.v1.Money
+	51,  // 13: om.wallet.v1.Grant.held:type_name -> om.type.v1.Money
+	52,  // 14: om.wallet.v1.Grant.expire_time:type_name -> google.protobuf.Timestamp
+	52,  // 15: om.wallet.v1.Grant.create_time:type_name -> google.protobuf.Timestamp
+	3,   // 16: om.wallet.v1.Entry.kind:type_name -> om.wallet.v1.EntryKind
+	51,  // 17: om.wallet.v1.Entry.amount:type_name -> om.type.v1.Money
+	51,  // 18: om.wallet.v1.Entry.available_after:type_name -> om.type.v1.Money
+	52,  // 19: om.wallet.v1.Entry.create_time:type_name -> google.protobuf.Timestamp
+	51,  // 20: om.wallet.v1.Hold.amount:type_name -> om.type.v1.Money
+	51,  // 21: om.wallet.v1.Hold.captured:type_name -> om.type.v1.Money
+	4,   // 22: om.wallet.v1.Hold.state:type_name -> om.wallet.v1.HoldState
+	52,  // 23: om.wallet.v1.Hold.expire_time:type_name -> google.protobuf.Timestamp
+	52,  // 24: om.wallet.v1.Hold.create_time:type_name -> google.protobuf.Timestamp
+	51,  // 25: om.wallet.v1.WalletLease.amount:type_name -> om.type.v1.Money
+	51,  // 26: om.wallet.v1.WalletLease.remaining:type_name -> om.type.v1.Money
+	52,  // 27: om.wallet.v1.WalletLease.create_time:type_name -> google.protobuf.Timestamp
+	52,  // 28: om.wallet.v1.WalletLease.expire_time:type_name -> google.protobuf.Timestamp
+	51,  // 29: om.wallet.v1.Suspense.amount:type_name -> om.type.v1.Money
+	52,  // 30: om.wallet.v1.Suspense.create_time:type_name -> google.protobuf.Timestamp
+	5,   // 31: om.wallet.v1.GetWalletRequest.owner:type_name -> om.wallet.v1.WalletOwner
+	6,   // 32: om.wallet.v1.GetWalletResponse.wallet:type_name -> om.wallet.v1.Wallet
+	8,   // 33: om.wallet.v1.GetWalletResponse.last_entry:type_name -> om.wallet.v1.Entry
+	0,   // 34: om.wallet.v1.ListWalletsRequest.kind:type_name -> om.wallet.v1.OwnerKind
+	6,   // 35: om.wallet.v1.ListWalletsResponse.wallets:type_name -> om.wallet.v1.Wallet
+	6,   // 36: om.wallet.v1.UpdateWalletRequest.wallet:type_name -> om.wallet.v1.Wallet
+	53,  // 37: om.wallet.v1.UpdateWalletRequest.update_mask:type_name -> google.protobuf.FieldMask
+	6,   // 38: om.wallet.v1.UpdateWalletResponse.wallet:type_name -> om.wallet.v1.Wallet
+	5,   // 39: om.wallet.v1.GrantCreditsRequest.owner:type_name -> om.wallet.v1.WalletOwner
+	51,  // 40: om.wallet.v1.GrantCreditsRequest.amount:type_name -> om.type.v1.Money
+	52,  // 41: om.wallet.v1.GrantCreditsRequest.expire_time:type_name -> google.protobuf.Timestamp
+	7,   // 42: om.wallet.v1.GrantCreditsResponse.grant:type_name -> om.wallet.v1.Grant
+	6,   // 43: om.wallet.v1.GrantCreditsResponse.wallet:type_name -> om.wallet.v1.Wallet
+	8,   // 44: om.wallet.v1.GrantCreditsResponse.entry:type_name -> om.wallet.v1.Entry
+	5,   // 45: om.wallet.v1.PurchaseCreditsRequest.owner:type_name -> om.wallet.v1.WalletOwner
+	51,  // 46: om.wallet.v1.PurchaseCreditsRequest.amount:type_name -> om.type.v1.Money
+	51,  // 47: om.wallet.v1.PurchaseCreditsRequest.price:type_name -> om.type.v1.Money
+	52,  // 48: om.wallet.v1.PurchaseCreditsRequest.expire_time:type_name -> google.protobuf.Timestamp
+	7,   // 49: om.wallet.v1.PurchaseCreditsResponse.grant:type_name -> om.wallet.v1.Grant
+	6,   // 50: om.wallet.v1.PurchaseCreditsResponse.wallet:type_name -> om.wallet.v1.Wallet
+	8,   // 51: om.wallet.v1.PurchaseCreditsResponse.entry:type_name -> om.wallet.v1.Entry
+	5,   // 52: om.wallet.v1.DeductCreditsRequest.owner:type_name -> om.wallet.v1.WalletOwner
+	51,  // 53: om.wallet.v1.DeductCreditsRequest.amount:type_name -> om.type.v1.Money
+	6,   // 54: om.wallet.v1.DeductCreditsResponse.wallet:type_name -> om.wallet.v1.Wallet
+	8,   // 55: om.wallet.v1.DeductCreditsResponse.entries:type_name -> om.wallet.v1.Entry
+	51,  // 56: om.wallet.v1.RefundChargeRequest.amount:type_name -> om.type.v1.Money
+	6,   // 57: om.wallet.v1.RefundChargeResponse.wallet:type_name -> om.wallet.v1.Wallet
+	8,   // 58: om.wallet.v1.RefundChargeResponse.entries:type_name -> om.wallet.v1.Entry
+	51,  // 59: om.wallet.v1.TransferCreditsRequest.amount:type_name -> om.type.v1.Money
+	6,   // 60: om.wallet.v1.TransferCreditsResponse.source_wallet:type_name -> om.wallet.v1.Wallet
+	6,   // 61: om.wallet.v1.TransferCreditsResponse.target_wallet:type_name -> om.wallet.v1.Wallet
+	51,  // 62: om.wallet.v1.AdjustWalletRequest.amount:type_name -> om.type.v1.Money
+	6,   // 63: om.wallet.v1.AdjustWalletResponse.wallet:type_name -> om.wallet.v1.Wallet
+	8,   // 64: om.wallet.v1.AdjustWalletResponse.entries:type_name -> om.wallet.v1.Entry
+	51,  // 65: om.wallet.v1.CreateHoldRequest.amount:type_name -> om.type.v1.Money
+	52,  // 66: om.wallet.v1.CreateHoldRequest.expire_time:type_name -> google.protobuf.Timestamp
+	9,   // 67: om.wallet.v1.CreateHoldResponse.hold:type_name -> om.wallet.v1.Hold
+	51,  // 68: om.wallet.v1.CaptureHoldRequest.amount:type_name -> om.type.v1.Money
+	9,   // 69: om.wallet.v1.CaptureHoldResponse.hold:type_name -> om.wallet.v1.Hold
+	9,   // 70: om.wallet.v1.ReleaseHoldResponse.hold:type_name -> om.wallet.v1.Hold
+	8,   // 71: om.wallet.v1.ListEntriesResponse.entries:type_name -> om.wallet.v1.Entry
+	3,   // 72: om.wallet.v1.Transaction.kind:type_name -> om.wallet.v1.EntryKind
+	51,  // 73: om.wallet.v1.Transaction.amount:type_name -> om.type.v1.Money
+	51,  // 74: om.wallet.v1.Transaction.balance_before:type_name -> om.type.v1.Money
+	51,  // 75: om.wallet.v1.Transaction.balance_after:type_name -> om.type.v1.Money
+	52,  // 76: om.wallet.v1.Transaction.create_time:type_name -> google.protobuf.Timestamp
+	5,   // 77: om.wallet.v1.ListTransactionsRequest.owner:type_name -> om.wallet.v1.WalletOwner
+	38,  // 78: om.wallet.v1.ListTransactionsResponse.transactions:type_name -> om.wallet.v1.Transaction
+	10,  // 79: om.wallet.v1.ListLeasesResponse.leases:type_name -> om.wallet.v1.WalletLease
+	10,  // 80: om.wallet.v1.ResolveLeaseResponse.lease:type_name -> om.wallet.v1.WalletLease
+	11,  // 81: om.wallet.v1.ListSuspenseResponse.suspense:type_name -> om.wallet.v1.Suspense
+	51,  // 82: om.wallet.v1.ReleaseSuspenseRequest.charge:type_name -> om.type.v1.Money
+	6,   // 83: om.wallet.v1.ReleaseSuspenseResponse.wallet:type_name -> om.wallet.v1.Wallet
+	12,  // 84: om.wallet.v1.WalletService.GetWallet:input_type -> om.wallet.v1.GetWalletRequest
+	14,  // 85: om.wallet.v1.WalletService.ListWallets:input_type -> om.wallet.v1.ListWalletsRequest
+	16,  // 86: om.wallet.v1.WalletService.UpdateWallet:input_type -> om.wallet.v1.UpdateWalletRequest
+	18,  // 87: om.wallet.v1.WalletService.GrantCredits:input_type -> om.wallet.v1.GrantCreditsRequest
+	20,  // 88: om.wallet.v1.WalletService.PurchaseCredits:input_type -> om.wallet.v1.PurchaseCreditsRequest
+	22,  // 89: om.wallet.v1.WalletService.DeductCredits:input_type -> om.wallet.v1.DeductCreditsRequest
+	24,  // 90: om.wallet.v1.WalletService.RefundCharge:input_type -> om.wallet.v1.RefundChargeRequest
+	26,  // 91: om.wallet.v1.WalletService.TransferCredits:input_type -> om.wallet.v1.TransferCreditsRequest
+	28,  // 92: om.wallet.v1.WalletService.AdjustWallet:input_type -> om.wallet.v1.AdjustWalletRequest
+	30,  // 93: om.wallet.v1.WalletService.CreateHold:input_type -> om.wallet.v1.CreateHoldRequest
+	32,  // 94: om.wallet.v1.WalletService.CaptureHold:input_type -> om.wallet.v1.CaptureHoldRequest
+	34,  // 95: om.wallet.v1.WalletService.ReleaseHold:input_type -> om.wallet.v1.ReleaseHoldRequest
+	36,  // 96: om.wallet.v1.WalletService.ListEntries:input_type -> om.wallet.v1.ListEntriesRequest
+	39,  // 97: om.wallet.v1.WalletService.ListTransactions:input_type -> om.wallet.v1.ListTransactionsRequest
+	41,  // 98: om.wallet.v1.WalletService.ListLeases:input_type -> om.wallet.v1.ListLeasesRequest
+	43,  // 99: om.wallet.v1.WalletService.ResolveLease:input_type -> om.wallet.v1.ResolveLeaseRequest
+	45,  // 100: om.wallet.v1.WalletService.ListSuspense:input_type -> om.wallet.v1.ListSuspenseRequest
+	47,  // 101: om.wallet.v1.WalletService.ReleaseSuspense:input_type -> om.wallet.v1.ReleaseSuspenseRequest
+	49,  // 102: om.wallet.v1.WalletService.VerifyLedger:input_type -> om.wallet.v1.VerifyLedgerRequest
+	13,  // 103: om.wallet.v1.WalletService.GetWallet:output_type -> om.wallet.v1.GetWalletResponse
+	15,  // 104: om.wallet.v1.WalletService.ListWallets:output_type -> om.wallet.v1.ListWalletsResponse
+	17,  // 105: om.wallet.v1.WalletService.UpdateWallet:output_type -> om.wallet.v1.UpdateWalletResponse
+	19,  // 106: om.wallet.v1.WalletService.GrantCredits:output_type -> om.wallet.v1.GrantCreditsResponse
+	21,  // 107: om.wallet.v1.WalletService.PurchaseCredits:output_type -> om.wallet.v1.PurchaseCreditsResponse
+	23,  // 108: om.wallet.v1.WalletService.DeductCredits:output_type -> om.wallet.v1.DeductCreditsResponse
+	25,  // 109: om.wallet.v1.WalletService.RefundCharge:output_type -> om.wallet.v1.RefundChargeResponse
+	27,  // 110: om.wallet.v1.WalletService.TransferCredits:output_type -> om.wallet.v1.TransferCreditsResponse
+	29,  // 111: om.wallet.v1.WalletService.AdjustWallet:output_type -> om.wallet.v1.AdjustWalletResponse
+	31,  // 112: om.wallet.v1.WalletService.CreateHold:output_type -> om.wallet.v1.CreateHoldResponse
+	33,  // 113: om.wallet.v1.WalletService.CaptureHold:output_type -> om.wallet.v1.CaptureHoldResponse
+	35,  // 114: om.wallet.v1.WalletService.ReleaseHold:output_type -> om.wallet.v1.ReleaseHoldResponse
+	37,  // 115: om.wallet.v1.WalletService.ListEntries:output_type -> om.wallet.v1.ListEntriesResponse
+	40,  // 116: om.wallet.v1.WalletService.ListTransactions:output_type -> om.wallet.v1.ListTransactionsResponse
+	42,  // 117: om.wallet.v1.WalletService.ListLeases:output_type -> om.wallet.v1.ListLeasesResponse
+	44,  // 118: om.wallet.v1.WalletService.ResolveLease:output_type -> om.wallet.v1.ResolveLeaseResponse
+	46,  // 119: om.wallet.v1.WalletService.ListSuspense:output_type -> om.wallet.v1.ListSuspenseResponse
+	48,  // 120: om.wallet.v1.WalletService.ReleaseSuspense:output_type -> om.wallet.v1.ReleaseSuspenseResponse
+	50,  // 121: om.wallet.v1.WalletService.VerifyLedger:output_type -> om.wallet.v1.VerifyLedgerResponse
+	103, // [103:122] is the sub-list for method output_type
+	84,  // [84:103] is the sub-list for method input_type
+	84,  // [84:84] is the sub-list for extension type_name
+	84,  // [84:84] is the sub-list for extension extendee
+	0,   // [0:84] is the sub-list for field type_name
 }
 
 func init() { file_om_wallet_v1_wallet_service_proto_init() }
@@ -3924,7 +4247,7 @@ func file_om_wallet_v1_wallet_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_om_wallet_v1_wallet_service_proto_rawDesc), len(file_om_wallet_v1_wallet_service_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   43,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,24 +21,25 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	WalletService_GetWallet_FullMethodName       = "/om.wallet.v1.WalletService/GetWallet"
-	WalletService_ListWallets_FullMethodName     = "/om.wallet.v1.WalletService/ListWallets"
-	WalletService_UpdateWallet_FullMethodName    = "/om.wallet.v1.WalletService/UpdateWallet"
-	WalletService_GrantCredits_FullMethodName    = "/om.wallet.v1.WalletService/GrantCredits"
-	WalletService_PurchaseCredits_FullMethodName = "/om.wallet.v1.WalletService/PurchaseCredits"
-	WalletService_DeductCredits_FullMethodName   = "/om.wallet.v1.WalletService/DeductCredits"
-	WalletService_RefundCharge_FullMethodName    = "/om.wallet.v1.WalletService/RefundCharge"
-	WalletService_TransferCredits_FullMethodName = "/om.wallet.v1.WalletService/TransferCredits"
-	WalletService_AdjustWallet_FullMethodName    = "/om.wallet.v1.WalletService/AdjustWallet"
-	WalletService_CreateHold_FullMethodName      = "/om.wallet.v1.WalletService/CreateHold"
-	WalletService_CaptureHold_FullMethodName     = "/om.wallet.v1.WalletService/CaptureHold"
-	WalletService_ReleaseHold_FullMethodName     = "/om.wallet.v1.WalletService/ReleaseHold"
-	WalletService_ListEntries_FullMethodName     = "/om.wallet.v1.WalletService/ListEntries"
-	WalletService_ListLeases_FullMethodName      = "/om.wallet.v1.WalletService/ListLeases"
-	WalletService_ResolveLease_FullMethodName    = "/om.wallet.v1.WalletService/ResolveLease"
-	WalletService_ListSuspense_FullMethodName    = "/om.wallet.v1.WalletService/ListSuspense"
-	WalletService_ReleaseSuspense_FullMethodName = "/om.wallet.v1.WalletService/ReleaseSuspense"
-	WalletService_VerifyLedger_FullMethodName    = "/om.wallet.v1.WalletService/VerifyLedger"
+	WalletService_GetWallet_FullMethodName        = "/om.wallet.v1.WalletService/GetWallet"
+	WalletService_ListWallets_FullMethodName      = "/om.wallet.v1.WalletService/ListWallets"
+	WalletService_UpdateWallet_FullMethodName     = "/om.wallet.v1.WalletService/UpdateWallet"
+	WalletService_GrantCredits_FullMethodName     = "/om.wallet.v1.WalletService/GrantCredits"
+	WalletService_PurchaseCredits_FullMethodName  = "/om.wallet.v1.WalletService/PurchaseCredits"
+	WalletService_DeductCredits_FullMethodName    = "/om.wallet.v1.WalletService/DeductCredits"
+	WalletService_RefundCharge_FullMethodName     = "/om.wallet.v1.WalletService/RefundCharge"
+	WalletService_TransferCredits_FullMethodName  = "/om.wallet.v1.WalletService/TransferCredits"
+	WalletService_AdjustWallet_FullMethodName     = "/om.wallet.v1.WalletService/AdjustWallet"
+	WalletService_CreateHold_FullMethodName       = "/om.wallet.v1.WalletService/CreateHold"
+	WalletService_CaptureHold_FullMethodName      = "/om.wallet.v1.WalletService/CaptureHold"
+	WalletService_ReleaseHold_FullMethodName      = "/om.wallet.v1.WalletService/ReleaseHold"
+	WalletService_ListEntries_FullMethodName      = "/om.wallet.v1.WalletService/ListEntries"
+	WalletService_ListTransactions_FullMethodName = "/om.wallet.v1.WalletService/ListTransactions"
+	WalletService_ListLeases_FullMethodName       = "/om.wallet.v1.WalletService/ListLeases"
+	WalletService_ResolveLease_FullMethodName     = "/om.wallet.v1.WalletService/ResolveLease"
+	WalletService_ListSuspense_FullMethodName     = "/om.wallet.v1.WalletService/ListSuspense"
+	WalletService_ReleaseSuspense_FullMethodName  = "/om.wallet.v1.WalletService/ReleaseSuspense"
+	WalletService_VerifyLedger_FullMethodName     = "/om.wallet.v1.WalletService/VerifyLedger"
 )
 
 // WalletServiceClient is the client API for WalletService service.
@@ -84,6 +85,9 @@ type WalletServiceClient interface {
 	ReleaseHold(ctx context.Context, in *ReleaseHoldRequest, opts ...grpc.CallOption) (*ReleaseHoldResponse, error)
 	// Lists the movements of one wallet, newest first.
 	ListEntries(ctx context.Context, in *ListEntriesRequest, opts ...grpc.CallOption) (*ListEntriesResponse, error)
+	// Lists what changed a wallet's balance, newest first, as an account statement does. What was only
+	// set aside or freed is not in it. An owner without a wallet has an empty list.
+	ListTransactions(ctx context.Context, in *ListTransactionsRequest, opts ...grpc.CallOption) (*ListTransactionsResponse, error)
 	// Lists the leases that edges took from a wallet, newest first.
 	ListLeases(ctx context.Context, in *ListLeasesRequest, opts ...grpc.CallOption) (*ListLeasesResponse, error)
 	// Decides about a lease whose edge is lost: its rest goes to suspense. Audited; HOLD_STATE
@@ -235,6 +239,16 @@ func (c *walletServiceClient) ListEntries(ctx context.Context, in *ListEntriesRe
 	return out, nil
 }
 
+func (c *walletServiceClient) ListTransactions(ctx context.Context, in *ListTransactionsRequest, opts ...grpc.CallOption) (*ListTransactionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTransactionsResponse)
+	err := c.cc.Invoke(ctx, WalletService_ListTransactions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *walletServiceClient) ListLeases(ctx context.Context, in *ListLeasesRequest, opts ...grpc.CallOption) (*ListLeasesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListLeasesResponse)
@@ -328,6 +342,9 @@ type WalletServiceServer interface {
 	ReleaseHold(context.Context, *ReleaseHoldRequest) (*ReleaseHoldResponse, error)
 	// Lists the movements of one wallet, newest first.
 	ListEntries(context.Context, *ListEntriesRequest) (*ListEntriesResponse, error)
+	// Lists what changed a wallet's balance, newest first, as an account statement does. What was only
+	// set aside or freed is not in it. An owner without a wallet has an empty list.
+	ListTransactions(context.Context, *ListTransactionsRequest) (*ListTransactionsResponse, error)
 	// Lists the leases that edges took from a wallet, newest first.
 	ListLeases(context.Context, *ListLeasesRequest) (*ListLeasesResponse, error)
 	// Decides about a lease whose edge is lost: its rest goes to suspense. Audited; HOLD_STATE
@@ -387,6 +404,9 @@ func (UnimplementedWalletServiceServer) ReleaseHold(context.Context, *ReleaseHol
 }
 func (UnimplementedWalletServiceServer) ListEntries(context.Context, *ListEntriesRequest) (*ListEntriesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListEntries not implemented")
+}
+func (UnimplementedWalletServiceServer) ListTransactions(context.Context, *ListTransactionsRequest) (*ListTransactionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTransactions not implemented")
 }
 func (UnimplementedWalletServiceServer) ListLeases(context.Context, *ListLeasesRequest) (*ListLeasesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListLeases not implemented")
@@ -658,6 +678,24 @@ func _WalletService_ListEntries_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WalletService_ListTransactions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTransactionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WalletServiceServer).ListTransactions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WalletService_ListTransactions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WalletServiceServer).ListTransactions(ctx, req.(*ListTransactionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _WalletService_ListLeases_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListLeasesRequest)
 	if err := dec(in); err != nil {
@@ -806,6 +844,10 @@ var WalletService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListEntries",
 			Handler:    _WalletService_ListEntries_Handler,
+		},
+		{
+			MethodName: "ListTransactions",
+			Handler:    _WalletService_ListTransactions_Handler,
 		},
 		{
 			MethodName: "ListLeases",

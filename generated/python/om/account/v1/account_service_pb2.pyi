@@ -244,7 +244,9 @@ class Key(_message.Message):
 
     @_builtins.property
     def last_use_time(self) -> _timestamp_pb2.Timestamp:
-        """The newest event that came with it; absent if there is none."""
+        """When it was last used; absent if it never was. The time of the newest event that was settled for it, or
+        of a call that it signed if that is later; of calls without events up to a minute is not told.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -350,7 +352,7 @@ Global___User: _TypeAlias = User  # noqa: Y015
 
 @_typing.final
 class AuditRecord(_message.Message):
-    """One write: who, what, before, after."""
+    """One write: who, what, before, after. An RPC that changed nothing, like a repeat, leaves none."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -361,14 +363,22 @@ class AuditRecord(_message.Message):
     BEFORE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OBJECT_TYPE_FIELD_NUMBER: _builtins.int
     audit_record_id: _builtins.str
     """Names the record."""
     actor: _builtins.str
-    """Who: a member, key or service, by id."""
+    """Who: the id of a member or key, "service" for our own processes, "system" for the program itself, like
+    its command line.
+    """
     action: _builtins.str
-    """Which RPC."""
+    """Which RPC, for example CreateKey. What only the command line does has a name in the same form."""
     object_id: _builtins.str
-    """What was written."""
+    """What was written, by id."""
+    request_id: _builtins.str
+    """In which call, as its trailers, logs and errors name it; empty where none came over the wire."""
+    object_type: _builtins.str
+    """What kind of thing was written, for example key or wallet."""
     @_builtins.property
     def before(self) -> _struct_pb2.Struct:
         """As it was, without secrets; absent for something new."""
@@ -391,10 +401,12 @@ class AuditRecord(_message.Message):
         before: _struct_pb2.Struct | None = ...,
         after: _struct_pb2.Struct | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        request_id: _builtins.str = ...,
+        object_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "after", b"after", "audit_record_id", b"audit_record_id", "before", b"before", "create_time", b"create_time", "object_id", b"object_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "after", b"after", "audit_record_id", b"audit_record_id", "before", b"before", "create_time", b"create_time", "object_id", b"object_id", "object_type", b"object_type", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1197,7 +1209,7 @@ class AcceptInviteRequest(_message.Message):
     secret: _builtins.str
     """From the mail."""
     password: _builtins.str
-    """At least 10 characters; read if the address has no account yet."""
+    """At least 10 characters."""
     display_name: _builtins.str
     """The person's name."""
     def __init__(

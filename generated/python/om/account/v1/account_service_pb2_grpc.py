@@ -224,7 +224,8 @@ class AccountServiceServicer:
 
     def SignUp(self, request, context):
         """Creates an organization with its first owner and a first team, and signs the owner in. No
-        wallet is created. ALREADY_EXISTS if the e-mail address has an account.
+        wallet is created. ALREADY_EXISTS if the e-mail address has an account, SIGN_UP_CLOSED where
+        people join by invitation only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -232,7 +233,7 @@ class AccountServiceServicer:
 
     def SignIn(self, request, context):
         """Starts a session. The same answer, after the same time, for an unknown address and for a wrong
-        password.
+        password: CREDENTIAL_INVALID, and SIGN_IN_LIMITED after 10 of them in 15 minutes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -247,14 +248,15 @@ class AccountServiceServicer:
 
     def RequestPasswordReset(self, request, context):
         """Sends a link that sets a new password, if the address has an account. The answer never says
-        whether it has.
+        whether it has, and comes before the mail is sent. An address gets at most 5 mails in an hour.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResetPassword(self, request, context):
-        """Sets a new password with the secret from the link, once, and ends all sessions of that person.
+        """Sets a new password with the secret from the link, once, within an hour, and ends all sessions of
+        that person. CREDENTIAL_INVALID for any other secret.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -268,21 +270,24 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateMember(self, request, context):
-        """Changes a member's role. The last owner stays owner.
+        """Changes a member's role, from his next call on. The last owner stays owner: LAST_OWNER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveMember(self, request, context):
-        """Removes a member at once, sessions included. The last owner cannot be removed.
+        """Removes a member at once, sessions included. The last owner cannot be removed: LAST_OWNER. The
+        address is free for another account.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateInvite(self, request, context):
-        """Invites a person by e-mail. A second invite to the same address replaces the first.
+        """Invites a person by e-mail. A second invite to the same address replaces the first. ALREADY_EXISTS if
+        the person is a member. UNAVAILABLE if no mail server took the mail: the invite is listed, and
+        repeating the call sends another.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -303,7 +308,9 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AcceptInvite(self, request, context):
-        """Joins an organization with the secret from an invite, once, and signs in.
+        """Joins an organization with the secret from an invite, once, within 7 days, and signs in.
+        CREDENTIAL_INVALID for any other secret. A person belongs to one organization: ALREADY_EXISTS if the
+        address has an account by now, also in another organization, and the invite stays open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -366,7 +373,7 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateCustomer(self, request, context):
-        """Registers a customer ahead of its first use. ALREADY_EXISTS if the id is taken.
+        """Registers a customer, also one that events named before. ALREADY_EXISTS if it is registered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -380,7 +387,7 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateUser(self, request, context):
-        """Registers an end user ahead of first use. ALREADY_EXISTS if the id is taken.
+        """Registers an end user, also one whom events named before. ALREADY_EXISTS if the user is registered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,34 +47,45 @@ class AccountServiceStub:
     """Changes the caller's organization. Fields that are absent stay."""
     SignUp: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SignUpRequest, _account_service_pb2.SignUpResponse]
     """Creates an organization with its first owner and a first team, and signs the owner in. No
-    wallet is created. ALREADY_EXISTS if the e-mail address has an account.
+    wallet is created. ALREADY_EXISTS if the e-mail address has an account, SIGN_UP_CLOSED where
+    people join by invitation only.
     """
     SignIn: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SignInRequest, _account_service_pb2.SignInResponse]
     """Starts a session. The same answer, after the same time, for an unknown address and for a wrong
-    password.
+    password: CREDENTIAL_INVALID, and SIGN_IN_LIMITED after 10 of them in 15 minutes.
     """
     SignOut: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SignOutRequest, _account_service_pb2.SignOutResponse]
     """Ends the caller's session."""
     RequestPasswordReset: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.RequestPasswordResetRequest, _account_service_pb2.RequestPasswordResetResponse]
     """Sends a link that sets a new password, if the address has an account. The answer never says
-    whether it has.
+    whether it has, and comes before the mail is sent. An address gets at most 5 mails in an hour.
     """
     ResetPassword: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ResetPasswordRequest, _account_service_pb2.ResetPasswordResponse]
-    """Sets a new password with the secret from the link, once, and ends all sessions of that person."""
+    """Sets a new password with the secret from the link, once, within an hour, and ends all sessions of
+    that person. CREDENTIAL_INVALID for any other secret.
+    """
     ListMembers: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListMembersRequest, _account_service_pb2.ListMembersResponse]
     """Lists the people of the organization, oldest first."""
     UpdateMember: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.UpdateMemberRequest, _account_service_pb2.UpdateMemberResponse]
-    """Changes a member's role. The last owner stays owner."""
+    """Changes a member's role, from his next call on. The last owner stays owner: LAST_OWNER."""
     RemoveMember: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.RemoveMemberRequest, _account_service_pb2.RemoveMemberResponse]
-    """Removes a member at once, sessions included. The last owner cannot be removed."""
+    """Removes a member at once, sessions included. The last owner cannot be removed: LAST_OWNER. The
+    address is free for another account.
+    """
     CreateInvite: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CreateInviteRequest, _account_service_pb2.CreateInviteResponse]
-    """Invites a person by e-mail. A second invite to the same address replaces the first."""
+    """Invites a person by e-mail. A second invite to the same address replaces the first. ALREADY_EXISTS if
+    the person is a member. UNAVAILABLE if no mail server took the mail: the invite is listed, and
+    repeating the call sends another.
+    """
     ListInvites: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListInvitesRequest, _account_service_pb2.ListInvitesResponse]
     """Lists open invites, oldest first."""
     RevokeInvite: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.RevokeInviteRequest, _account_service_pb2.RevokeInviteResponse]
     """Takes an invite back."""
     AcceptInvite: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.AcceptInviteRequest, _account_service_pb2.AcceptInviteResponse]
-    """Joins an organization with the secret from an invite, once, and signs in."""
+    """Joins an organization with the secret from an invite, once, within 7 days, and signs in.
+    CREDENTIAL_INVALID for any other secret. A person belongs to one organization: ALREADY_EXISTS if the
+    address has an account by now, also in another organization, and the invite stays open.
+    """
     CreateTeam: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CreateTeamRequest, _account_service_pb2.CreateTeamResponse]
     """Creates a team. ALREADY_EXISTS if the name is taken."""
     GetTeam: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetTeamRequest, _account_service_pb2.GetTeamResponse]
@@ -92,11 +103,11 @@ class AccountServiceStub:
     RotateKey: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.RotateKeyRequest, _account_service_pb2.RotateKeyResponse]
     """Creates a successor with the same team and scopes; the old key works until the overlap ends."""
     CreateCustomer: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CreateCustomerRequest, _account_service_pb2.CreateCustomerResponse]
-    """Registers a customer ahead of its first use. ALREADY_EXISTS if the id is taken."""
+    """Registers a customer, also one that events named before. ALREADY_EXISTS if it is registered."""
     ListCustomers: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListCustomersRequest, _account_service_pb2.ListCustomersResponse]
     """Lists customers, oldest first."""
     CreateUser: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CreateUserRequest, _account_service_pb2.CreateUserResponse]
-    """Registers an end user ahead of first use. ALREADY_EXISTS if the id is taken."""
+    """Registers an end user, also one whom events named before. ALREADY_EXISTS if the user is registered."""
     GetUser: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetUserRequest, _account_service_pb2.GetUserResponse]
     """Gets an end user."""
     ListUsers: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListUsersRequest, _account_service_pb2.ListUsersResponse]
@@ -123,34 +134,45 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Changes the caller's organization. Fields that are absent stay."""
     SignUp: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SignUpRequest, _account_service_pb2.SignUpResponse]  # type: ignore[assignment]
     """Creates an organization with its first owner and a first team, and signs the owner in. No
-    wallet is created. ALREADY_EXISTS if the e-mail address has an account.
+    wallet is created. ALREADY_EXISTS if the e-mail address has an account, SIGN_UP_CLOSED where
+    people join by invitation only.
     """
     SignIn: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SignInRequest, _account_service_pb2.SignInResponse]  # type: ignore[assignment]
     """Starts a session. The same answer, after the same time, for an unknown address and for a wrong
-    password.
+    password: CREDENTIAL_INVALID, and SIGN_IN_LIMITED after 10 of them in 15 minutes.
     """
     SignOut: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SignOutRequest, _account_service_pb2.SignOutResponse]  # type: ignore[assignment]
     """Ends the caller's session."""
     RequestPasswordReset: _aio.UnaryUnaryMultiCallable[_account_service_pb2.RequestPasswordResetRequest, _account_service_pb2.RequestPasswordResetResponse]  # type: ignore[assignment]
     """Sends a link that sets a new password, if the address has an account. The answer never says
-    whether it has.
+    whether it has, and comes before the mail is sent. An address gets at most 5 mails in an hour.
     """
     ResetPassword: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ResetPasswordRequest, _account_service_pb2.ResetPasswordResponse]  # type: ignore[assignment]
-    """Sets a new password with the secret from the link, once, and ends all sessions of that person."""
+    """Sets a new password with the secret from the link, once, within an hour, and ends all sessions of
+    that person. CREDENTIAL_INVALID for any other secret.
+    """
     ListMembers: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListMembersRequest, _account_service_pb2.ListMembersResponse]  # type: ignore[assignment]
     """Lists the people of the organization, oldest first."""
     UpdateMember: _aio.UnaryUnaryMultiCallable[_account_service_pb2.UpdateMemberRequest, _account_service_pb2.UpdateMemberResponse]  # type: ignore[assignment]
-    """Changes a member's role. The last owner stays owner."""
+    """Changes a member's role, from his next call on. The last owner stays owner: LAST_OWNER."""
     RemoveMember: _aio.UnaryUnaryMultiCallable[_account_service_pb2.RemoveMemberRequest, _account_service_pb2.RemoveMemberResponse]  # type: ignore[assignment]
-    """Removes a member at once, sessions included. The last owner cannot be removed."""
+    """Removes a member at once, sessions included. The last owner cannot be removed: LAST_OWNER. The
+    address is free for another account.
+    """
     CreateInvite: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CreateInviteRequest, _account_service_pb2.CreateInviteResponse]  # type: ignore[assignment]
-    """Invites a person by e-mail. A second invite to the same address replaces the first."""
+    """Invites a person by e-mail. A second invite to the same address replaces the first. ALREADY_EXISTS if
+    the person is a member. UNAVAILABLE if no mail server took the mail: the invite is listed, and
+    repeating the call sends another.
+    """
     ListInvites: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListInvitesRequest, _account_service_pb2.ListInvitesResponse]  # type: ignore[assignment]
     """Lists open invites, oldest first."""
     RevokeInvite: _aio.UnaryUnaryMultiCallable[_account_service_pb2.RevokeInviteRequest, _account_service_pb2.RevokeInviteResponse]  # type: ignore[assignment]
     """Takes an invite back."""
     AcceptInvite: _aio.UnaryUnaryMultiCallable[_account_service_pb2.AcceptInviteRequest, _account_service_pb2.AcceptInviteResponse]  # type: ignore[assignment]
-    """Joins an organization with the secret from an invite, once, and signs in."""
+    """Joins an organization with the secret from an invite, once, within 7 days, and signs in.
+    CREDENTIAL_INVALID for any other secret. A person belongs to one organization: ALREADY_EXISTS if the
+    address has an account by now, also in another organization, and the invite stays open.
+    """
     CreateTeam: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CreateTeamRequest, _account_service_pb2.CreateTeamResponse]  # type: ignore[assignment]
     """Creates a team. ALREADY_EXISTS if the name is taken."""
     GetTeam: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetTeamRequest, _account_service_pb2.GetTeamResponse]  # type: ignore[assignment]
@@ -168,11 +190,11 @@ class AccountServiceAsyncStub(AccountServiceStub):
     RotateKey: _aio.UnaryUnaryMultiCallable[_account_service_pb2.RotateKeyRequest, _account_service_pb2.RotateKeyResponse]  # type: ignore[assignment]
     """Creates a successor with the same team and scopes; the old key works until the overlap ends."""
     CreateCustomer: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CreateCustomerRequest, _account_service_pb2.CreateCustomerResponse]  # type: ignore[assignment]
-    """Registers a customer ahead of its first use. ALREADY_EXISTS if the id is taken."""
+    """Registers a customer, also one that events named before. ALREADY_EXISTS if it is registered."""
     ListCustomers: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListCustomersRequest, _account_service_pb2.ListCustomersResponse]  # type: ignore[assignment]
     """Lists customers, oldest first."""
     CreateUser: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CreateUserRequest, _account_service_pb2.CreateUserResponse]  # type: ignore[assignment]
-    """Registers an end user ahead of first use. ALREADY_EXISTS if the id is taken."""
+    """Registers an end user, also one whom events named before. ALREADY_EXISTS if the user is registered."""
     GetUser: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetUserRequest, _account_service_pb2.GetUserResponse]  # type: ignore[assignment]
     """Gets an end user."""
     ListUsers: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListUsersRequest, _account_service_pb2.ListUsersResponse]  # type: ignore[assignment]
@@ -221,7 +243,8 @@ class AccountServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.SignUpResponse, _abc.Awaitable[_account_service_pb2.SignUpResponse]]:
         """Creates an organization with its first owner and a first team, and signs the owner in. No
-        wallet is created. ALREADY_EXISTS if the e-mail address has an account.
+        wallet is created. ALREADY_EXISTS if the e-mail address has an account, SIGN_UP_CLOSED where
+        people join by invitation only.
         """
 
     def SignIn(
@@ -230,7 +253,7 @@ class AccountServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.SignInResponse, _abc.Awaitable[_account_service_pb2.SignInResponse]]:
         """Starts a session. The same answer, after the same time, for an unknown address and for a wrong
-        password.
+        password: CREDENTIAL_INVALID, and SIGN_IN_LIMITED after 10 of them in 15 minutes.
         """
 
     def SignOut(
@@ -246,7 +269,7 @@ class AccountServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.RequestPasswordResetResponse, _abc.Awaitable[_account_service_pb2.RequestPasswordResetResponse]]:
         """Sends a link that sets a new password, if the address has an account. The answer never says
-        whether it has.
+        whether it has, and comes before the mail is sent. An address gets at most 5 mails in an hour.
         """
 
     def ResetPassword(
@@ -254,7 +277,9 @@ class AccountServiceServicer:
         request: _account_service_pb2.ResetPasswordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.ResetPasswordResponse, _abc.Awaitable[_account_service_pb2.ResetPasswordResponse]]:
-        """Sets a new password with the secret from the link, once, and ends all sessions of that person."""
+        """Sets a new password with the secret from the link, once, within an hour, and ends all sessions of
+        that person. CREDENTIAL_INVALID for any other secret.
+        """
 
     def ListMembers(
         self,
@@ -268,21 +293,26 @@ class AccountServiceServicer:
         request: _account_service_pb2.UpdateMemberRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.UpdateMemberResponse, _abc.Awaitable[_account_service_pb2.UpdateMemberResponse]]:
-        """Changes a member's role. The last owner stays owner."""
+        """Changes a member's role, from his next call on. The last owner stays owner: LAST_OWNER."""
 
     def RemoveMember(
         self,
         request: _account_service_pb2.RemoveMemberRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.RemoveMemberResponse, _abc.Awaitable[_account_service_pb2.RemoveMemberResponse]]:
-        """Removes a member at once, sessions included. The last owner cannot be removed."""
+        """Removes a member at once, sessions included. The last owner cannot be removed: LAST_OWNER. The
+        address is free for another account.
+        """
 
     def CreateInvite(
         self,
         request: _account_service_pb2.CreateInviteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.CreateInviteResponse, _abc.Awaitable[_account_service_pb2.CreateInviteResponse]]:
-        """Invites a person by e-mail. A second invite to the same address replaces the first."""
+        """Invites a person by e-mail. A second invite to the same address replaces the first. ALREADY_EXISTS if
+        the person is a member. UNAVAILABLE if no mail server took the mail: the invite is listed, and
+        repeating the call sends another.
+        """
 
     def ListInvites(
         self,
@@ -303,7 +333,10 @@ class AccountServiceServicer:
         request: _account_service_pb2.AcceptInviteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.AcceptInviteResponse, _abc.Awaitable[_account_service_pb2.AcceptInviteResponse]]:
-        """Joins an organization with the secret from an invite, once, and signs in."""
+        """Joins an organization with the secret from an invite, once, within 7 days, and signs in.
+        CREDENTIAL_INVALID for any other secret. A person belongs to one organization: ALREADY_EXISTS if the
+        address has an account by now, also in another organization, and the invite stays open.
+        """
 
     def CreateTeam(
         self,
@@ -366,7 +399,7 @@ class AccountServiceServicer:
         request: _account_service_pb2.CreateCustomerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.CreateCustomerResponse, _abc.Awaitable[_account_service_pb2.CreateCustomerResponse]]:
-        """Registers a customer ahead of its first use. ALREADY_EXISTS if the id is taken."""
+        """Registers a customer, also one that events named before. ALREADY_EXISTS if it is registered."""
 
     def ListCustomers(
         self,
@@ -380,7 +413,7 @@ class AccountServiceServicer:
         request: _account_service_pb2.CreateUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.CreateUserResponse, _abc.Awaitable[_account_service_pb2.CreateUserResponse]]:
-        """Registers an end user ahead of first use. ALREADY_EXISTS if the id is taken."""
+        """Registers an end user, also one whom events named before. ALREADY_EXISTS if the user is registered."""
 
     def GetUser(
         self,

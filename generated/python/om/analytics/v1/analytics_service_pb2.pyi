@@ -161,8 +161,12 @@ class EventFilter(_message.Message):
     PROMPT_KEYS_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     INCLUDE_SANDBOX_FIELD_NUMBER: _builtins.int
+    EVENT_TYPES_FIELD_NUMBER: _builtins.int
+    SANDBOX_FIELD_NUMBER: _builtins.int
     include_sandbox: _builtins.bool
     """Also events of the sandbox, which cost and charge nothing. ListEvents always shows them."""
+    sandbox: _builtins.bool
+    """Only events of the sandbox, or only the others; absent for what include_sandbox says."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """From when, inclusive, by event time. Rollups are by hour: a query moves it down to the hour."""
@@ -207,6 +211,10 @@ class EventFilter(_message.Message):
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Any of these tags."""
 
+    @_builtins.property
+    def event_types(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.EventType.ValueType]:
+        """Any of these types."""
+
     def __init__(
         self,
         *,
@@ -222,12 +230,16 @@ class EventFilter(_message.Message):
         prompt_keys: _abc.Iterable[_builtins.str] | None = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
         include_sandbox: _builtins.bool = ...,
+        event_types: _abc.Iterable[_event_pb2.EventType.ValueType] | None = ...,
+        sandbox: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_sandbox", b"_sandbox", "end_time", b"end_time", "sandbox", b"sandbox", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_ids", b"customer_ids", "end_time", b"end_time", "feature_ids", b"feature_ids", "include_sandbox", b"include_sandbox", "key_ids", b"key_ids", "models", b"models", "prompt_keys", b"prompt_keys", "providers", b"providers", "start_time", b"start_time", "tags", b"tags", "team_ids", b"team_ids", "user_ids", b"user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sandbox", b"_sandbox", "customer_ids", b"customer_ids", "end_time", b"end_time", "event_types", b"event_types", "feature_ids", b"feature_ids", "include_sandbox", b"include_sandbox", "key_ids", b"key_ids", "models", b"models", "prompt_keys", b"prompt_keys", "providers", b"providers", "sandbox", b"sandbox", "start_time", b"start_time", "tags", b"tags", "team_ids", b"team_ids", "user_ids", b"user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__sandbox: _TypeAlias = _typing.Literal["sandbox"]  # noqa: Y015
+    _WhichOneofArgType__sandbox: _TypeAlias = _typing.Literal["_sandbox", b"_sandbox"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sandbox) -> _WhichOneofReturnType__sandbox | None: ...
 
 Global___EventFilter: _TypeAlias = EventFilter  # noqa: Y015
 
@@ -632,19 +644,27 @@ class VersionRow(_message.Message):
     EVENT_COUNT_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
     CHARGE_FIELD_NUMBER: _builtins.int
+    UNRATED_COUNT_FIELD_NUMBER: _builtins.int
+    AVERAGE_COST_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """The version; absent for events without one."""
     registered: _builtins.bool
     """Whether the version is registered."""
     event_count: _builtins.int
-    """Events."""
+    """Events; one with lines at several models counts at its first line."""
+    unrated_count: _builtins.int
+    """Events that wait for a price."""
     @_builtins.property
     def cost(self) -> _money_pb2.Money:
-        """What they cost."""
+        """What they cost; unrated events are not in it."""
 
     @_builtins.property
     def charge(self) -> _money_pb2.Money:
-        """What was charged."""
+        """What was charged; unrated events are not in it."""
+
+    @_builtins.property
+    def average_cost(self) -> _money_pb2.Money:
+        """The cost through the events that are rated, half-even to the nano; absent where none is."""
 
     def __init__(
         self,
@@ -654,10 +674,12 @@ class VersionRow(_message.Message):
         event_count: _builtins.int = ...,
         cost: _money_pb2.Money | None = ...,
         charge: _money_pb2.Money | None = ...,
+        unrated_count: _builtins.int = ...,
+        average_cost: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "charge", b"charge", "cost", b"cost", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "average_cost", b"average_cost", "charge", b"charge", "cost", b"cost", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "charge", b"charge", "cost", b"cost", "event_count", b"event_count", "registered", b"registered", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "average_cost", b"average_cost", "charge", b"charge", "cost", b"cost", "event_count", b"event_count", "registered", b"registered", "unrated_count", b"unrated_count", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
     _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
@@ -674,7 +696,9 @@ class CompareVersionsResponse(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionRow]:
-        """By version."""
+        """By version: every registered one, also without events, and those that are only used. Events
+        without a version come last.
+        """
 
     def __init__(
         self,

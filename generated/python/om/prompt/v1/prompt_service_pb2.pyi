@@ -45,7 +45,9 @@ class Version(_message.Message):
     """Whether it is the active one."""
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """Anything else that tells versions apart. Never content."""
+        """Anything else that tells versions apart: at most 4096 bytes as JSON, each text at most 256. Never
+        content: names such as prompt, messages, content and system are refused.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -132,7 +134,7 @@ class CreatePromptRequest(_message.Message):
     PROMPT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def prompt(self) -> Global___Prompt:
-        """The prompt."""
+        """The prompt; its key and its description are read."""
 
     def __init__(
         self,

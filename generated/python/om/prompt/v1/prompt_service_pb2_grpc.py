@@ -77,7 +77,7 @@ class PromptServiceServicer:
     """
 
     def CreatePrompt(self, request, context):
-        """Registers a prompt ahead of its first use. ALREADY_EXISTS if the key is taken.
+        """Registers a prompt ahead of its first use. ALREADY_EXISTS if the key is taken, also by use.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,7 +105,8 @@ class PromptServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateVersion(self, request, context):
-        """Adds a version; the next number is given by the server.
+        """Adds a version, active if it says so; the next number is given by the server. A repeat under its key
+        gets the first answer, whatever is active by then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,7 +120,7 @@ class PromptServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ActivateVersion(self, request, context):
-        """Makes one version active, or none. The one before becomes inactive; history is kept.
+        """Makes one version active, or none, from now on. The one before becomes inactive; history is kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

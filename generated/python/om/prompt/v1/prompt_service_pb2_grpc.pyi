@@ -34,7 +34,7 @@ class PromptServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PromptServiceAsyncStub: ...
     CreatePrompt: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.CreatePromptRequest, _prompt_service_pb2.CreatePromptResponse]
-    """Registers a prompt ahead of its first use. ALREADY_EXISTS if the key is taken."""
+    """Registers a prompt ahead of its first use. ALREADY_EXISTS if the key is taken, also by use."""
     GetPrompt: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.GetPromptRequest, _prompt_service_pb2.GetPromptResponse]
     """Gets one prompt."""
     ListPrompts: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.ListPromptsRequest, _prompt_service_pb2.ListPromptsResponse]
@@ -42,11 +42,13 @@ class PromptServiceStub:
     UpdatePrompt: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.UpdatePromptRequest, _prompt_service_pb2.UpdatePromptResponse]
     """Changes the description of a prompt. Its key never changes."""
     CreateVersion: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.CreateVersionRequest, _prompt_service_pb2.CreateVersionResponse]
-    """Adds a version; the next number is given by the server."""
+    """Adds a version, active if it says so; the next number is given by the server. A repeat under its key
+    gets the first answer, whatever is active by then.
+    """
     ListVersions: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.ListVersionsRequest, _prompt_service_pb2.ListVersionsResponse]
     """Lists the versions of a prompt, newest first."""
     ActivateVersion: _grpc.UnaryUnaryMultiCallable[_prompt_service_pb2.ActivateVersionRequest, _prompt_service_pb2.ActivateVersionResponse]
-    """Makes one version active, or none. The one before becomes inactive; history is kept."""
+    """Makes one version active, or none, from now on. The one before becomes inactive; history is kept."""
 
 @_typing.type_check_only
 class PromptServiceAsyncStub(PromptServiceStub):
@@ -54,7 +56,7 @@ class PromptServiceAsyncStub(PromptServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreatePrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.CreatePromptRequest, _prompt_service_pb2.CreatePromptResponse]  # type: ignore[assignment]
-    """Registers a prompt ahead of its first use. ALREADY_EXISTS if the key is taken."""
+    """Registers a prompt ahead of its first use. ALREADY_EXISTS if the key is taken, also by use."""
     GetPrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.GetPromptRequest, _prompt_service_pb2.GetPromptResponse]  # type: ignore[assignment]
     """Gets one prompt."""
     ListPrompts: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ListPromptsRequest, _prompt_service_pb2.ListPromptsResponse]  # type: ignore[assignment]
@@ -62,11 +64,13 @@ class PromptServiceAsyncStub(PromptServiceStub):
     UpdatePrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.UpdatePromptRequest, _prompt_service_pb2.UpdatePromptResponse]  # type: ignore[assignment]
     """Changes the description of a prompt. Its key never changes."""
     CreateVersion: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.CreateVersionRequest, _prompt_service_pb2.CreateVersionResponse]  # type: ignore[assignment]
-    """Adds a version; the next number is given by the server."""
+    """Adds a version, active if it says so; the next number is given by the server. A repeat under its key
+    gets the first answer, whatever is active by then.
+    """
     ListVersions: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ListVersionsRequest, _prompt_service_pb2.ListVersionsResponse]  # type: ignore[assignment]
     """Lists the versions of a prompt, newest first."""
     ActivateVersion: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ActivateVersionRequest, _prompt_service_pb2.ActivateVersionResponse]  # type: ignore[assignment]
-    """Makes one version active, or none. The one before becomes inactive; history is kept."""
+    """Makes one version active, or none, from now on. The one before becomes inactive; history is kept."""
 
 class PromptServiceServicer:
     """Registers prompts, and which version is active when."""
@@ -76,7 +80,7 @@ class PromptServiceServicer:
         request: _prompt_service_pb2.CreatePromptRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_prompt_service_pb2.CreatePromptResponse, _abc.Awaitable[_prompt_service_pb2.CreatePromptResponse]]:
-        """Registers a prompt ahead of its first use. ALREADY_EXISTS if the key is taken."""
+        """Registers a prompt ahead of its first use. ALREADY_EXISTS if the key is taken, also by use."""
 
     def GetPrompt(
         self,
@@ -104,7 +108,9 @@ class PromptServiceServicer:
         request: _prompt_service_pb2.CreateVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_prompt_service_pb2.CreateVersionResponse, _abc.Awaitable[_prompt_service_pb2.CreateVersionResponse]]:
-        """Adds a version; the next number is given by the server."""
+        """Adds a version, active if it says so; the next number is given by the server. A repeat under its key
+        gets the first answer, whatever is active by then.
+        """
 
     def ListVersions(
         self,
@@ -118,6 +124,6 @@ class PromptServiceServicer:
         request: _prompt_service_pb2.ActivateVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_prompt_service_pb2.ActivateVersionResponse, _abc.Awaitable[_prompt_service_pb2.ActivateVersionResponse]]:
-        """Makes one version active, or none. The one before becomes inactive; history is kept."""
+        """Makes one version active, or none, from now on. The one before becomes inactive; history is kept."""
 
 def add_PromptServiceServicer_to_server(servicer: PromptServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

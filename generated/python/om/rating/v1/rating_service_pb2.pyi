@@ -750,6 +750,7 @@ class BurnTable(_message.Message):
     ACTIVE_FIELD_NUMBER: _builtins.int
     EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     burn_table_id: _builtins.str
     """Names the table; also its version."""
     display_name: _builtins.str
@@ -770,6 +771,10 @@ class BurnTable(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When another table takes its place, as far as that is written; absent where none does."""
+
     def __init__(
         self,
         *,
@@ -780,10 +785,11 @@ class BurnTable(_message.Message):
         active: _builtins.bool = ...,
         effective_time: _timestamp_pb2.Timestamp | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "effective_time", b"effective_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "effective_time", b"effective_time", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "burn_table_id", b"burn_table_id", "create_time", b"create_time", "customer_id", b"customer_id", "display_name", b"display_name", "effective_time", b"effective_time", "rules", b"rules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "burn_table_id", b"burn_table_id", "create_time", b"create_time", "customer_id", b"customer_id", "display_name", b"display_name", "effective_time", b"effective_time", "expire_time", b"expire_time", "rules", b"rules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -34,6 +34,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED. The key lacks a scope. Metadata: scope."""
     ERROR_REASON_EDGE_FIELD_FORBIDDEN: _ErrorReason.ValueType  # 5
     """PERMISSION_DENIED. Only an edge may set this field. Metadata: field."""
+    ERROR_REASON_SIGN_UP_CLOSED: _ErrorReason.ValueType  # 6
+    """PERMISSION_DENIED. People join this installation by invitation only. Metadata: none."""
     ERROR_REASON_INVALID_ARGUMENT: _ErrorReason.ValueType  # 10
     """INVALID_ARGUMENT. A field breaks its rule; BadRequest names each. Metadata: field."""
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 11
@@ -94,6 +96,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The event of a dead letter could never be read, or only a newer server can
     read it, so it cannot be settled here. Metadata: dead_letter_id.
     """
+    ERROR_REASON_LAST_OWNER: _ErrorReason.ValueType  # 59
+    """FAILED_PRECONDITION. The member is the organization's last owner and stays one. Metadata: member_id."""
     ERROR_REASON_INSUFFICIENT_FUNDS: _ErrorReason.ValueType  # 60
     """FAILED_PRECONDITION. The wallet cannot pay. Metadata: wallet_id, needed, available (decimals
     in credits), and output_tokens_max where the request can be made smaller.
@@ -108,6 +112,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE. A part that the server needs is away; safe to retry. Metadata: none."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 73
     """INTERNAL. A defect; the request id finds it in the log. Metadata: none."""
+    ERROR_REASON_SIGN_IN_LIMITED: _ErrorReason.ValueType  # 74
+    """RESOURCE_EXHAUSTED. Too many failed sign-ins for this address, whether or not it has an account.
+    Metadata: retry_after_s.
+    """
+    ERROR_REASON_READER_TOO_SLOW: _ErrorReason.ValueType  # 75
+    """RESOURCE_EXHAUSTED. The reader of a stream let too much wait; resume from its last cursor. Metadata: none."""
+    ERROR_REASON_CURSOR_EXPIRED: _ErrorReason.ValueType  # 76
+    """OUT_OF_RANGE. What happened since the cursor is too much, or not known any more; export it, and watch
+    without a cursor. Metadata: none.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reason of a google.rpc.ErrorInfo. On the wire it is the value's name without the prefix
@@ -128,6 +142,8 @@ ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 4
 """PERMISSION_DENIED. The key lacks a scope. Metadata: scope."""
 ERROR_REASON_EDGE_FIELD_FORBIDDEN: ErrorReason.ValueType  # 5
 """PERMISSION_DENIED. Only an edge may set this field. Metadata: field."""
+ERROR_REASON_SIGN_UP_CLOSED: ErrorReason.ValueType  # 6
+"""PERMISSION_DENIED. People join this installation by invitation only. Metadata: none."""
 ERROR_REASON_INVALID_ARGUMENT: ErrorReason.ValueType  # 10
 """INVALID_ARGUMENT. A field breaks its rule; BadRequest names each. Metadata: field."""
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 11
@@ -188,6 +204,8 @@ ERROR_REASON_LETTER_UNREADABLE: ErrorReason.ValueType  # 58
 """FAILED_PRECONDITION. The event of a dead letter could never be read, or only a newer server can
 read it, so it cannot be settled here. Metadata: dead_letter_id.
 """
+ERROR_REASON_LAST_OWNER: ErrorReason.ValueType  # 59
+"""FAILED_PRECONDITION. The member is the organization's last owner and stays one. Metadata: member_id."""
 ERROR_REASON_INSUFFICIENT_FUNDS: ErrorReason.ValueType  # 60
 """FAILED_PRECONDITION. The wallet cannot pay. Metadata: wallet_id, needed, available (decimals
 in credits), and output_tokens_max where the request can be made smaller.
@@ -202,4 +220,14 @@ ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 72
 """UNAVAILABLE. A part that the server needs is away; safe to retry. Metadata: none."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 73
 """INTERNAL. A defect; the request id finds it in the log. Metadata: none."""
+ERROR_REASON_SIGN_IN_LIMITED: ErrorReason.ValueType  # 74
+"""RESOURCE_EXHAUSTED. Too many failed sign-ins for this address, whether or not it has an account.
+Metadata: retry_after_s.
+"""
+ERROR_REASON_READER_TOO_SLOW: ErrorReason.ValueType  # 75
+"""RESOURCE_EXHAUSTED. The reader of a stream let too much wait; resume from its last cursor. Metadata: none."""
+ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 76
+"""OUT_OF_RANGE. What happened since the cursor is too much, or not known any more; export it, and watch
+without a cursor. Metadata: none.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

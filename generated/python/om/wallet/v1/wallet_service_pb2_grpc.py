@@ -102,6 +102,11 @@ class WalletServiceStub:
                 request_serializer=om_dot_wallet_dot_v1_dot_wallet__service__pb2.ListEntriesRequest.SerializeToString,
                 response_deserializer=om_dot_wallet_dot_v1_dot_wallet__service__pb2.ListEntriesResponse.FromString,
                 _registered_method=True)
+        self.ListTransactions = channel.unary_unary(
+                '/om.wallet.v1.WalletService/ListTransactions',
+                request_serializer=om_dot_wallet_dot_v1_dot_wallet__service__pb2.ListTransactionsRequest.SerializeToString,
+                response_deserializer=om_dot_wallet_dot_v1_dot_wallet__service__pb2.ListTransactionsResponse.FromString,
+                _registered_method=True)
         self.ListLeases = channel.unary_unary(
                 '/om.wallet.v1.WalletService/ListLeases',
                 request_serializer=om_dot_wallet_dot_v1_dot_wallet__service__pb2.ListLeasesRequest.SerializeToString,
@@ -235,6 +240,14 @@ class WalletServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTransactions(self, request, context):
+        """Lists what changed a wallet's balance, newest first, as an account statement does. What was only
+        set aside or freed is not in it. An owner without a wallet has an empty list.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListLeases(self, request, context):
         """Lists the leases that edges took from a wallet, newest first.
         """
@@ -338,6 +351,11 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     servicer.ListEntries,
                     request_deserializer=om_dot_wallet_dot_v1_dot_wallet__service__pb2.ListEntriesRequest.FromString,
                     response_serializer=om_dot_wallet_dot_v1_dot_wallet__service__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'ListTransactions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTransactions,
+                    request_deserializer=om_dot_wallet_dot_v1_dot_wallet__service__pb2.ListTransactionsRequest.FromString,
+                    response_serializer=om_dot_wallet_dot_v1_dot_wallet__service__pb2.ListTransactionsResponse.SerializeToString,
             ),
             'ListLeases': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLeases,
@@ -719,6 +737,33 @@ class WalletService:
             '/om.wallet.v1.WalletService/ListEntries',
             om_dot_wallet_dot_v1_dot_wallet__service__pb2.ListEntriesRequest.SerializeToString,
             om_dot_wallet_dot_v1_dot_wallet__service__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTransactions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/om.wallet.v1.WalletService/ListTransactions',
+            om_dot_wallet_dot_v1_dot_wallet__service__pb2.ListTransactionsRequest.SerializeToString,
+            om_dot_wallet_dot_v1_dot_wallet__service__pb2.ListTransactionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -77,6 +77,10 @@ class WalletServiceStub:
     """
     ListEntries: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListEntriesRequest, _wallet_service_pb2.ListEntriesResponse]
     """Lists the movements of one wallet, newest first."""
+    ListTransactions: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]
+    """Lists what changed a wallet's balance, newest first, as an account statement does. What was only
+    set aside or freed is not in it. An owner without a wallet has an empty list.
+    """
     ListLeases: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListLeasesRequest, _wallet_service_pb2.ListLeasesResponse]
     """Lists the leases that edges took from a wallet, newest first."""
     ResolveLease: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ResolveLeaseRequest, _wallet_service_pb2.ResolveLeaseResponse]
@@ -139,6 +143,10 @@ class WalletServiceAsyncStub(WalletServiceStub):
     """
     ListEntries: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListEntriesRequest, _wallet_service_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Lists the movements of one wallet, newest first."""
+    ListTransactions: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]  # type: ignore[assignment]
+    """Lists what changed a wallet's balance, newest first, as an account statement does. What was only
+    set aside or freed is not in it. An owner without a wallet has an empty list.
+    """
     ListLeases: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListLeasesRequest, _wallet_service_pb2.ListLeasesResponse]  # type: ignore[assignment]
     """Lists the leases that edges took from a wallet, newest first."""
     ResolveLease: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ResolveLeaseRequest, _wallet_service_pb2.ResolveLeaseResponse]  # type: ignore[assignment]
@@ -263,6 +271,15 @@ class WalletServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_service_pb2.ListEntriesResponse, _abc.Awaitable[_wallet_service_pb2.ListEntriesResponse]]:
         """Lists the movements of one wallet, newest first."""
+
+    def ListTransactions(
+        self,
+        request: _wallet_service_pb2.ListTransactionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_service_pb2.ListTransactionsResponse, _abc.Awaitable[_wallet_service_pb2.ListTransactionsResponse]]:
+        """Lists what changed a wallet's balance, newest first, as an account statement does. What was only
+        set aside or freed is not in it. An owner without a wallet has an empty list.
+        """
 
     def ListLeases(
         self,

@@ -54,7 +54,8 @@ export type Version = Message<"om.prompt.v1.Version"> & {
   maxTokens?: bigint | undefined;
 
   /**
-   * Anything else that tells versions apart. Never content.
+   * Anything else that tells versions apart: at most 4096 bytes as JSON, each text at most 256. Never
+   * content: names such as prompt, messages, content and system are refused.
    *
    * @generated from field: google.protobuf.Struct metadata = 5;
    */
@@ -145,7 +146,7 @@ export const PromptSchema: GenMessage<Prompt> = /*@__PURE__*/
  */
 export type CreatePromptRequest = Message<"om.prompt.v1.CreatePromptRequest"> & {
   /**
-   * The prompt.
+   * The prompt; its key and its description are read.
    *
    * @generated from field: om.prompt.v1.Prompt prompt = 1;
    */
@@ -502,7 +503,7 @@ export const ActivateVersionResponseSchema: GenMessage<ActivateVersionResponse> 
  */
 export const PromptService: GenService<{
   /**
-   * Registers a prompt ahead of its first use. ALREADY_EXISTS if the key is taken.
+   * Registers a prompt ahead of its first use. ALREADY_EXISTS if the key is taken, also by use.
    *
    * @generated from rpc om.prompt.v1.PromptService.CreatePrompt
    */
@@ -542,7 +543,8 @@ export const PromptService: GenService<{
     output: typeof UpdatePromptResponseSchema;
   },
   /**
-   * Adds a version; the next number is given by the server.
+   * Adds a version, active if it says so; the next number is given by the server. A repeat under its key
+   * gets the first answer, whatever is active by then.
    *
    * @generated from rpc om.prompt.v1.PromptService.CreateVersion
    */
@@ -562,7 +564,7 @@ export const PromptService: GenService<{
     output: typeof ListVersionsResponseSchema;
   },
   /**
-   * Makes one version active, or none. The one before becomes inactive; history is kept.
+   * Makes one version active, or none, from now on. The one before becomes inactive; history is kept.
    *
    * @generated from rpc om.prompt.v1.PromptService.ActivateVersion
    */

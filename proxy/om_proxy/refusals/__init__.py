@@ -1,0 +1,1 @@
+"""What the proxy itself answers, in the words that each provider's clients parse."""

@@ -1,0 +1,1 @@
+"""Prompts, their versions, and which version was active when. Never any content."""
