@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from om_server.core.errors import Unauthenticated
 from om_server.rpc.access import Authenticator
 from om_server.rpc.caller import Caller, Principal, Scope
+from om_server.rpc.interceptors import CallCounter
 from om_server.rpc.server import RpcServer, RpcSettings
 
 T = TypeVar("T")
@@ -60,7 +61,11 @@ def bearer(secret: str = SERVICE_TOKEN, **more: str) -> tuple[tuple[str, str], .
 
 @contextlib.contextmanager
 def serving(
-    servicers: Sequence[object], authenticator: Authenticator | None = None, **settings: int | bool
+    servicers: Sequence[object],
+    authenticator: Authenticator | None = None,
+    *,
+    counter: CallCounter | None = None,
+    **settings: int | bool,
 ) -> Iterator[grpc.Channel]:
     """Serve the contract with these servicers and give a channel; `settings` are fields of RpcSettings."""
     numbers = itertools.count(1)
@@ -70,6 +75,7 @@ def serving(
         settings=RpcSettings(address="127.0.0.1:0", **settings),  # type: ignore[arg-type] # Mixed by design.
         service_token=SERVICE_TOKEN,
         new_request_id=lambda: f"req_{next(numbers)}",
+        counter=counter,
     )
     with _running(server) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel

@@ -21,6 +21,8 @@ write another one. What they share, errors included, is in [rest.md](rest.md); e
 [openapi.yaml](../generated/openapi/openapi.yaml), which `http://localhost:3000/docs` shows.
 """
 
+_TABLE = ("| family | path | methods | what they do, in that order |", "| --- | --- | --- | --- |")
+
 
 def main() -> int:
     """Write the page, or with `--check` say whether it is what would be written."""
@@ -32,8 +34,11 @@ def main() -> int:
 
 
 def document() -> str:
-    """Give the whole page."""
-    return "\n".join([_HEAD, *(_section(family) for family in _families())])
+    """Give the whole page: what each family is, then one row for each path with its methods."""
+    families = list(_families())
+    described = [f"* **{_tag(family)['name']}**: {_description(family)}" for family in families]
+    rows = [row for family in families for row in _rows(family)]
+    return "\n".join([_HEAD, *described, "", *_TABLE, *rows, ""])
 
 
 def _families() -> Iterator[Mapping[str, Any]]:
@@ -43,16 +48,21 @@ def _families() -> Iterator[Mapping[str, Any]]:
             yield family
 
 
-def _section(family: Mapping[str, Any]) -> str:
-    (tag, *_) = family["tags"]
-    rows = [
-        f"| `{verb.upper()} {path}` | {operation['summary']} |"
-        for path, verbs in family["paths"].items()
-        for verb, operation in verbs.items()
-    ]
-    described = f"{_first_sentence(tag['description'])}\n"
-    head = [f"## {tag['name']}\n", described, "| operation | what it does |", "| --- | --- |"]
-    return "\n".join([*head, *rows]) + "\n"
+def _rows(family: Mapping[str, Any]) -> Iterator[str]:
+    for path, verbs in family["paths"].items():
+        methods = ", ".join(f"`{verb.upper()}`" for verb in verbs)
+        summaries = "; ".join(operation["summary"] for operation in verbs.values())
+        yield f"| {_tag(family)['name']} | `{path}` | {methods} | {summaries} |"
+
+
+def _tag(family: Mapping[str, Any]) -> Mapping[str, Any]:
+    tag: Mapping[str, Any] = family["tags"][0]
+    return tag
+
+
+def _description(family: Mapping[str, Any]) -> str:
+    first = _first_sentence(_tag(family)["description"])
+    return f"{first[0].lower()}{first[1:]}"
 
 
 def _first_sentence(description: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -21,6 +21,7 @@ from om_proxy.callers.handler import Handler
 from om_proxy.callers.health import Health
 from om_proxy.callers.listener import Answer, Listener
 from om_proxy.collector import spare_what_stays
+from om_proxy.counts import Counts
 from om_proxy.edge.call_book import CallBook
 from om_proxy.edge.orphans import Orphans
 from om_proxy.edge.parts import edge_parts
@@ -28,10 +29,12 @@ from om_proxy.journal.boot import boot_id
 from om_proxy.journal.group_sync import GroupSync
 from om_proxy.journal.home import HomeTaken, IdentityUnreadable
 from om_proxy.journal.journal import Journal, open_journal
+from om_proxy.metrics import ProxyMetrics, Standing, exposed
 from om_proxy.providers import all_providers, compatible_providers, sandbox
 from om_proxy.server.server_client import ServerClient
 from om_proxy.settings import ProxySettings
 from om_proxy.stop_signal import Grace, leave_at_once, stop_signal
+from om_proxy.tracing import Tracer, Untraced
 from om_proxy.upstream.connection import Upstream
 from om_proxy.upstream.forward import Forwarder, Origins
 
@@ -57,21 +60,28 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: ProxySettings, *, ship_grace_s: float = _SHIP_GRACE_S) -> AsyncIterator[str]:
+async def running(
+    settings: ProxySettings, *, ship_grace_s: float = _SHIP_GRACE_S, tracer: Tracer | None = None
+) -> AsyncIterator[str]:
     """Serve until the block is left; gives the URL. Port 0 takes a free one. EdgeUnavailable, OSError."""
-    async with serving(settings, ship_grace_s=ship_grace_s) as served:
+    async with serving(settings, ship_grace_s=ship_grace_s, tracer=tracer) as served:
         yield served.url
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: ProxySettings, *, worker: int = 0, ship_grace_s: float = _SHIP_GRACE_S
+    settings: ProxySettings,
+    *,
+    worker: int = 0,
+    ship_grace_s: float = _SHIP_GRACE_S,
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[Served]:
-    """Serve as one of the workers, until the block is left."""
+    """Serve as one of the workers, until the block is left. Without a tracer, by what the settings say."""
     server = ServerClient(settings.grpc_address, settings.service_token.get_secret_value())
     async with contextlib.AsyncExitStack() as stack:
         # Left in the opposite order: callers, what reads their answers, the leases, the journal's tail.
         stack.push_async_callback(server.close)
+        tracer = tracer or stack.enter_context(tracing(settings.otlp_endpoint, ratio=settings.trace_ratio))
         # Public: callers steer it with X-Sim, and must not order answers without end.
         simulator = await stack.enter_async_context(sandbox.running(public=True))
         upstream = await stack.enter_async_context(Upstream(settings))
@@ -91,7 +101,14 @@ async def serving(
             grace_s=settings.auth_grace_s,
         )
         stack.push_async_callback(spending.close, _LEASE_GRACE_S)
-        book = CallBook(journal, spending.desk, on_outcome=parts.reporter.wake, group_sync=group_sync)
+        counts = Counts()
+        book = CallBook(
+            journal,
+            spending.desk,
+            on_outcome=parts.reporter.wake,
+            group_sync=group_sync,
+            counts=counts,
+        )
         native, compatible = all_providers(), compatible_providers(settings.providers_file)
         own = {provider.name: settings.origin_of(provider.name) for provider in native}
         named = {provider.name: provider.origin for provider in compatible}
@@ -101,6 +118,8 @@ async def serving(
             origins=Origins(own | named, simulator.url),
             costs=CostHeaders(server),
             departure=Departure(settings.on_disconnect, settings.drain_s, settings.drain_bytes_max),
+            counts=counts,
+            tracer=tracer,
         )
         grace = Grace(settings.stop_grace_s)
         stack.push_async_callback(_close_forwarder, forwarder, grace)
@@ -110,6 +129,8 @@ async def serving(
             admissions=spending.admissions,
             forwarder=forwarder,
             limits=BodyLimits(settings.body_bytes_max, settings.body_timeout_s),
+            counts=counts,
+            tracer=tracer,
         )
         if worker == 0:
             orphans = Orphans(
@@ -117,6 +138,20 @@ async def serving(
             )
             stack.push_async_callback(orphans.close)
             orphans.start()
+        standing = Standing(
+            parts.life.ready.is_set,
+            lambda: book.open_count,
+            leases=spending.leases,
+            unsettled=journal.unsettled,
+        )
+        await stack.enter_async_context(
+            exposed(
+                ProxyMetrics(counts, standing),
+                journal=journal.home.path,
+                host=settings.metrics_host,
+                port=settings.metrics_port and settings.metrics_port + worker,
+            )
+        )
         health = Health(parts.life.ready)
         url = await stack.enter_async_context(_listening(_front(health, handler), settings, grace))
         await stack.enter_async_context(in_background(parts.watch(spending.changes.hear).run()))
@@ -127,6 +162,23 @@ async def serving(
         finally:
             # The edge itself stays ready: streams that go on may need more money.
             health.ending = True
+
+
+@contextlib.contextmanager
+def tracing(endpoint: str, *, ratio: float) -> Iterator[Tracer]:
+    """Send spans to a collector for the block; EdgeUnavailable where the extra is missing."""
+    if not endpoint:
+        yield Untraced()
+        return
+    try:
+        from om_proxy.otel import OtelTracer, exporting_provider  # noqa: PLC0415 - an extra, and slow to load
+    except ImportError:
+        raise EdgeUnavailable("OM_OTLP_ENDPOINT needs the extra: openmonetize[tracing]") from None
+    provider = exporting_provider(endpoint, ratio=ratio)
+    try:
+        yield OtelTracer(provider)
+    finally:
+        provider.shutdown()
 
 
 def _journal(settings: ProxySettings, worker: int) -> Journal:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
 from typing import Self
+
+from om_proxy.value import value_type
 
 _MASK = "***"
 
@@ -59,7 +60,7 @@ class Secret:
         return self._text.encode(errors="surrogatepass")
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Credential:
     """The provider's key, in the one header in which it goes upstream."""
 

@@ -65,6 +65,13 @@ class ProxySettings(BaseSettings):
     drain_bytes_max: int = Field(16 * 1024 * 1024, alias="OM_DRAIN_BYTES_MAX", ge=1)
     #: How long calls may go on after a signal to end; then they are cut, and charged.
     stop_grace_s: float = Field(30, alias="OM_STOP_GRACE_S", ge=0)
+    #: Where Prometheus reads the first worker, the next one on the next port; 0 is nowhere.
+    metrics_port: int = Field(0, alias="OM_METRICS_PORT", ge=0, le=65_535)
+    metrics_host: str = Field("127.0.0.1", alias="OM_METRICS_HOST")
+    #: A collector of traces (OTLP over gRPC), such as http://127.0.0.1:4317; empty is none.
+    otlp_endpoint: str = Field("", alias="OM_OTLP_ENDPOINT")
+    #: How many of the traces that begin here are kept; a caller's own says itself.
+    trace_ratio: float = Field(1.0, alias="OM_TRACE_RATIO", ge=0, le=1)
     log_level: str = Field("info", alias="LOG_LEVEL")
 
     @field_validator("providers_file")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from om_server.account import people_store as people
-from om_server.account import registration_store as registration
 from om_server.account import store as account
+from om_server.account.people import store as people
+from om_server.account.registration import store as registration
 from om_server.analytics import store as analytics
+from om_server.ingestion import quota_store as quota
 from om_server.ingestion import store as ingestion
 from om_server.prompt import store as prompt
 from om_server.rating import rerate_store
@@ -21,6 +22,7 @@ MODELS = (
     *wallet.MODELS,
     *limits.LIMIT_MODELS,
     *ingestion.MODELS,
+    *quota.MODELS,
     *analytics.MODELS,
     *prompt.MODELS,
     *rating.MODELS,

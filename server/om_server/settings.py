@@ -12,12 +12,20 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from om_server.account.mailbox import MailServer, is_sender
+from om_server.account.oidc.client import OidcClient
+from om_server.account.people.mailbox import MailServer, is_sender
+from om_server.account.registration.registration import Tier
 from om_server.failure import CommandFailed
+from om_server.ingestion.quota import read_quotas
 
 # Fields are set by their alias alone: by their names, variables of other programs (HOST, DATABASE_URL)
 # would be read as ours. An empty variable is one that is not set, as compose files write it.
 _SOURCES = SettingsConfigDict(frozen=True, extra="ignore", env_file=".env", env_ignore_empty=True)
+
+_ADMIN_TOKEN_LENGTH_MIN = 20
+_THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
+#: Where the identity provider sends browsers back to, below the public origin; REST answers there.
+OIDC_CALLBACK_PATH = "/api/v1/oidc/callback"
 
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how to reach what listens everywhere
 
@@ -59,6 +67,12 @@ class Settings(BaseSettings):
     public_url: str = Field("http://localhost:3000", alias="OM_PUBLIC_URL")
     #: Empty means open in development and closed in production.
     sign_up: str = Field("", alias="OM_SIGN_UP")
+    #: The provider that people may sign in with, by the issuer that it calls itself; empty means none.
+    oidc_issuer: str = Field("", alias="OM_OIDC_ISSUER")
+    oidc_client_id: str = Field("", alias="OM_OIDC_CLIENT_ID")
+    oidc_client_secret: SecretStr | None = Field(None, alias="OM_OIDC_CLIENT_SECRET")
+    #: What the button to it says.
+    oidc_name: str = Field("Single sign-on", alias="OM_OIDC_NAME")
     #: Empty means that mails become files in development, and that none can be sent in production.
     smtp_url: str = Field("", alias="OM_SMTP_URL", repr=False)
     mail_from: str = Field("OpenMonetize <openmonetize@localhost>", alias="OM_MAIL_FROM")
@@ -77,6 +91,15 @@ class Settings(BaseSettings):
     #: Requests of one credential in a window, counted by each REST process; 0 is no limit.
     rate_limit_max: int = Field(0, alias="OM_RATE_LIMIT_MAX", ge=0)
     rate_limit_window_s: int = Field(60, alias="OM_RATE_LIMIT_WINDOW_S", ge=1)
+    #: Where Prometheus reads this process; 0 is nowhere. On a port of its own: it tells of every tenant.
+    metrics_port: int = Field(0, alias="OM_METRICS_PORT", ge=0, le=65_535)
+    metrics_host: str = Field("127.0.0.1", alias="OM_METRICS_HOST")
+    #: Events in a calendar month by plan, such as STARTER=10000; a plan that is not named has no quota.
+    monthly_quotas: str = Field("", alias="OM_MONTHLY_QUOTAS")
+    #: What opens /v1/admin; without one nobody finds it.
+    admin_token: SecretStr | None = Field(None, alias="OM_ADMIN_TOKEN")
+    #: A collector of traces (OTLP over gRPC), such as http://127.0.0.1:4317; empty is none.
+    otlp_endpoint: str = Field("", alias="OM_OTLP_ENDPOINT")
     log_level: str = Field("info", alias="LOG_LEVEL")
 
     @field_validator("log_level")
@@ -105,6 +128,20 @@ class Settings(BaseSettings):
             raise ValueError("must be empty or redis://host:port")
         return value
 
+    @field_validator("monthly_quotas")
+    @classmethod
+    def _known_plans(cls, value: str) -> str:
+        if strange := read_quotas(value).keys() - set(Tier):
+            raise ValueError(f"{min(strange)} is no plan; there are {', '.join(Tier)}")
+        return value
+
+    @field_validator("admin_token")
+    @classmethod
+    def _hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < _ADMIN_TOKEN_LENGTH_MIN:
+            raise ValueError(f"must have {_ADMIN_TOKEN_LENGTH_MIN} characters or more")
+        return value
+
     @field_validator("public_url")
     @classmethod
     def _reachable(cls, value: str) -> str:
@@ -117,6 +154,13 @@ class Settings(BaseSettings):
     def _known_choice(cls, value: str) -> str:
         if value not in {"", "open", "closed"}:
             raise ValueError("must be open or closed")
+        return value
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _known_issuer(cls, value: str) -> str:
+        if value and not _is_issuer(value):
+            raise ValueError("must be an https:// address; plain http is for a provider on this machine")
         return value
 
     @field_validator("smtp_url")
@@ -141,6 +185,24 @@ class Settings(BaseSettings):
     @property
     def _sign_up_default(self) -> str:
         return "open" if self.environment == Environment.DEVELOPMENT else "closed"
+
+    @property
+    def oidc_client(self) -> OidcClient | None:
+        """What this installation is to its provider; `SettingsInvalid` if only a part of it is set."""
+        secret = self.oidc_client_secret.get_secret_value() if self.oidc_client_secret else ""
+        given = {
+            "OM_OIDC_ISSUER": self.oidc_issuer,
+            "OM_OIDC_CLIENT_ID": self.oidc_client_id,
+            "OM_OIDC_CLIENT_SECRET": secret,
+        }
+        if not any(given.values()):
+            return None
+        if missing := [name for name, value in given.items() if not value]:
+            raise SettingsInvalid(
+                *(f"{name}: not set, but sign-in with a provider needs it" for name in missing)
+            )
+        redirect_uri = f"{self.public_url}{OIDC_CALLBACK_PATH}"
+        return OidcClient(self.oidc_issuer, self.oidc_client_id, secret, redirect_uri, self.oidc_name)
 
     @property
     def mail_dir(self) -> Path:
@@ -284,6 +346,15 @@ def _is_origin(value: str) -> bool:
         return False
     plain = parts.path in {"", "/"} and not parts.query and not parts.fragment
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and plain and port != 0
+
+
+def _is_issuer(value: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(value)
+    except ValueError:
+        return False
+    safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _THIS_MACHINE)
+    return safe and bool(parts.hostname) and not parts.query and not parts.fragment
 
 
 def _joined(host: str, port: int) -> str:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from om_server.account.administration.operations import Administration, Figures
+from om_server.account.administration.servicer import AdminServicer
 from om_server.account.authenticator import CallerAuthenticator
-from om_server.account.errand import Errands
-from om_server.account.mail import Letters
-from om_server.account.mailbox import FolderMailbox, MailServer, NoMailbox, SmtpMailbox
+from om_server.account.oidc.operations import oidc_entrance
+from om_server.account.oidc.servicer import OidcServicer
 from om_server.account.operations import AccountOperations
-from om_server.account.password import Cost, PasswordHashing
-from om_server.account.password_reset import PasswordResets
-from om_server.account.people import PeopleOperations
-from om_server.account.people_servicer import People, PeopleServicer
-from om_server.account.registering import Registering
-from om_server.account.registration_servicer import RegistrationServicer
-from om_server.account.registry import registry
-from om_server.account.sign_in import SignInOperations
+from om_server.account.people.errand import Errands
+from om_server.account.people.registry import registry
+from om_server.account.people.servicer import People, PeopleServicer
+from om_server.account.registration.operations import Registering
+from om_server.account.registration.servicer import RegistrationServicer
 from om_server.account.store import AccountStore
 from om_server.analytics.burn_rate import BurnRates
 from om_server.analytics.event_export import EventExport
@@ -33,8 +31,11 @@ from om_server.analytics.window_sum import WindowSums
 from om_server.core.clock import MICROS_PER_SECOND, system_clock
 from om_server.core.ids import IdSource
 from om_server.ingestion.operations import IngestionOperations
+from om_server.ingestion.quota_desk import QuotaDesk
 from om_server.ingestion.servicer import IngestionServicer
 from om_server.ingestion.store import IngestionStore
+from om_server.metrics.settlement import SettlementMetrics
+from om_server.people_wiring import PeopleSettings, compose_people, people_settings
 from om_server.pipeline.admission import Admission
 from om_server.pipeline.change_feed import Audience, ChangeFeed, FeedLimits
 from om_server.pipeline.charge_history import ChargeHistory
@@ -50,6 +51,8 @@ from om_server.pipeline.poller import Poller
 from om_server.pipeline.rerating import UnratedRater
 from om_server.pipeline.settle import Settler, Slices
 from om_server.pipeline.settled_standing import SettledStanding
+from om_server.pipeline.settlement_notice import SettlementNotice
+from om_server.pipeline.store_figures import StoreReader
 from om_server.pipeline.window_usage import RollupUsage
 from om_server.pipeline.worker import Worker, WorkerLimits
 from om_server.prompt.operations import PromptOperations
@@ -66,8 +69,8 @@ from om_server.rating.servicer import RatingServicer
 from om_server.rating.store import TariffStore
 from om_server.rating.tariff_source import StoredTariffs
 from om_server.rpc.caller import actor
+from om_server.rpc.tracing import Tracer, Untraced
 from om_server.schema import MODELS
-from om_server.settings import Environment
 from om_server.storage.audit import AuditTrail
 from om_server.storage.change_hint import Announcer, Listener
 from om_server.storage.change_log import ChangeLog
@@ -78,6 +81,7 @@ from om_server.storage.postgresql import PostgresStore
 from om_server.storage.redis_stream import RedisStream
 from om_server.storage.sqlite import SqliteStore
 from om_server.storage.stream_group import connect
+from om_server.wallet.holdings import Holdings
 from om_server.wallet.limits.operations import LimitOperations
 from om_server.wallet.limits.store import LimitStore
 from om_server.wallet.operations import WalletOperations
@@ -87,13 +91,23 @@ from om_server.wallet.store import WalletStore
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from om_server.account.mail import Mailbox
-    from om_server.account.registry import Registry
     from om_server.core.clock import Clock
     from om_server.rpc.access import Authenticator
     from om_server.settings import Settings
     from om_server.storage.database import Database
     from om_server.storage.queue import Queue
+
+
+__all__ = [
+    "PeopleSettings",
+    "Platform",
+    "build",
+    "hinting",
+    "id_source",
+    "open_database",
+    "open_queue",
+    "people_settings",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,35 +128,16 @@ class Platform:
     people: People
     #: What calls left behind; to be stopped before the database is closed.
     errands: Errands
+    #: What is settled in this process.
+    settlement: SettlementMetrics
+    tracer: Tracer
+    #: What lies in queue and database.
+    stores: StoreReader
 
     def wake_pollers(self) -> None:
         """Let whoever watches this process hear soon of what another one has committed."""
         self.poller.wake()
         self.event_poller.wake()
-
-
-@dataclass(frozen=True, slots=True)
-class PeopleSettings:
-    """What an installation decides about people. By default nobody signs up and no mail leaves."""
-
-    mailbox: Mailbox = field(default_factory=NoMailbox)
-    public_url: str = "http://localhost:3000"
-    sign_up_open: bool = False
-    password_cost: Cost = field(default_factory=Cost)
-
-
-def people_settings(settings: Settings) -> PeopleSettings:
-    """What the settings say of people."""
-    return PeopleSettings(_mailbox(settings), settings.public_url, settings.sign_up_open)
-
-
-def _mailbox(settings: Settings) -> Mailbox:
-    if settings.smtp_url:
-        return SmtpMailbox(MailServer.from_url(settings.smtp_url), sender=settings.mail_from)
-    if settings.environment == Environment.DEVELOPMENT:
-        ids = id_source()
-        return FolderMailbox(settings.mail_dir, sender=settings.mail_from, new_name=lambda: ids.new("mail"))
-    return NoMailbox()
 
 
 def open_database(settings: Settings) -> Database:
@@ -196,13 +191,14 @@ def hinting(settings: Settings, platform: Platform, *, listening: bool) -> Itera
             announcer.stop()
 
 
-def build(
+def build(  # noqa: PLR0913 - what a process chooses of it
     database: Database,
     *,
     queue: Queue | None = None,
     clock: Clock = system_clock,
     limits: WorkerLimits | None = None,
     people: PeopleSettings | None = None,
+    tracer: Tracer | None = None,
 ) -> Platform:
     """Compose the slices over a migrated database; without a queue, events wait in the database."""
     ids = id_source()
@@ -223,8 +219,8 @@ def build(
     )
     errands = Errands()
     people = people or PeopleSettings()
-    members = _people(known, people, errands)
-    registering = Registering(database, account, clock=clock, sign_up_open=people.sign_up_open)
+    members = compose_people(known, people, errands)
+    registering = Registering(database, account, audit=audit, clock=clock, sign_up_open=people.sign_up_open)
     catalogue, tariff_store = load_catalogue(), TariffStore(database)
     tariffs = StoredTariffs(database, tariff_store, catalogue.book())
     rating = RatingOperations(catalogue, clock=clock, tariffs=tariffs)
@@ -232,7 +228,15 @@ def build(
     prompts = PromptOperations(database, PromptStore(database), audit=audit, clock=clock)
     analytics_store = AnalyticsStore(database)
     analytics = AnalyticsOperations(database, analytics_store, names=account.names, clock=clock)
-    ingestion = IngestionOperations(database, ingestion_store, queue, ids=ids, clock=clock)
+    quotas = people.monthly_quotas
+    ingestion = IngestionOperations(
+        database,
+        ingestion_store,
+        queue,
+        ids=ids,
+        clock=clock,
+        quotas=QuotaDesk(database, quotas, plan_of=registering.plan, clock=clock) if quotas else None,
+    )
     entitlements = LimitOperations(
         database,
         LimitStore(database),
@@ -258,7 +262,10 @@ def build(
         account=account,
         prompt=prompts,
     )
-    settler = Settler(database, slices, clock)
+    settlement = SettlementMetrics({model.provider for model in catalogue.models})
+    tracer = tracer or Untraced()
+    notice = SettlementNotice(settlement.note, tracer)
+    settler = Settler(database, slices, clock, settled=notice)
     rater = UnratedRater(database, slices, limits=entitlements, versions=tariff_store.versions, clock=clock)
     job_deadlines = JobDeadlines(database, slices, clock)
     worker = Worker(
@@ -281,9 +288,18 @@ def build(
     )
     database.on_write(poller.wake)
     database.on_write(event_poller.wake)
+    administration = Administration(
+        database,
+        AccountStore(database),
+        figures=Figures(Holdings(database), analytics.count_events),
+        audit=audit,
+        clock=clock,
+    )
     servicers = (
         PeopleServicer(account, members),
+        OidcServicer(oidc_entrance(people.oidc, members.entrance, clock=clock)),
         RegistrationServicer(registering),
+        AdminServicer(administration),
         AnalyticsServicer(
             analytics,
             version_count=prompts.version_count,
@@ -291,7 +307,7 @@ def build(
             export=EventExport(database, analytics_store.events, clock=clock),
             feed=event_poller,
         ),
-        EntitlementServicer(entitlements, entitlement_check),
+        EntitlementServicer(entitlements, entitlement_check, require_own=account.require_own),
         EdgeServicer(admission, wallet, feed=poller, incarnation=read_incarnation(database), clock=clock),
         IngestionServicer(
             ingestion,
@@ -338,15 +354,7 @@ def build(
         authenticator=CallerAuthenticator(keys=account.authenticator(), sessions=known.sessions),
         people=members,
         errands=errands,
-    )
-
-
-def _people(known: Registry, settings: PeopleSettings, errands: Errands) -> People:
-    passwords, letters = PasswordHashing(settings.password_cost), Letters(settings.public_url)
-    return People(
-        PeopleOperations(known, mailbox=settings.mailbox, letters=letters),
-        SignInOperations(known, passwords=passwords, sign_up_open=settings.sign_up_open),
-        PasswordResets(
-            known, passwords=passwords, mailbox=settings.mailbox, letters=letters, later=errands.leave
-        ),
+        settlement=settlement,
+        tracer=tracer,
+        stores=StoreReader(database, queue, ingestion=ingestion_store, wallet=wallet, clock=clock),
     )

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tests.bench import admission, aggregation, ingestion, latency, settlement, streams, throughput
+from tests.bench import (
+    admission,
+    aggregation,
+    ingestion,
+    latency,
+    rest,
+    settlement,
+    streams,
+    throughput,
+    workers,
+)
 from tests.bench.figure import Figure, table
 
 if TYPE_CHECKING:
@@ -24,11 +34,14 @@ if TYPE_CHECKING:
 _MEASUREMENTS: Mapping[str, tuple[str, Measurement]] = {
     "throughput": ("Proxy throughput, one worker", throughput.plain),
     "stream-throughput": ("Proxy throughput, one worker, streams", throughput.streaming),
+    "workers": ("Proxy throughput, two workers", workers.two),
     "long-stream": ("Streams of 2,000 chunks", streams.long_stream),
     "open-streams": ("Memory of open streams, one worker", streams.open_streams),
     "latency": ("Latency of one call at a time", latency.plain),
     "first-byte": ("Time to the first byte of a stream", latency.first_byte),
     "ingest": ("Intake: gRPC to the durable queue", ingestion.ingest),
+    "rest": ("REST reads, one process, SQLite", rest.reads),
+    "rest-ingest": ("Intake: REST to the durable queue, SQLite", rest.ingest),
     "lease": ("Admission: a lease is opened and closed, over gRPC", admission.lease),
     "entitlement": ("CheckEntitlement over gRPC", admission.entitlement),
     "aggregation": ("Analytics over a month of 1,000,000 events, PostgreSQL", aggregation.aggregate),

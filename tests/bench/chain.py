@@ -31,7 +31,8 @@ ALONE = "proxy_alone"
 RPC = "rpc"
 WAYS = (UPSTREAM, RELAY, ALONE, PROXY)
 
-_STAND_IN = "stand_in"
+#: A server that allows everything at once.
+STAND_IN = "stand_in"
 
 _SETTLE_TIMEOUT_S = 60.0
 _POLL_S = 0.02
@@ -64,15 +65,15 @@ _CREDENTIAL = (("authorization", f"Bearer {DEVELOPMENT_KEY}"),)
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Chain]:
     """Start the chain on SQLite: server with its settling thread, upstream, relay, and the two proxies."""
-    ports = dict(zip((*WAYS, _STAND_IN), free_ports(len(WAYS) + 1), strict=True))
+    ports = dict(zip((*WAYS, STAND_IN), free_ports(len(WAYS) + 1), strict=True))
     upstream = f"http://127.0.0.1:{ports[UPSTREAM]}"
     with prepared(folder, "sqlite") as deployed:
-        stand_in, token = f"127.0.0.1:{ports[_STAND_IN]}", deployed.service_token
+        stand_in, token = f"127.0.0.1:{ports[STAND_IN]}", deployed.service_token
         programs = (
             deployed.server("om_server", "serve", "rpc"),
-            _own(UPSTREAM, ports[UPSTREAM]),
-            _own(RELAY, ports[RELAY], f"--upstream={upstream}"),
-            _own(_STAND_IN, ports[_STAND_IN]),
+            own(UPSTREAM, ports[UPSTREAM]),
+            own(RELAY, ports[RELAY], f"--upstream={upstream}"),
+            own(STAND_IN, ports[STAND_IN]),
             proxy(ALONE, ports[ALONE], upstream=upstream, grpc_target=stand_in, service_token=token),
             proxy(
                 PROXY, ports[PROXY], upstream=upstream, grpc_target=deployed.grpc_target, service_token=token
@@ -82,7 +83,8 @@ def running(folder: Path) -> Iterator[Chain]:
             yield Chain(started, ports, deployed.grpc_target)
 
 
-def _own(name: str, port: int, *options: str) -> Program:
+def own(name: str, port: int, *options: str) -> Program:
+    """A program of this package that listens on a port."""
     return Program(name, [f"tests.bench.{name}", f"--port={port}", *options], {}, lambda: listens(port))
 
 

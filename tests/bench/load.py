@@ -47,7 +47,7 @@ class Connection(asyncio.Protocol):
         self._fail(AnswerWrong(f"connection lost: {exc}"))
 
     async def ask(self, request: bytes) -> Answer:
-        """Send one request and wait for its whole answer; `AnswerWrong` unless it is a 200."""
+        """Send one request and wait for its whole answer; `AnswerWrong` unless it is a 200 or a 202."""
         if self._transport is None:
             raise AnswerWrong("not connected")
         self._received.clear()
@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
         if end < 0:
             return False
         head = bytes(self._received[:end]).lower()
-        if b" 200 " not in head[:20]:
+        if b" 200 " not in head[:20] and b" 202 " not in head[:20]:
             self._fail(AnswerWrong(bytes(self._received).decode(errors="replace")))
         self._body_start = end + 4
         _, found, rest = head.partition(b"\r\ncontent-length:")

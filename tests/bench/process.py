@@ -66,13 +66,15 @@ class Fleet:
             time.sleep(_POLL_S)
 
     def cpu_s(self, name: str) -> float:
-        """Processor time that a program has used; not a number where the system does not tell."""
+        """Processor time that a program and its workers have used; not a number where nobody tells."""
+        pid = self._processes[name].pid
         try:
-            text = Path(f"/proc/{self._processes[name].pid}/stat").read_text()
+            workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            texts = [Path(f"/proc/{one}/stat").read_text() for one in (pid, *workers)]
         except OSError:
             return float("nan")
-        fields = text.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        fields = [text.rpartition(")")[2].split() for text in texts]
+        return sum(int(own[11]) + int(own[12]) for own in fields) / os.sysconf("SC_CLK_TCK")
 
     def memory_mb(self, name: str) -> float:
         """Memory that a program has now; not a number where the system does not tell."""

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from om_server import wiring
-from om_server.account.key import KeyWish
-from om_server.account.member import Role
-from om_server.account.sign_in import SignUp
+from om_server.account.keys.key import KeyWish
+from om_server.account.people.member import Role
+from om_server.account.people.sign_in import SignUp
 from om_server.account.store import AccountStore
 from om_server.core.clock import system_clock
 from om_server.core.event import Attribution, Event, EventType, UsageLine
@@ -33,13 +33,14 @@ from om_server.wallet.leases.lease import EdgeIdentity, LeaseRequest
 from om_server.wallet.wallet import Owner, OwnerKind
 from tests.contract.calling import Answer, Caller
 from tests.contract.postbox import URL, Postbox
+from tests.oidc_provider import Provider, running_provider
 from tests.rpc import SERVICE_TOKEN, serving
-from tests.server.account.people_harness import CHEAP, PASSWORD
+from tests.server.account.people.house import CHEAP, PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from om_server.account.key import NewKey
+    from om_server.account.keys.key import NewKey
     from om_server.storage.database import Database
     from om_server.wiring import Platform
 
@@ -90,6 +91,7 @@ class Estate:
     platform: Platform
     caller: Caller
     mail: Postbox
+    provider: Provider | None = None
 
     def call(self, rpc: Rpc, request: dict[str, Any], secret: str) -> Answer:
         """Call an RPC with a filled example."""
@@ -101,11 +103,19 @@ class Estate:
 def estate_on(database: Database) -> Iterator[Estate]:
     """Serve everything over a migrated database."""
     mail = Postbox()
-    people = wiring.PeopleSettings(mail, URL, sign_up_open=True, password_cost=CHEAP)
+    with running_provider() as provider, _served(database, mail, provider) as estate:
+        yield estate
+
+
+@contextlib.contextmanager
+def _served(database: Database, mail: Postbox, provider: Provider) -> Iterator[Estate]:
+    people = wiring.PeopleSettings(
+        mail, URL, sign_up_open=True, password_cost=CHEAP, oidc=provider.client(f"{URL}/callback")
+    )
     platform = wiring.build(database, people=people)
     try:
         with serving(platform.servicers, platform.authenticator) as channel:
-            yield Estate(platform, Caller(channel), mail)
+            yield Estate(platform, Caller(channel), mail, provider)
     finally:
         platform.event_poller.stop()
         platform.poller.stop()
@@ -174,6 +184,10 @@ class Tenant:
         """Return the request of an example; `given` stand for objects that are not to be this tenant's."""
         return self._filled(EXAMPLES[path]["request"], {"n": next(_numbers), **(given or {})})
 
+    def filled(self, part: Any) -> Any:
+        """Return a request of another list with its placeholders filled."""
+        return self._filled(part, {"n": next(_numbers)})
+
     def make(self, name: str) -> object:
         """Make what a placeholder stands for."""
         return getattr(self, f"make_{name}")()
@@ -211,6 +225,15 @@ class Tenant:
     def make_email(self) -> str:
         return self._email("owner")
 
+    def make_oidc_callback(self) -> object:
+        """What the browser of somebody without an account brings back from the provider."""
+        provider = self.estate.provider
+        assert provider is not None
+        provider.reset()
+        begun = self.estate.caller.call("om.account.v1.OidcService/StartOidcSignIn", {}).reply
+        back = provider.come_back(begun.authorization_url)
+        return {"flow": begun.flow, "state": back["state"], "code": back["code"], "issuer": back["iss"]}
+
     def make_team_id(self) -> str:
         name = f"{self.word} {next(_numbers)}"
         return self._platform.account.create_team(self.organization_id, name).team_id
@@ -229,12 +252,18 @@ class Tenant:
         request |= {"amount": self.make_credit(), "idempotency_key": f"user-{next(_numbers)}"}  # type: ignore[dict-item] # JSON.
         return str(self._ask("om.wallet.v1.WalletService/GrantCredits", request).wallet.wallet_id)
 
+    def make_funded_user_id(self) -> str:
+        user_id = f"{self.word}-{next(_numbers)}"
+        deposit = Deposit(Owner(OwnerKind.USER, user_id), CREDIT, f"funded-{user_id}")
+        self._platform.wallet.grant_credits(self.organization_id, deposit)
+        return user_id
+
     def make_hold_id(self) -> str:
         return str(self._made("om.wallet.v1.WalletService/CreateHold").hold.hold_id)
 
     def make_entitlement_id(self) -> str:
         request = self.request("om.wallet.v1.EntitlementService/CreateEntitlement")
-        request["entitlement"]["user_id"] = "user-1"
+        request["entitlement"] |= {"user_id": "user-1", "team_id": "", "key_id": ""}
         found = self._ask("om.wallet.v1.EntitlementService/CreateEntitlement", request)
         return str(found.entitlement.entitlement_id)
 

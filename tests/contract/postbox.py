@@ -3,7 +3,7 @@
 import re
 import threading
 
-from om_server.account.mail import Mail
+from om_server.account.people.mail import Mail
 
 URL = "https://om.example"
 

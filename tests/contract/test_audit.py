@@ -17,7 +17,7 @@ from om_server.storage.migrate import migrate
 from om_server.storage.sqlite import SqliteStore
 from tests.contract.calling import RPCS
 from tests.contract.estate import Estate, Tenant, estate_on
-from tests.server.account.people_harness import PASSWORD
+from tests.server.account.people.house import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,10 +29,13 @@ _IDEMPOTENCY = descriptor_pb2.MethodOptions.IdempotencyLevel
 #: Events are their own record, in the ledger too.
 _ITS_OWN_RECORD = "om.ingestion.v1.IngestionService/IngestEvents"
 #: It answers before it does anything, so that nobody learns whether there is an account; see
-#: tests/server/account/test_password_reset.py.
+#: tests/server/account/people/test_password_reset.py.
 _LATER = "om.account.v1.AccountService/RequestPasswordReset"
 #: What does what others do leaves their records.
-_COMPOSED = {"RegisterOrganization": {"CreateOrganization", "CreateKey"}}
+_COMPOSED = {
+    "RegisterOrganization": {"RegisterOrganization", "CreateOrganization", "CreateKey"},
+    "CompleteOidcSignIn": {"SignUp"},
+}
 
 _CANARY = "canary-of-an-end-user"
 

@@ -5,8 +5,10 @@ An RPC that is written leaves this list; one that is lost comes back to it.
 
 import pytest
 
-from om_server.account.people_servicer import PeopleServicer
-from om_server.account.registration_servicer import RegistrationServicer
+from om_server.account.administration.servicer import AdminServicer
+from om_server.account.oidc.servicer import OidcServicer
+from om_server.account.people.servicer import PeopleServicer
+from om_server.account.registration.servicer import RegistrationServicer
 from om_server.analytics.servicer import AnalyticsServicer
 from om_server.ingestion.servicer import IngestionServicer
 from om_server.pipeline.edge_servicer import EdgeServicer
@@ -19,10 +21,12 @@ from om_server.wallet.servicer import WalletServicer
 
 SERVICERS = (
     PeopleServicer,
+    AdminServicer,
     AnalyticsServicer,
     EdgeServicer,
     EntitlementServicer,
     IngestionServicer,
+    OidcServicer,
     PromptServicer,
     RatingServicer,
     RegistrationServicer,
@@ -31,6 +35,8 @@ SERVICERS = (
 
 MISSING: dict[str, set[str]] = {
     "om.account.v1.AccountService": set(),
+    "om.account.v1.AdminService": set(),
+    "om.account.v1.OidcService": set(),
     "om.account.v1.RegistrationService": set(),
     "om.analytics.v1.AnalyticsService": set(),
     "om.edge.v1.EdgeService": set(),

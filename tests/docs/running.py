@@ -14,7 +14,7 @@ from om_proxy.app import running as proxy_running
 from om_proxy.providers import sandbox
 from om_proxy.settings import load_settings as proxy_settings
 from om_server import wiring
-from om_server.account.mailbox import FolderMailbox
+from om_server.account.people.mailbox import FolderMailbox
 from om_server.cli.command import seed_development
 from om_server.rest.app import RestSettings
 from om_server.rest.app import serve as serve_http

@@ -41,6 +41,7 @@ NOT_RUN = {
     "docs/deploy.md": ["it needs Docker", "it needs a PostgreSQL server", "it needs a backup"],
     "docs/getting-started.md": ["the test starts the same processes itself"],
     "docs/grpc.md": ["tests/clients runs both programs"],
+    "docs/observability.md": ["it goes on until it is stopped", "it shows a file"],
     "docs/operations.md": [
         "it needs a PostgreSQL server, which the tests of the server start for themselves"
     ],

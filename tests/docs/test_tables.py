@@ -16,8 +16,10 @@ from om_proxy.dialects.openmonetize import API_KEY
 from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Form, Problem, Shape
 from om_proxy.settings import ProxySettings
-from om_server.account.people_servicer import PeopleServicer
-from om_server.account.registration_servicer import RegistrationServicer
+from om_server.account.administration.servicer import AdminServicer
+from om_server.account.oidc.servicer import OidcServicer
+from om_server.account.people.servicer import PeopleServicer
+from om_server.account.registration.servicer import RegistrationServicer
 from om_server.analytics.servicer import AnalyticsServicer
 from om_server.ingestion.servicer import IngestionServicer
 from om_server.pipeline.edge_servicer import EdgeServicer
@@ -41,6 +43,8 @@ _WORDS = {
     ("S", "OM_SERVICE_TOKEN"): "required",
     ("P", "OM_SERVICE_TOKEN"): "required",
     ("S", "OM_API_KEY"): "none",
+    ("S", "OM_ADMIN_TOKEN"): "none",
+    ("S", "OM_OIDC_CLIENT_SECRET"): "none",
     ("S", "OM_BURN_TABLE_FILE"): "none",
     ("S", "OM_GRPC_ADDRESS"): "this machine",
     ("P", "OM_GRPC_ADDRESS"): "this machine",
@@ -142,9 +146,11 @@ _SERVICERS = (
     EdgeServicer,
     EntitlementServicer,
     IngestionServicer,
+    OidcServicer,
     PromptServicer,
     RatingServicer,
     RegistrationServicer,
+    AdminServicer,
     WalletServicer,
 )
 

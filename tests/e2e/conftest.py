@@ -52,6 +52,6 @@ def installation(
     found: Processes = request.getfixturevalue("processes")
     with (
         stored_in_postgresql(found.database_url) as stored,
-        attached(stored, found.addresses, found.logs) as running,
+        attached(stored, found.addresses, logs=found.logs, measured=found.measured) as running,
     ):
         yield running

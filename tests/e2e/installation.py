@@ -15,11 +15,12 @@ from om_proxy.app import running as proxy_running
 from om_proxy.providers import sandbox
 from om_proxy.settings import ProxySettings, load_settings
 from om_server import wiring
-from om_server.account.key import KeyWish
+from om_server.account.keys.key import KeyWish
 from om_server.core.money import CREDITS, Money
 from om_server.core.page import PageRequest
 from om_server.rest.app import RestSettings
 from om_server.rest.app import serve as serve_rest
+from om_server.rest.documented.admin import AdminAccess
 from om_server.rest.listener import listen
 from om_server.rpc.caller import Scope
 from om_server.rpc.server import RpcServer, RpcSettings
@@ -27,12 +28,16 @@ from tests.e2e.event_loop import EventLoopThread
 from tests.e2e.tenant import PATIENCE_S, Tenant
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from tests.e2e.stored import Stored
 
 SERVICE_TOKEN = "service-token-of-the-end-to-end-tests"
+#: What opens /v1/admin.
+ADMIN_TOKEN = "admin-token-of-the-end-to-end-tests"
+#: The only plan with a monthly quota, which no other test has.
+QUOTA_PLAN, QUOTA = "ENTERPRISE", 3
 #: Small, so that a body above the limit is quickly sent.
 PROXY_BODY_BYTES_MAX = 1024 * 1024
 
@@ -63,12 +68,15 @@ class Installation:
         *,
         loop: EventLoopThread,
         logs: Callable[[], str] = str,
+        measured: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self.platform = platform
         self.stored = stored
         self.addresses = addresses
         #: What other processes have written; this one's own is the test's to capture.
         self.logs = logs
+        #: What each other process tells Prometheus, by its name.
+        self.measured = measured
         #: One client for all tests: making one reads every certificate of the machine.
         self.web = httpx.Client(base_url=addresses.rest, timeout=PATIENCE_S)
         self._loop = loop
@@ -97,10 +105,17 @@ class Installation:
 
 
 @contextlib.contextmanager
-def attached(stored: Stored, addresses: Addresses, logs: Callable[[], str]) -> Iterator[Installation]:
+def attached(
+    stored: Stored,
+    addresses: Addresses,
+    *,
+    logs: Callable[[], str],
+    measured: Callable[[], Mapping[str, str]],
+) -> Iterator[Installation]:
     """Give a platform whose components run elsewhere; what a test prepares here goes to their database."""
     with EventLoopThread() as loop:
-        running = Installation(wiring.build(stored.database), stored, addresses, loop=loop, logs=logs)
+        platform = wiring.build(stored.database)
+        running = Installation(platform, stored, addresses, loop=loop, logs=logs, measured=measured)
         with running.web:
             yield running
 
@@ -108,7 +123,7 @@ def attached(stored: Stored, addresses: Addresses, logs: Callable[[], str]) -> I
 @contextlib.contextmanager
 def installed(stored: Stored) -> Iterator[Installation]:
     """Run the platform over a migrated database: servers on one loop, the worker on its thread."""
-    people = wiring.PeopleSettings(sign_up_open=True)
+    people = wiring.PeopleSettings(sign_up_open=True, monthly_quotas={QUOTA_PLAN: QUOTA})
     platform = wiring.build(stored.database, people=people)
     with closed_port() as nowhere, EventLoopThread() as loop:
         platform.worker.start()
@@ -150,7 +165,11 @@ async def _serving_rpc(platform: wiring.Platform) -> AsyncIterator[str]:
 async def _serving_rest(grpc_address: str) -> AsyncIterator[str]:
     listeners = listen("127.0.0.1", (0,))
     stop = asyncio.Event()
-    settings = RestSettings(grpc_target=grpc_address, environment="test")
+    settings = RestSettings(
+        grpc_target=grpc_address,
+        environment="test",
+        admin_access=AdminAccess(ADMIN_TOKEN, SERVICE_TOKEN),
+    )
     serving = asyncio.create_task(serve_rest(settings, listeners=listeners, stop=stop))
     try:
         yield f"http://127.0.0.1:{listeners[0].getsockname()[1]}"

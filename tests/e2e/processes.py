@@ -11,10 +11,20 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+import httpx
+
 from om_server.cli.probe import connects, grpc_serving, http_ready
 from om_server.storage.row_security import SERVER_ROLE, WORKER_ROLE
 from tests.databases import member_of
-from tests.e2e.installation import PROXY_BODY_BYTES_MAX, SERVICE_TOKEN, Addresses, closed_port
+from tests.e2e.installation import (
+    ADMIN_TOKEN,
+    PROXY_BODY_BYTES_MAX,
+    QUOTA,
+    QUOTA_PLAN,
+    SERVICE_TOKEN,
+    Addresses,
+    closed_port,
+)
 from tests.server.cli.processes import SERVER, environment, free_ports
 
 if TYPE_CHECKING:
@@ -36,6 +46,12 @@ class Processes:
     database_url: str
     addresses: Addresses
     folder: Path
+    #: Where each process is measured, by its name.
+    metrics: Mapping[str, str]
+
+    def measured(self) -> dict[str, str]:
+        """Give what each process tells Prometheus."""
+        return {name: httpx.get(url, timeout=_START_TIMEOUT_S).text for name, url in self.metrics.items()}
 
     def logs(self) -> str:
         """Give every line that the processes have written."""
@@ -77,7 +93,7 @@ def running_processes(database_url: str, redis_server: RedisServer, folder: Path
             lambda: http_ready(f"{addresses.proxy}/health/ready"),
             lambda: http_ready(f"{addresses.offline_proxy}/health/ready"),
         )
-        yield Processes(database_url, addresses, folder)
+        yield Processes(database_url, addresses, folder, fleet.metrics)
 
 
 class _Fleet:
@@ -88,9 +104,12 @@ class _Fleet:
         self._environment = environment(
             folder, OM_SERVICE_TOKEN=SERVICE_TOKEN, LOG_LEVEL="debug", OM_SIGN_UP="open"
         )
+        self._environment["OM_ADMIN_TOKEN"] = ADMIN_TOKEN
+        self._environment["OM_MONTHLY_QUOTAS"] = f"{QUOTA_PLAN}={QUOTA}"
         self._environment["OM_GRPC_ADDRESS"] = f"127.0.0.1:{self.port('OM_GRPC_PORT')}"
         self._stack = contextlib.ExitStack()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self.metrics: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -106,10 +125,13 @@ class _Fleet:
 
     def begin(self, name: str, arguments: Sequence[str], variables: Mapping[str, str]) -> None:
         """Start one, and stop it at the end."""
+        (port,) = free_ports(1)
+        if name != "simulator":
+            self.metrics[name] = f"http://127.0.0.1:{port}/metrics"
         log = self._stack.enter_context((self._folder / f"{name}.log").open("wb"))
         process = subprocess.Popen(
             [*SERVER, *arguments],
-            env={**self._environment, **variables},
+            env={**self._environment, **variables, "OM_METRICS_PORT": str(port)},
             cwd=self._folder,
             stdin=subprocess.DEVNULL,
             stdout=log,

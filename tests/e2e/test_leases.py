@@ -14,7 +14,7 @@ import pytest
 
 from om_proxy.app import running
 from om_proxy.settings import load_settings
-from om_server.account.key import KeyWish
+from om_server.account.keys.key import KeyWish
 from om_server.core.money import CREDITS, Money
 from om_server.core.page import PageRequest
 from om_server.rpc.caller import Scope

@@ -15,7 +15,7 @@ import pytest
 from google import genai
 from google.genai import types
 
-from om_server.account.key import KeyWish
+from om_server.account.keys.key import KeyWish
 from om_server.core.page import PageRequest
 from om_server.rpc.caller import Scope
 from tests.e2e.official_clients import OFFICIAL_CLIENTS, OfficialClient, Question

@@ -31,6 +31,19 @@ def call(installation: Installation, tenant: Tenant, *, by_path: bool, version: 
     assert answer.status_code == 200, answer.text
 
 
+def test_a_key_with_a_slash_is_reached_by_its_encoded_form(installation: Installation) -> None:
+    tenant = installation.tenant()
+    tenant.post("/api/v1/prompts", {"prompt": {"promptKey": "mail/summary v2"}})
+
+    path = "/api/v1/prompts/mail%2Fsummary%20v2"
+    assert tenant.get(path)["prompt"]["promptKey"] == "mail/summary v2"
+    tenant.post(f"{path}/versions", {"version": {"model": "gpt-4o"}, "idempotencyKey": "v1"})
+    assert tenant.post(f"{path}/activate", {"version": 1})["prompt"]["activeVersion"] == 1
+    assert [row["version"] for row in tenant.get(f"{path}/versions")["versions"]] == [1]
+    # A slash that is not encoded is a step in the path, and there is nothing.
+    assert tenant.get("/api/v1/prompts/mail/summary%20v2", expect=404)
+
+
 def comparison(tenant: Tenant) -> dict[int | None, tuple[bool, int, int, int | None]]:
     """By version: whether it is registered, events, cost, and cost through events where there are any."""
     return {

@@ -6,7 +6,7 @@ B1   Google's sign-in gives anybody's key away      test_google_s_sign_in_is_gon
 B6   an id that another organization uses           test_a_user_of_one_organization_is_nobody_to_another
 B6   a user whom an event named cannot be created   test_a_user_whom_an_event_named_can_still_be_registered
 B40  keys are kept in a form that can be read back  test_a_key_is_shown_once
-B46  anybody registers any number of organizations  tests/server/account/test_registering.py
+B46  anybody registers any number of organizations  tests/server/account/registration/test_operations.py
 B49  a stranger learns of shapes before the key     test_a_stranger_learns_nothing_of_shapes
 """
 

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from om_server.account.key import KeyWish
+from om_server.account.keys.key import KeyWish
 from om_server.core.page import PageRequest
 from om_server.rating.burn_table_operations import BurnTableOperations
 from om_server.rating.catalogue import load_catalogue

@@ -27,6 +27,14 @@ _PROVIDER_KEY = "sk-provider-marker-9c41f07d55e2"
 _WRONG_KEY = "om_live_" + "fedcba9876543210" * 4
 #: How the simulator begins every answer.
 _ANSWER = "The simulator answers every question"
+#: What each process is sure to count here.
+_SIGNS = {
+    "rpc": 'om_rpc_calls_total{code="OK",rpc="om.ingestion.v1.IngestionService/IngestEvents"}',
+    "worker": 'om_settled_events_total{state="RATED"}',
+    "rest": 'om_rest_requests_total{operation="',
+    "proxy": 'om_proxy_outcomes_total{outcome="CHARGED"}',
+    "offline-proxy": "om_proxy_provider_errors_total",
+}
 #: So much of a key is too much; its masked form shows less.
 _PIECE = 12
 #: The test's own client logs what it sends.
@@ -80,7 +88,15 @@ def test_neither_logs_nor_database_hold_a_key_a_prompt_or_an_answer(
     lines, stored = log.getvalue() + installation.logs(), installation.stored.dump().decode(errors="replace")
     assert all(sign in lines for sign in ("request_refused", "rpc_answered", "upstream_broken", "SELECT"))
     assert _USER_ID in stored
-    for where in (lines, stored):
+    metrics = installation.measured()
+    for name, sign in _SIGNS.items() if metrics else ():
+        assert sign in metrics[name]
+    told = "".join(metrics.values())
+    # As the role that row-level security guards.
+    assert not metrics or "om_store_up 1.0" in told
+    assert _USER_ID not in told
+    assert tenant.organization_id not in told
+    for where in (lines, stored, told):
         for key in (tenant.key, poor.key, _WRONG_KEY, _PROVIDER_KEY, SERVICE_TOKEN):
             assert not [piece for piece in _pieces(key) if piece in where]
         assert "heliotrope" not in where

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from om_server import wiring
-from om_server.account.key import KeyWish
+from om_server.account.keys.key import KeyWish
 from om_server.core.clock import system_clock
 from om_server.core.page import PageRequest
 from om_server.rpc.caller import Scope

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jsonschema import Draft4Validator
+from openapi_schema_validator import OAS30Validator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,8 +63,8 @@ def check_refusal(path: str, status: int, *, body: Any, headers: Mapping[str, st
         return
     assert headers["content-type"] == "application/json; charset=utf-8"
     if path.startswith(TRANSCODED):
-        Draft4Validator(_PROBLEM).validate(body)
+        OAS30Validator(_PROBLEM).validate(body)
         assert body["error"]["requestId"] == headers["x-request-id"]
         return
-    Draft4Validator(_BATCH if "results" in body else _PUBLISHED).validate(body)
+    OAS30Validator(_BATCH if "results" in body else _PUBLISHED).validate(body)
     assert body.get("statusCode", status) == status

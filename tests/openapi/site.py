@@ -12,13 +12,14 @@ import grpc
 from om_server import wiring
 from om_server.rest.app import RestSettings, serve
 from om_server.rest.listener import listen
+from om_server.rpc.caller import Principal, Scope
 from om_server.rpc.server import RpcServer, RpcSettings
 from tests.contract.calling import Caller
 from tests.contract.estate import Estate, Tenant
 from tests.contract.postbox import URL, Postbox
 from tests.e2e.event_loop import EventLoopThread
 from tests.rpc import SERVICE_TOKEN
-from tests.server.account.people_harness import CHEAP
+from tests.server.account.people.house import CHEAP
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -34,6 +35,8 @@ class Site:
     rest: str
     ours: Tenant
     theirs: Tenant
+    revoked_key: str
+    ended_session: str
     database: Database
 
 
@@ -49,11 +52,19 @@ def site_on(database: Database) -> Iterator[Site]:
             rest = loop.enter(_serving_rest(target))
             with grpc.insecure_channel(target) as channel:
                 estate = Estate(platform, Caller(channel), mail)
-                yield Site(rest, Tenant(estate, "ours"), Tenant(estate, "theirs"), database)
+                yield _site(estate, rest, database)
         finally:
             platform.event_poller.stop()
             platform.poller.stop()
             platform.errands.stop()
+
+
+def _site(estate: Estate, rest: str, database: Database) -> Site:
+    ours, theirs = Tenant(estate, "ours"), Tenant(estate, "theirs")
+    revoked, session = ours.new_key(*Scope), ours.credential(Principal.OWNER)
+    estate.platform.account.revoke_key(ours.organization_id, revoked.key.key_id)
+    assert not estate.caller.call("om.account.v1.AccountService/SignOut", {}, secret=session).reason
+    return Site(rest, ours, theirs, revoked.secret, session, database)
 
 
 @contextlib.asynccontextmanager

@@ -108,6 +108,8 @@ class FakeServer:
         """Keep that it was called, and fail if the test says so."""
         async with self._changed:
             self.asked.append(rpc)
+            sent = dict(_metadata(context))
+            self.told = {name: str(sent[name]) for name in ("x-request-id", "traceparent") if name in sent}
             self.credentials |= {str(value) for name, value in _metadata(context) if name == "authorization"}
             self._changed.notify_all()
         if failures := self.failures.get(rpc):

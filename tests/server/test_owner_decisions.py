@@ -8,11 +8,11 @@ from om.account.v1 import account_service_pb2 as pb
 from om.account.v1.account_service_pb2_grpc import AccountServiceStub
 from om.wallet.v1 import wallet_service_pb2 as wallet_pb
 from om_server import wiring
-from om_server.account.member import Role
-from om_server.account.sign_in import SignUp
+from om_server.account.people.member import Role
+from om_server.account.people.sign_in import SignUp
 from tests.rpc import bearer, failing, serving
 from tests.server.account.harness import SetClock
-from tests.server.account.people_harness import CHEAP, PASSWORD, KeptMail
+from tests.server.account.people.house import CHEAP, PASSWORD, KeptMail
 from tests.server.pipeline.harness import CREDIT
 from tests.server.pipeline.races.scene import Office, Server
 

@@ -45,6 +45,7 @@ def test_the_defaults_are_the_documented_ports() -> None:
         ("OM_RATING_PORT", "9005", "rating_port", 9005),
         ("OM_GRPC_PORT", "9006", "grpc_port", 9006),
         ("LOG_LEVEL", "WARNING", "log_level", "warning"),
+        ("OM_MONTHLY_QUOTAS", "STARTER=1,growth=2", "monthly_quotas", "STARTER=1,growth=2"),
         ("OM_PUBLIC_URL", "https://om.example/", "public_url", "https://om.example"),
         ("OM_SIGN_UP", "open", "sign_up_open", True),
         ("OM_SMTP_URL", "smtps://om@mail.example", "smtp_url", "smtps://om@mail.example"),
@@ -86,6 +87,9 @@ def test_a_password_in_an_address_does_not_show(monkeypatch: pytest.MonkeyPatch)
         ("OM_RATING_PORT", "3.5", "integer"),
         ("OM_SIMULATED_PROXY_PORT", "x", "integer"),
         ("LOG_LEVEL", "loud", "debug, info, warning, error"),
+        ("OM_MONTHLY_QUOTAS", "STARTER", "such as STARTER=10000"),
+        ("OM_MONTHLY_QUOTAS", "FREE=5", "FREE is no plan; there are STARTER, GROWTH, ENTERPRISE"),
+        ("OM_ADMIN_TOKEN", "short", "20 characters or more"),
         ("OM_DATABASE_URL", "mysql://u:s3cret@h/db", "postgresql://"),
         ("OM_DATABASE_URL", "sqlite:///", "names no file"),
         ("OM_DATABASE_URL", "postgresql://u:s3cret@h:port/db", "PostgreSQL"),
@@ -207,6 +211,9 @@ def test_sign_up_is_open_in_development_unless_something_else_is_said(
     [
         ("OM_PUBLIC_URL", "om.example"),
         ("OM_PUBLIC_URL", "https://om.example/path"),
+        ("OM_OIDC_ISSUER", "http://provider.example"),
+        ("OM_OIDC_ISSUER", "provider.example"),
+        ("OM_OIDC_ISSUER", "https://provider.example/?tenant=1"),
         ("OM_SIGN_UP", "yes"),
         ("OM_SMTP_URL", "smtp://om:canary@mail.example:x"),
         ("OM_SMTP_URL", "https://om:canary@mail.example"),
@@ -223,3 +230,21 @@ def test_a_wrong_setting_of_people_is_named_and_not_repeated(
 
     assert variable in str(raised.value)
     assert "canary" not in str(raised.value)
+
+
+def test_without_an_issuer_there_is_no_provider() -> None:
+    assert load_settings().oidc_client is None
+
+
+def test_a_provider_is_named_as_a_whole() -> None:
+    given = {"OM_OIDC_ISSUER": "https://provider.example/tenant", "OM_OIDC_CLIENT_ID": "om"}
+
+    with pytest.raises(SettingsInvalid, match="OM_OIDC_CLIENT_SECRET"):
+        _ = load_settings(**given).oidc_client
+    client = load_settings(
+        **given, OM_OIDC_CLIENT_SECRET="canary", OM_PUBLIC_URL="https://om.example"
+    ).oidc_client
+
+    assert client is not None
+    assert client.redirect_uri == "https://om.example/api/v1/oidc/callback"
+    assert "canary" not in repr(client)

@@ -6,7 +6,7 @@ import dataclasses
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
-from om_server.account.key import KeyWish
+from om_server.account.keys.key import KeyWish
 from om_server.rating.catalogue import load_catalogue
 from om_server.rating.operations import RatingOperations
 from tests.server.pipeline.harness import SetClock, Tenant, World

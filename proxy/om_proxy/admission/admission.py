@@ -134,7 +134,8 @@ class Admissions:
         first = replace(call, demand=replace(call.demand, output_max=SLICE_TOKENS)) if slices else call
         parts = [first, *(replace(call, model=share.model, demand=share.demand) for share in call.shares)]
         for part in parts:
-            card = await self._card(key, who, call.provider, part.model)
+            same = part.model == call.model
+            card = own if same else await self._card(key, who, call.provider, part.model)
             limit = bound(part, card.rates.limits)
             if isinstance(limit, Unbounded):
                 field = limit.field if card.rates.priced else None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from om.edge.v1 import edge_service_pb2 as edge_pb
 from om.type.v1 import error_reason_pb2 as reasons
 from om_proxy.admission.keys import Key
@@ -17,6 +15,7 @@ from om_proxy.metering.usage import Unit
 from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Problem
 from om_proxy.server.identity import Edge
+from om_proxy.value import value_type
 
 #: The contract's maximum of an amount. No wallet has as much, so what needs more is refused all the same.
 AMOUNT_MAX = 2**62
@@ -27,7 +26,7 @@ _COST_UNKNOWN = (reasons.ERROR_REASON_PRICE_UNKNOWN, reasons.ERROR_REASON_BOUND_
 Scope = tuple[str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Ask:
     """One call before it is admitted."""
 

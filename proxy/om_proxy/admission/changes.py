@@ -32,7 +32,10 @@ class Changes:
         match message.WhichOneof("change"):
             case "key_revoked":
                 revoked = message.key_revoked
-                self._keys.revoke(revoked.key_id, revoked.end_time.ToNanoseconds() / 10**9)
+                if revoked.HasField("end_time"):
+                    self._keys.revoke(revoked.key_id, revoked.end_time.ToNanoseconds() / 10**9)
+                else:
+                    self._keys.restore(revoked.key_id)
             case "funds_changed":
                 self._desk.funds_changed(message.funds_changed.wallet_id)
             case "wallet_changed":

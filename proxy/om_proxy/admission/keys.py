@@ -125,6 +125,10 @@ class KeyRing:
         if ends <= self._now():
             self._keys.drop(lambda _, known: known.key.key_id == key_id)
 
+    def restore(self, key_id: str) -> None:
+        """Forget what was told of a key's end: its organization may use its keys again."""
+        self._ends.pop(key_id, None)
+
     def confirm(self) -> None:
         """Every revocation up to now was told, so what is known holds."""
         self._current_at = self._clock()

@@ -15,7 +15,7 @@ from om_proxy.admission.changes import Changes
 from om_proxy.admission.keys import KeyRing
 from om_proxy.admission.payers import Payers
 from om_proxy.admission.rate_cards import RateCards
-from om_proxy.funding.drawers import Drawers
+from om_proxy.funding.drawers import Drawers, LeaseTotals
 from om_proxy.funding.lease_closing import LeaseClosing, LeaseJournal
 from om_proxy.funding.lease_desk import LeaseDesk
 from om_proxy.funding.lease_request import LeaseRequests
@@ -90,6 +90,10 @@ class Spending:
         self.changes = Changes(self.keys, self._cards, self._payers, desk=self.desk)
         self._task: asyncio.Task[None] | None = None
         incarnation.on_change(self._drawers.drop_all)
+
+    def leases(self) -> LeaseTotals:
+        """Tell what lies here."""
+        return self._drawers.totals()
 
     def start(self) -> None:
         """Give back in the background what is due."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from om_proxy.call.call import Call, Demand
 from om_proxy.metering.usage import Unit
+from om_proxy.value import value_type
 
 # Role markers and separators that providers add to a message, generously.
 MESSAGE_OVERHEAD_TOKENS = 16
@@ -31,7 +32,7 @@ class ModelLimits:
     image_tokens_max: int | None = None  # Of one image in the prompt; unknown: the window bounds it.
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Ceiling:
     """At most this much, divided among the units in a way that nobody knows yet."""
 
@@ -39,7 +40,7 @@ class Ceiling:
     units: tuple[Unit, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Bound:
     """The ceilings of one call at one model."""
 

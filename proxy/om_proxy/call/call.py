@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import orjson
 
 from om_proxy.metering.usage import Unit
+from om_proxy.value import value_type
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Demand:
     """What bounds a call's consumption, read from its body. Fields name the first place that is to blame."""
 
@@ -41,7 +41,7 @@ class Demand:
 NOTHING = Demand(text_bytes=0, prompt_units=(), output_units=())
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Share:
     """What a model may consume within a call beside the call's own demand; paid at that model's rates."""
 
@@ -50,7 +50,7 @@ class Share:
     field: str  # What in the request asks for it.
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Call:
     """One request, ready to be forwarded and metered."""
 

@@ -17,9 +17,16 @@ from om_proxy.secret import Credential, Secret
 
 
 class UsageReader(Protocol):
-    """A provider's half of a meter: the documents of one response in, its usage out."""
+    """A provider's half of a meter: the documents of one response in, its usage out.
 
-    visible_bytes: int  # Of generated text that was seen, for an estimate where usage never comes.
+    One that also has `nothing_in(events: bytes) -> bool` is shown whole server-sent events first: it says
+    whether none of them has to be read, and has then taken of them what it needs.
+    """
+
+    @property
+    def visible_bytes(self) -> int:
+        """Of generated text that was seen, for an estimate where usage never comes."""
+        ...
 
     def read(self, document: bytes) -> None:
         """Read the next document: a whole body, or one event's data."""

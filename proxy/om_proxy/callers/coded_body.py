@@ -23,6 +23,8 @@ _PLAIN = "identity"
 
 def request_coding(headers: MultiMapping[str]) -> str | None:
     """Read the coding of a body: empty for none; None where it has one that cannot be read, or several."""
+    if "Content-Encoding" not in headers:
+        return ""
     named = [
         name.strip().lower() for line in headers.getall("Content-Encoding", ()) for name in line.split(",")
     ]

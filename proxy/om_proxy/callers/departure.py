@@ -75,14 +75,15 @@ async def read_to_end(
     """Show the tally what is left of an answer that nobody waits for, unless it is too much."""
     size = 0
     try:
-        async for chunk in upstream.chunks(answer):
-            tally.take(chunk)
-            size += len(chunk)
-            if await tally.short() is not None:
-                return
-            if size > bytes_max:
-                _log.warning("drain_cut", event_id=tally.intent.event_id)
-                return
+        with upstream.chunks(answer) as chunks:
+            async for chunk in chunks:
+                tally.take(chunk)
+                size += len(chunk)
+                if await tally.short() is not None:
+                    return
+                if size > bytes_max:
+                    _log.warning("drain_cut", event_id=tally.intent.event_id)
+                    return
     except UpstreamBroken:
         _log.warning("upstream_broken", event_id=tally.intent.event_id)
 

@@ -7,6 +7,7 @@ goes wrong afterwards breaks the connection, because a stream that ends cleanly 
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -21,15 +22,17 @@ from om_proxy.callers.body import BodyLimits, read_body
 from om_proxy.callers.coded_body import read_coded, request_coding
 from om_proxy.callers.headers import unforwardable
 from om_proxy.callers.listener import refusal_response
+from om_proxy.counts import NONE, Counts
 from om_proxy.defect import log_defect
 from om_proxy.dialects.attribution import Attribution
 from om_proxy.dialects.entrance import Entrance, Understood
 from om_proxy.metering.outcome import Intent
-from om_proxy.off_loop import off_loop
+from om_proxy.off_loop import INLINE_BYTES_MAX, off_loop
 from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Credential, Secret
 from om_proxy.server.identity import new_event_id
+from om_proxy.tracing import TRACE_PARENT, Tracer, Untraced, calling
 from om_proxy.upstream.forward import Forwarder, Sending
 
 #: What the simulator is shown instead of the caller's provider key.
@@ -55,7 +58,7 @@ class Admission(Protocol):
 class Handler:
     """Answers every request that is not about health."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of one process, named by the composition root
         self,
         providers: tuple[Provider, ...],
         *,
@@ -63,28 +66,41 @@ class Handler:
         admissions: Admission,
         forwarder: Forwarder,
         limits: BodyLimits,
+        counts: Counts | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._entrance = Entrance(providers)
         self._keys = keys
         self._admissions = admissions
         self._forwarder = forwarder
         self._limits = limits
+        self._counts = counts or Counts()
+        self._tracer = tracer or Untraced()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Forward a request, or refuse it."""
-        event_id = new_event_id()
+        event_id, begun = new_event_id(), time.perf_counter()
         found = self._entrance.find(request.method, request.raw_path, request.headers)
         if isinstance(found, Problem):
             shape = self._entrance.shape_of(request.raw_path)
+            self._counts.refused(found.code)
+            self._counts.answered(NONE, NONE, status=found.status, seconds=time.perf_counter() - begun)
             return refusal_response(found, shape, event_id=event_id)
+        route = found.target.route
         try:
             answer = await self._answer(request, found, event_id=event_id)
+        except asyncio.CancelledError:
+            self._counts.left(route.provider, route.path)
+            raise
         except Exception as error:
             if request.writer.output_size:
                 raise
             log_defect("request_failed", error, event_id=event_id)
             answer = problem.proxy_error()
+        seconds = time.perf_counter() - begun
+        self._counts.answered(route.provider, route.path, status=answer.status, seconds=seconds)
         if isinstance(answer, Problem):
+            self._counts.refused(answer.code, route.provider)
             answer = found.dialect.worded(answer)
             return refusal_response(answer, found.provider.shape, event_id=event_id)
         return answer
@@ -92,10 +108,18 @@ class Handler:
     async def _answer(
         self, request: web.BaseRequest, found: Understood, *, event_id: str
     ) -> web.StreamResponse | Problem:
-        sending = await self._prepare(request, found, event_id=event_id)
-        if isinstance(sending, Problem):
-            return sending
-        return await self._forwarder.forward(request, sending)
+        trace_parent = request.headers.get(TRACE_PARENT, "")
+        with self._tracer.request(event_id, trace_parent, route=found.target.route.path) as step:
+            sending = await self._prepare(request, found, event_id=event_id)
+            if isinstance(sending, Problem):
+                step.note("om.refusal", sending.code)
+                return sending
+            if parent := calling.get().trace_parent:
+                # Settlement is seen in the same trace.
+                sending.intent.common.trace_parent = parent
+            answer = await self._forwarder.forward(request, sending)
+            step.note("http.response.status_code", answer.status)
+            return answer
 
     async def _prepare(
         self, request: web.BaseRequest, found: Understood, *, event_id: str
@@ -115,7 +139,8 @@ class Handler:
         read = await self._read(request, found, who)
         if isinstance(read, Problem):
             return read
-        intent = await self._admit(event_id, key, found=found, call=read[0], who=read[1])
+        with self._tracer.step("admission"):
+            intent = await self._admit(event_id, key, found=found, call=read[0], who=read[1])
         if isinstance(intent, Problem):
             return intent
         return Sending(intent, found.provider, found.target, credential)
@@ -141,7 +166,9 @@ class Handler:
             limit = self._limits.bytes_max
             # A few bytes may be many once they are decoded.
             return await asyncio.to_thread(read_coded, body, coding, bytes_max=limit, understand=understand)
-        return await off_loop(len(body), partial(understand, body))
+        if len(body) <= INLINE_BYTES_MAX:
+            return understand(body)
+        return await asyncio.to_thread(understand, body)
 
     async def _admit(
         self, event_id: str, key: Key, *, found: Understood, call: Call, who: Attribution

@@ -67,7 +67,7 @@ def as_sent(raw: Iterable[tuple[bytes, bytes]]) -> CIMultiDict[str]:
     A repeated name takes the spelling of its first: of two spellings the library's client sends only one.
     """
     headers = list(raw)
-    if len({name.lower() for name, _ in headers}) != len(headers):
+    if len(set(map(bytes.lower, [name for name, _ in headers]))) != len(headers):
         spellings: dict[bytes, bytes] = {}
         headers = [(spellings.setdefault(name.lower(), name), value) for name, value in headers]
     try:
@@ -145,6 +145,9 @@ def readable_codings(accepted: list[str]) -> str | None:
 
 def unforwardable(received: MultiMapping[str]) -> str | None:
     """Name the first header whose value cannot be sent on as it is. Ours are not sent on."""
+    together = "".join(received.values())
+    if together.isascii() and together.isprintable():
+        return None
     for name, value in received.items():
         if value.isascii() and (value.isprintable() or value.replace("\t", " ").isprintable()):
             continue

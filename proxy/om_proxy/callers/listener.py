@@ -164,9 +164,9 @@ class _Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Take in bytes: of a head, which must be complete in time, or of a body."""
         idle = self._current_request is None and not self._messages
-        if idle and self._head_timer is None:
+        begins = idle and self._head_timer is None
+        if begins:
             self.received = 0
-            self._await_head()
         self.received += len(data)
         super().data_received(data)
         if self._messages:
@@ -174,6 +174,9 @@ class _Connection(web.RequestHandler):
             self._break_body()
         elif idle and self.received > HEAD_BYTES_MAX and self._current_request is None:
             self._refuse_head()
+        elif begins and self.transport is not None:
+            # Nearly every head comes in one piece, which no timer is made for.
+            self._await_head()
 
     def handle_error(
         self,

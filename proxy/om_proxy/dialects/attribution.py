@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
 import orjson
@@ -13,6 +12,7 @@ from om_proxy.metering.reading import parse_object
 from om_proxy.refusals.problem import ambiguous_header, invalid_api_key, invalid_header
 from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Secret
+from om_proxy.value import value_type
 
 CUSTOMER_ID = "X-OM-Customer-Id"
 USER_ID = "X-OM-User-Id"
@@ -61,7 +61,7 @@ class OnDisconnect(StrEnum):
     DRAIN = "drain"  # Its answer is read to the end, and exactly that is charged.
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Attribution:
     """Who asks, on whose behalf and for what; and what of ours the caller wants with it."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
 from multidict import MultiMapping
@@ -13,9 +12,10 @@ from om_proxy.call.route import Route, Target
 from om_proxy.dialects.attribution import Attribution
 from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Credential
+from om_proxy.value import value_type
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Asked:
     """A request without what of it is ours."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from multidict import MultiMapping
 
 from om_proxy.call.provider import Provider
@@ -13,12 +11,13 @@ from om_proxy.dialects.dialect import Dialect
 from om_proxy.dialects.openmonetize import OpenMonetize, provider_asked
 from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Problem, Shape
+from om_proxy.value import value_type
 
 _ROOT = "/api/proxy/"
 _WEBSOCKET = "websocket"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Understood:
     """A request on a known route."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from om.type.v1 import event_pb2
+from om_proxy.counts import Counts
 from om_proxy.funding.grant import Grant
 from om_proxy.journal.group_sync import GroupSync
 from om_proxy.journal.journal import Journal, JournalBroken
@@ -39,12 +40,14 @@ class CallBook:
         *,
         on_outcome: Callable[[], None],
         group_sync: GroupSync | None = None,
+        counts: Counts | None = None,
     ) -> None:
         self.open_count = 0
         self._journal = journal
         self._desk = desk
         self._on_outcome = on_outcome
         self._group_sync = group_sync
+        self._counts = counts or Counts()
 
     async def begin(self, intent: Intent) -> None:
         """Write down a call that is about to be made. JournalFull, JournalBroken: it must not be made."""
@@ -90,6 +93,7 @@ class CallBook:
         self._write(event)
 
     def _write(self, event: event_pb2.UsageEvent) -> None:
+        self._counts.concluded(event)
         try:
             self._journal.conclude(event)
         except JournalBroken:

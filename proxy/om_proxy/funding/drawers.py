@@ -63,6 +63,15 @@ class Drawer:
         return not (len(self.purse) or self.flight or self._waiting or self.unanswered)
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseTotals:
+    """The leases that lie here, of all wallets together."""
+
+    count: int
+    granted_nanos: int
+    left_nanos: int
+
+
 class Drawers:
     """Every wallet of which this edge knows something."""
 
@@ -94,6 +103,12 @@ class Drawers:
         if drawer is None:
             drawer = self._drawers[wallet_id] = Drawer(wallet_id)
         return drawer
+
+    def totals(self) -> LeaseTotals:
+        """Add up what lies here."""
+        leases = [lease for drawer in self._drawers.values() for lease in drawer.purse.open_leases]
+        granted = sum(lease.granted.amount_nanos for lease in leases)
+        return LeaseTotals(len(leases), granted, sum(lease.left_nanos for lease in leases))
 
     def left_nanos(self, wallet_id: str) -> int:
         """What lies here of a wallet."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from om_proxy.funding.lease import Declaration, Granted, Lease
+from om_proxy.value import value_type
 
 #: How far back demand is looked at. With less than one call in this time, each call has its own lease.
 DEMAND_S = 10.0
@@ -19,7 +20,7 @@ RECALL_IDLE_S = 0.05
 PARTS_MAX = 16
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Part:
     """What a call has taken from one lease."""
 
@@ -46,6 +47,11 @@ class Purse:
         """What calls may still take."""
         return sum([lease.left_nanos for lease in self._leases.values() if lease.spendable(now)])
 
+    @property
+    def open_leases(self) -> list[Lease]:
+        """Those that were not declared."""
+        return [lease for lease in self._leases.values() if not lease.declared]
+
     def within_reach_nanos(self, now: float) -> int:
         """What one call may take if it may name one more lease than there are here."""
         lefts = sorted((lease.left_nanos for lease in self._spendable(now)), reverse=True)
@@ -53,7 +59,13 @@ class Purse:
 
     def low(self, now: float) -> bool:
         """Whether less than half of what will be asked for is here."""
-        return 2 * self.left_nanos(now) < self.wanted_nanos(now)
+        lacking = self.wanted_nanos(now)
+        for lease in self._leases.values():
+            if lacking <= 0:
+                return False
+            if lease.spendable(now):
+                lacking -= 2 * lease.left_nanos
+        return lacking > 0
 
     def note_demand(self, nanos: int, now: float) -> None:
         """Count what a call asks for, whether it gets it or not."""

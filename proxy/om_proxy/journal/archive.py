@@ -88,6 +88,16 @@ class Archive:
         settled = self._settled.get(edge_epoch)
         return first > last or (settled is not None and settled.cover(first, last))
 
+    def unsettled(self) -> int:
+        """How many outcomes are not settled for good."""
+        count = 0
+        for trace in self.traces.values():
+            if trace.last_sequence:
+                settled = self._settled.get(trace.header.edge_epoch, Ranges())
+                first, last = trace.first_sequence, trace.last_sequence
+                count += last - first + 1 - settled.count(first, last)
+        return count
+
     def tidy(self, *, but: int) -> None:
         """Mark segments in which nothing is open, and drop those that were marked a day ago."""
         for number, trace in sorted(self.traces.items()):

@@ -173,6 +173,10 @@ class Journal:
         """Tell whether all outcomes of a run are settled for good."""
         return self._archive.covers(edge_epoch, first, last)
 
+    def unsettled(self) -> int:
+        """How many outcomes are not settled for good."""
+        return self._archive.unsettled()
+
     def tidy(self) -> None:
         """Mark segments in which nothing is open, and drop those that were marked a day ago."""
         self._archive.tidy(but=self._writer.file.number)
@@ -211,10 +215,6 @@ class Journal:
             self.broken = True
             self._home.leave(synced=whole)
 
-    @property
-    def _trace(self) -> Trace:
-        return self._archive.traces[self._writer.file.number]
-
     def _load(self, *, again: bool) -> Past:
         past = self._archive.load(again=again)
         self._begun = {event_id: number for number, trace in past.traces.items() for event_id in trace.events}
@@ -241,8 +241,9 @@ class Journal:
         self._writer = reserve or self._new_segment(max(self._segment_bytes, 2 * size))
         if self._home.synced:
             sync_file(self._home.path)
-        trace = self._archive.take(self._writer.file, Trace(self._writer.header))
-        trace.end = self._writer.size
+        #: Of the segment that is written.
+        self._trace = self._archive.take(self._writer.file, Trace(self._writer.header))
+        self._trace.end = self._writer.size
 
     def _drop_reserve(self) -> None:
         if self._reserve is not None:

@@ -29,5 +29,10 @@ class Ranges:
         index = bisect.bisect_right(self._firsts, first) - 1
         return index >= 0 and last <= self._lasts[index]
 
+    def count(self, first: int, last: int) -> int:
+        """How many numbers of a run are there."""
+        runs = zip(self._firsts, self._lasts, strict=True)
+        return sum(max(0, min(last, high) - max(first, low) + 1) for low, high in runs)
+
     def __contains__(self, number: int) -> bool:
         return self.cover(number, number)

@@ -17,6 +17,7 @@ import orjson
 
 #: Length of the payload, CRC-32 of kind and payload, kind.
 _HEAD = struct.Struct("<IIB")
+_CRC_OF_KIND = tuple(zlib.crc32(bytes((kind,))) for kind in range(256))
 
 
 class Kind(enum.IntEnum):
@@ -154,4 +155,4 @@ def _record_at(data: bytes, start: int) -> Record | None:
 
 
 def _crc(kind: int, payload: bytes) -> int:
-    return zlib.crc32(payload, zlib.crc32(bytes((kind,))))
+    return zlib.crc32(payload, _CRC_OF_KIND[kind])

@@ -28,15 +28,16 @@ class Decoder:
     def __init__(self, content_encoding: str = "", limit: int = DECODED_MAX) -> None:
         coding = content_encoding.strip().lower()
         self.fault: DecodeFault | None = None
-        self._plain = coding in {"", "identity"}
+        #: Whether the bytes are not coded, so that each piece is what it decodes to.
+        self.plain = coding in {"", "identity"}
         self._codec = _codec_of(coding)
-        if not self._plain and self._codec is None:
+        if not self.plain and self._codec is None:
             self.fault = DecodeFault.UNREADABLE
         self._left = limit
 
     def decode(self, chunk: bytes) -> Iterator[bytes]:
         """Give the plain bytes piece by piece, so that a bomb never stands in memory at once."""
-        if self._plain:
+        if self.plain:
             yield chunk
         elif self._codec is not None and self.fault is None:
             try:

@@ -20,6 +20,7 @@ USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*\{')
 # A choice in the list: the event has content, so it is not the extra one.
 _HAS_CHOICE = re.compile(rb'"choices"\s*:\s*\[\s*[^\s\]]')
 _DATA = b"data:"
+_END = b"\n\n"
 
 
 def ask_for_usage(body: bytes, document: Mapping[str, object]) -> bytes | None:
@@ -73,6 +74,21 @@ class UsageEventFilter:
         if self._is_plain(chunk):
             return chunk
         passed = bytearray()
+        start = 0 if self._is_between else _behind(chunk.find(_END), len(chunk))
+        self._feed(chunk[:start], passed)
+        # Whole events before the first with a usage are decided together.
+        usage = USAGE_OBJECT.search(chunk, start)
+        end = _behind(chunk.rfind(_END, start, len(chunk) if usage is None else usage.start()), start)
+        if self._is_between:
+            passed += chunk[start:end]
+        else:
+            end = start
+        self._feed(chunk[end:], passed)
+        if self._held and not self._may_be_extra():
+            self._release(passed)
+        return bytes(passed)
+
+    def _feed(self, chunk: bytes, passed: bytearray) -> None:
         for piece in chunk.splitlines(keepends=True):
             if self._after_cr and piece == b"\n":
                 self._after_cr = False
@@ -81,9 +97,6 @@ class UsageEventFilter:
                     self._target(passed).extend(piece)
             else:
                 self._take(piece, passed)
-        if self._held and not self._may_be_extra():
-            self._release(passed)
-        return bytes(passed)
 
     def finish(self) -> bytes:
         """Give what is still held at the end, unless it is the extra event without its empty line."""
@@ -96,14 +109,12 @@ class UsageEventFilter:
 
     def _is_plain(self, chunk: bytes) -> bool:
         """Whether the chunk is whole events without any usage: the usual case, decided without splitting."""
-        return (
-            self._at_line_start
-            and not self._held
-            and not self._passing
-            and not self._after_cr
-            and chunk.endswith(b"\n\n")
-            and USAGE_OBJECT.search(chunk) is None
-        )
+        return self._is_between and chunk.endswith(_END) and USAGE_OBJECT.search(chunk) is None
+
+    @property
+    def _is_between(self) -> bool:
+        """Whether every event that was begun has ended."""
+        return not (self._held or self._passing or self._after_cr) and self._at_line_start
 
     def _take(self, piece: bytes, passed: bytearray) -> None:
         """Take a line or a part of one."""
@@ -145,6 +156,11 @@ class UsageEventFilter:
         passed += self._held
         self._held.clear()
         self._passing = True
+
+
+def _behind(found: int, otherwise: int) -> int:
+    """Where the end of an event that was found is over."""
+    return otherwise if found < 0 else found + len(_END)
 
 
 def _is_extra(event: bytes) -> bool:

@@ -9,7 +9,9 @@ from om_proxy.call.call import Call
 from om_proxy.call.provider import Provider, UsageReader
 from om_proxy.metering.decode import DECODED_MAX, DecodeFault, Decoder
 from om_proxy.metering.framing import Framing, JsonLines
+from om_proxy.metering.glance import Glance
 from om_proxy.metering.reading import Flag, Line, Metered
+from om_proxy.metering.sse import SseParser
 from om_proxy.metering.usage import Certainty, Quantity, Unit, Usage
 
 # English is near four bytes a token with every provider's tokenizer.
@@ -26,7 +28,16 @@ _FAULTS = {
 class Meter:
     """Feed it what the client gets; finish it once, however the response ended."""
 
-    def __init__(self, decoder: Decoder, framing: Framing, *, reader: UsageReader, prompt_bytes: int) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        framing: Framing,
+        *,
+        reader: UsageReader,
+        prompt_bytes: int,
+        glance: Glance | None = None,
+    ) -> None:
+        """With a `glance`, what it passes over is neither in `documents` nor in `tokens_max`."""
         self.bytes_seen = 0
         self.documents = 0
         #: No fewer tokens were written than that, where all that is written is shown.
@@ -35,17 +46,27 @@ class Meter:
         self._framing = framing
         self._reader = reader
         self._prompt_bytes = prompt_bytes
+        self._glance = glance
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the response, still in their content coding."""
         self.bytes_seen += len(chunk)
-        for piece in self._decoder.decode(chunk):
-            for document in self._framing.feed(piece):
-                seen = self._reader.visible_bytes
-                self._reader.read(document)
-                self.documents += 1
-                # What shows no text may be the name of a function, of which nobody counts the bytes.
-                self.tokens_max += self._reader.visible_bytes - seen + 1 or len(document)
+        if self._glance is None:
+            for piece in self._decoder.decode(chunk):
+                self._read_counted(piece)
+            return
+        for piece in (chunk,) if self._decoder.plain else self._decoder.decode(chunk):
+            if unread := self._glance.feed(piece):
+                for document in self._framing.feed(unread):
+                    self._reader.read(document)
+
+    def _read_counted(self, piece: bytes) -> None:
+        for document in self._framing.feed(piece):
+            seen = self._reader.visible_bytes
+            self._reader.read(document)
+            self.documents += 1
+            # What shows no text may be the name of a function, of which nobody counts the bytes.
+            self.tokens_max += self._reader.visible_bytes - seen + 1 or len(document)
 
     def so_far(self) -> Metered:
         """Say what was consumed until now, in case that nothing more is seen."""
@@ -102,12 +123,22 @@ def tokens_of(size_bytes: int) -> int:
     return -(-size_bytes // BYTES_PER_TOKEN)
 
 
-def open_meter(provider: Provider, call: Call, *, content_type: str, content_encoding: str = "") -> Meter:
-    """Open a meter for a successful response; an error of the provider's consumes nothing and needs none."""
+def open_meter(
+    provider: Provider, call: Call, *, content_type: str, content_encoding: str = "", counted: bool = False
+) -> Meter:
+    """Open a meter for a successful response; an error of the provider's consumes nothing and needs none.
+
+    `counted` is for a stream that may be ended at any event: its events and what each may hold are counted.
+    """
     framing = provider.framing(call, content_type.strip().lower())
+    reader = provider.reader(call)
+    glance = None
+    if not counted and isinstance(framing, SseParser) and (nothing_in := getattr(reader, "nothing_in", None)):
+        glance = Glance(nothing_in)
     return Meter(
         Decoder(content_encoding, DECODED_LINES_MAX if isinstance(framing, JsonLines) else DECODED_MAX),
         framing,
-        reader=provider.reader(call),
+        reader=reader,
         prompt_bytes=call.demand.text_bytes,
+        glance=glance,
     )

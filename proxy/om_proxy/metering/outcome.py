@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Protocol
 
 import orjson
@@ -21,6 +21,7 @@ from om_proxy.metering.meter import tokens_of
 from om_proxy.metering.reading import EndedJob, Line, Metered
 from om_proxy.metering.usage import Certainty, Quantity, Unit, Usage
 from om_proxy.refusals.refusal import Problem
+from om_proxy.value import value_type
 
 #: Deeper metadata cannot be read by the server: messages nest at most 100 levels, JSON takes three for each.
 METADATA_DEPTH_MAX = 16
@@ -48,7 +49,7 @@ def no_rates(provider: str, model: str) -> ModelRates | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Intent:
     """A call that was admitted, before it is made. Its time chooses the prices."""
 

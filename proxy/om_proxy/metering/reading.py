@@ -12,6 +12,7 @@ from enum import StrEnum
 import orjson
 
 from om_proxy.metering.usage import COUNT_MAX, Certainty, Usage
+from om_proxy.value import value_type
 
 RAW_USAGE_MAX = 16_384
 NAME_MAX = 255
@@ -42,7 +43,7 @@ class Flag(StrEnum):
     DOCUMENT_MALFORMED = "document_malformed"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Line:
     """Consumption at one model."""
 
@@ -67,7 +68,7 @@ class EndedJob:
     part: str = ""  # Of a job whose parts are charged one by one: an event that no call waits for.
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Metered:
     """The outcome of a call. No lines: nothing was consumed."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum, StrEnum
+
+from om_proxy.value import value_type
 
 # A count above this cannot be one call's: no model reads or writes a billion tokens at once.
 COUNT_MAX = 1_000_000_000
@@ -55,7 +56,7 @@ class Certainty(Enum):
     __hash__ = object.__hash__
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Quantity:
     """How much of one unit. An unknown quantity has no amount, which is not zero."""
 
@@ -70,7 +71,7 @@ class Quantity:
             raise ValueError(f"{self.unit}: a quantity is never below zero")
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Usage:
     """What one model consumed in one call; a unit occurs at most once."""
 

@@ -17,6 +17,7 @@ from om.edge.v1 import edge_service_pb2_grpc as edge_grpc
 from om.ingestion.v1 import ingestion_service_pb2 as ingestion_pb
 from om.rating.v1 import rating_service_pb2_grpc as rating_grpc
 from om.wallet.v1 import wallet_service_pb2_grpc as wallet_grpc
+from om_proxy.tracing import TRACE_PARENT, calling
 
 RequestT = TypeVar("RequestT", contravariant=True)  # noqa: PLC0105 - the name says what it is.
 ResponseT = TypeVar("ResponseT", covariant=True)  # noqa: PLC0105
@@ -24,6 +25,7 @@ ResponseT = TypeVar("ResponseT", covariant=True)  # noqa: PLC0105
 #: Within it the caller is still there; a server that takes longer counts as away.
 DEADLINE_S = 5.0
 INGEST_DEADLINE_S = 30.0
+_REQUEST_ID = "x-request-id"
 _INGEST = "/om.ingestion.v1.IngestionService/IngestEvents"
 #: After a failure the server counts as away for so long: what is known is used without asking.
 _AWAY_S = 1.0
@@ -103,13 +105,23 @@ class ServerClient:
     async def ask(self, rpc: Rpc[RequestT, ResponseT], request: RequestT) -> ResponseT:
         """Make a unary call. ServerAway where nobody knows whether it had an effect, else ServerRefused."""
         try:
-            answer = await rpc(request, metadata=self.metadata, timeout=DEADLINE_S)
+            answer = await rpc(request, metadata=self._metadata(), timeout=DEADLINE_S)
         except grpc.aio.AioRpcError as error:
             failure = failure_of(error)
             self._failed_at = self._clock() if isinstance(failure, ServerAway) else None
             raise failure from None
         self.heard()
         return answer
+
+    def _metadata(self) -> grpc.aio.Metadata:
+        """Add which call asks, so that the server's log lines and spans are found with the call's."""
+        call = calling.get()
+        if not call.request_id:
+            return self.metadata
+        pairs = [*self.metadata, (_REQUEST_ID, call.request_id)]
+        if call.trace_parent:
+            pairs.append((TRACE_PARENT, call.trace_parent))
+        return grpc.aio.Metadata(*pairs)
 
     async def close(self) -> None:
         """Give the channel up."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from typing import Self
 
 import aiohttp
@@ -13,6 +11,7 @@ from yarl import URL
 
 from om_proxy.callers.headers import HeaderList
 from om_proxy.settings import ProxySettings
+from om_proxy.upstream.patience import Patience
 from om_proxy.upstream.silence import Silence
 from om_proxy.upstream.upload import Upload
 from om_proxy.upstream.wire import AddressGuard, StrictConnector
@@ -45,7 +44,7 @@ class Upstream:
     """One client session for all providers."""
 
     def __init__(self, settings: ProxySettings) -> None:
-        self._response_timeout_s = settings.upstream_timeout_s
+        self._patience = Patience(settings.upstream_timeout_s)
         self._idle_timeout_s = settings.upstream_idle_timeout_s
         # The two other limits are ours: the library has one for the silence before and within an answer.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.upstream_connect_timeout_s)
@@ -70,26 +69,20 @@ class Upstream:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    @asynccontextmanager
-    async def send(
+    def send(
         self, url: URL, headers: HeaderList, *, body: bytes, upload: Upload, method: str = "POST"
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    ) -> Sent:
         """Send a request and give the answer once its headers are there; leaving the block drops it.
 
         UpstreamUnreachable, UpstreamTimeout before that; what goes wrong afterwards is the reader's.
         """
-        answer = await self._request(url, headers, body=body, upload=upload, method=method)
-        try:
-            yield answer
-        finally:
-            # After a whole body the connection has been given back already; after half of one it is dropped.
-            answer.close()
+        return Sent(self._request(url, headers, body=body, upload=upload, method=method))
 
     async def _request(
         self, url: URL, headers: HeaderList, *, body: bytes, upload: Upload, method: str
     ) -> aiohttp.ClientResponse:
         try:
-            async with asyncio.timeout(self._response_timeout_s):
+            with self._patience.wait():
                 answer = await self._session.request(
                     method,
                     url,
@@ -112,19 +105,56 @@ class Upstream:
             raise UpstreamUnreachable(sent=True)
         return answer
 
-    async def chunks(self, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        """Give the body as it arrives. UpstreamBroken where it ends too early or stands still."""
-        content = answer.content
-        silence = Silence(content, self._idle_timeout_s)
+    def chunks(self, answer: aiohttp.ClientResponse) -> Chunks:
+        """Give the body as it arrives."""
+        return Chunks(answer.content, self._idle_timeout_s)
+
+
+# Written out: generators that manage contexts and iterate are looked after by the loop, at each call.
+class Sent:
+    """A request on its way; in the block, its answer."""
+
+    __slots__ = ("_answer", "_request")
+
+    def __init__(self, request: Coroutine[None, None, aiohttp.ClientResponse]) -> None:
+        self._request = request
+        self._answer: aiohttp.ClientResponse | None = None
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        self._answer = await self._request
+        return self._answer
+
+    async def __aexit__(self, *_: object) -> None:
+        # After a whole body the connection has been given back already; after half of one it is dropped.
+        if self._answer is not None:
+            self._answer.close()
+
+
+class Chunks:
+    """A body as it arrives. UpstreamBroken where it ends too early or stands still."""
+
+    __slots__ = ("_content", "_silence")
+
+    def __init__(self, content: aiohttp.StreamReader, idle_timeout_s: float) -> None:
+        self._content = content
+        self._silence = Silence(content, idle_timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._silence.stop()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self._silence.begins()
         try:
-            while True:
-                silence.begins()
-                chunk = await content.readany()
-                silence.ends()
-                if not chunk:
-                    return
-                yield chunk
+            chunk = await self._content.readany()
         except (aiohttp.ClientError, OSError):
             raise UpstreamBroken from None
-        finally:
-            silence.stop()
+        self._silence.ends()
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +17,8 @@ from om_proxy.call.route import Target
 from om_proxy.callers.cost_headers import CostHeaders
 from om_proxy.callers.departure import Departure, Drains, read_to_end
 from om_proxy.callers.headers import HeaderList, as_sent, request_headers
+from om_proxy.counts import Counts
+from om_proxy.defect import log_defect
 from om_proxy.dialects.attribution import OnDisconnect
 from om_proxy.edge.call_book import CallBook
 from om_proxy.journal.journal import JournalBroken, JournalFull
@@ -23,9 +27,11 @@ from om_proxy.off_loop import INLINE_BYTES_MAX, off_loop
 from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Credential
+from om_proxy.tracing import Tracer, Untraced
 from om_proxy.upstream.connection import Upstream, UpstreamTimeout, UpstreamUnreachable
 from om_proxy.upstream.relay import relay
 from om_proxy.upstream.tally import Tally
+from om_proxy.value import value_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class Origins:
     sandbox: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Sending:
     """A request that is understood and admitted."""
 
@@ -49,7 +55,7 @@ class Sending:
 class Forwarder:
     """Everything after admission."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of one process, named by the composition root
         self,
         upstream: Upstream,
         book: CallBook,
@@ -57,7 +63,11 @@ class Forwarder:
         origins: Origins,
         costs: CostHeaders,
         departure: Departure,
+        counts: Counts | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
+        self._counts = counts or Counts()
+        self._tracer = tracer or Untraced()
         self._upstream = upstream
         self._book = book
         self._origins = origins
@@ -65,6 +75,9 @@ class Forwarder:
         self._departure = departure
         self._drains = Drains(departure.drain_s)
         self._reading: set[asyncio.Task[None]] = set()
+        #: Calls that have ended in this turn of the loop. One behind the other, they find code and data
+        #: where the processor has them at hand, which saves a third of what concluding costs.
+        self._ended: list[Tally] = []
 
     async def forward(self, request: web.BaseRequest, sending: Sending) -> web.StreamResponse | Problem:
         """Forward a call. The caller's leaving cancels this, and what then becomes of the call was chosen."""
@@ -97,7 +110,16 @@ class Forwarder:
         self, request: web.BaseRequest, sending: Sending, tally: Tally, *, drains: bool
     ) -> web.StreamResponse | Problem:
         """Make the call, up to the end of its answer."""
+        with self._tracer.step("upstream", provider=sending.provider.name) as step:
+            answer = await self._exchanged(request, sending, tally, drains=drains)
+            step.note("http.response.status_code", answer.status)
+            return answer
+
+    async def _exchanged(
+        self, request: web.BaseRequest, sending: Sending, tally: Tally, *, drains: bool
+    ) -> web.StreamResponse | Problem:
         intent, shape = sending.intent, sending.provider.shape
+        begun = time.perf_counter()
         try:
             async with self._upstream.send(
                 self._url(request, sending),
@@ -106,6 +128,8 @@ class Forwarder:
                 upload=tally.upload,
                 method=sending.target.route.method,
             ) as answer:
+                seconds = time.perf_counter() - begun
+                self._counts.upstream(sending.provider.name, status=answer.status, seconds=seconds)
                 tally.answered(answer)
                 told = partial(self._cost, tally) if intent.who.include_cost else None
                 response = await relay(request, answer, upstream=self._upstream, tally=tally, told=told)
@@ -121,6 +145,7 @@ class Forwarder:
     async def close(self, grace_s: float = 0) -> None:
         """Wait for calls without a caller, for so long, and for the outcomes that are still being read."""
         await self._drains.close(grace_s)
+        self._conclude_ended()
         await asyncio.gather(*self._reading)
 
     async def _cost(self, tally: Tally) -> HeaderList:
@@ -131,11 +156,22 @@ class Forwarder:
     def _conclude(self, tally: Tally) -> None:
         """Report the outcome. A large answer is read in a thread, for which nobody here may wait."""
         if tally.bytes_seen <= INLINE_BYTES_MAX:
-            self._finish(tally, tally.event())
+            if not self._ended:
+                # Without the call's own context: its name must not stand at what is said of others.
+                asyncio.get_running_loop().call_soon(self._conclude_ended, context=Context())
+            self._ended.append(tally)
             return
         task = asyncio.create_task(self._read_and_conclude(tally))
         self._reading.add(task)
         task.add_done_callback(self._reading.discard)
+
+    def _conclude_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        for tally in ended:
+            try:
+                self._finish(tally, tally.event())
+            except Exception as error:  # noqa: BLE001 - the others have ended, too.
+                log_defect("call_not_concluded", error, event_id=tally.intent.event_id)
 
     async def _read_and_conclude(self, tally: Tally) -> None:
         self._finish(tally, await asyncio.to_thread(tally.event))

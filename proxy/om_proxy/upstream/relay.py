@@ -113,11 +113,12 @@ async def _held(answer: aiohttp.ClientResponse, upstream: Upstream, tally: Tally
     parts: list[bytes] = []
     size = 0
     try:
-        async for chunk in upstream.chunks(answer):
-            parts.append(tally.take(chunk))
-            size += len(chunk)
-            if size > HELD_BYTES_MAX:
-                return b"".join(parts), False
+        with upstream.chunks(answer) as chunks:
+            async for chunk in chunks:
+                parts.append(tally.take(chunk))
+                size += len(chunk)
+                if size > HELD_BYTES_MAX:
+                    return b"".join(parts), False
     except UpstreamBroken:
         return b"".join(parts), False
     return b"".join((*parts, tally.rest())), True
@@ -158,11 +159,12 @@ async def _stream(
     response: web.StreamResponse, answer: aiohttp.ClientResponse, *, upstream: Upstream, tally: Tally
 ) -> None:
     try:
-        async for chunk in upstream.chunks(answer):
-            if tally.whole_events is not None:
-                await _paid(response, chunk, tally)
-            elif passed := tally.take(chunk):
-                await response.write(passed)
+        with upstream.chunks(answer) as chunks:
+            async for chunk in chunks:
+                if tally.whole_events is not None:
+                    await _paid(response, chunk, tally)
+                elif passed := tally.take(chunk):
+                    await response.write(passed)
     except UpstreamBroken:
         # Also of a broken answer the caller gets every byte that came.
         await response.write(tally.rest())

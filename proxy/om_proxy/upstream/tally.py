@@ -85,6 +85,7 @@ class Tally:
                 self.intent.call,
                 content_type=answer.headers.get("Content-Type", ""),
                 content_encoding=answer.headers.get("Content-Encoding", ""),
+                counted=self.intent.stretch is not None,
             )
         except Exception as error:  # noqa: BLE001 - see above.
             self._note("meter_failed", error)

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from om_server.account.key import Key
-from om_server.account.secret import SESSION
+from om_server.account.keys.key import Key
+from om_server.account.people.secret import SESSION
 from om_server.rpc.access import Authenticator
 from om_server.rpc.caller import Caller, Principal
 

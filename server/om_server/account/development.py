@@ -1,6 +1,6 @@
 """The organization of development: the same ids and the same public key on every machine, for examples."""
 
-from om_server.account.key import Key, KeyLife, masked
+from om_server.account.keys.key import Key, KeyLife, masked
 from om_server.account.organization import TEAM_DEFAULT, Organization, Team
 from om_server.rpc.caller import Scope
 

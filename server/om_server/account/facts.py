@@ -1,6 +1,6 @@
 """What the audit log shows of accounts. Of end users only their ids: what is kept with them is content."""
 
-from om_server.account.key import Key
+from om_server.account.keys.key import Key
 from om_server.account.organization import Customer, Organization, Team, User
 from om_server.core.audit import Facts, moment
 

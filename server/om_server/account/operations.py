@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from om_server.account import development
 from om_server.account.authenticator import KeyAuthenticator
-from om_server.account.clientele import Clientele
+from om_server.account.clientele.operations import Clientele
 from om_server.account.facts import organization_facts, team_facts
-from om_server.account.key import Key, KeyOwner, KeyUse, KeyWish, NewKey
-from om_server.account.key_operations import KeyOperations
+from om_server.account.keys.key import Key, KeyOwner, KeyUse, KeyWish, NewKey
+from om_server.account.keys.operations import KeyOperations
 from om_server.account.listing import Listing, Page
 from om_server.account.organization import (
     TEAM_DEFAULT,
@@ -175,6 +175,15 @@ class AccountOperations:
         if found is None:
             raise NotFound("team", team_id)
         return found
+
+    def require_own(self, organization_id: str, *, team_id: str, key_id: str) -> None:
+        """NOT_FOUND for a team or a key, ended or not, that is not the organization's; empty is none."""
+        if team_id:
+            self.get_team(organization_id, team_id)
+        if key_id and (
+            self._database.read(lambda: self._store.find_key(organization_id, key_id=key_id)) is None
+        ):
+            raise NotFound("key", key_id)
 
     def list_teams(self, organization_id: str, page: PageRequest) -> Page[Team]:
         """Return teams, oldest first."""

@@ -19,6 +19,13 @@ class Organization:
     create_time: int
     user_wallet_required: bool = False
     unknown_outcome_policy: str = UNKNOWN_OUTCOME_DEFAULT
+    #: Since when it may use nothing; None while it may.
+    suspend_time: int | None = None
+
+    @property
+    def suspended(self) -> bool:
+        """Whether its keys and sessions are refused."""
+        return self.suspend_time is not None
 
 
 @dataclass(frozen=True, slots=True)

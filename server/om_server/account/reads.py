@@ -5,7 +5,7 @@ from typing import Any
 
 import peewee
 
-from om_server.account.key import Key, KeyLife, KeyOwner
+from om_server.account.keys.key import Key, KeyLife, KeyOwner
 from om_server.account.organization import Organization
 from om_server.account.record import KeyLookupRow, KeyRow, OrganizationRow
 from om_server.rpc.caller import Scope
@@ -22,6 +22,7 @@ ORGANIZATION_COLUMNS = (
     OrganizationRow.create_time,
     OrganizationRow.user_wallet_required,
     OrganizationRow.unknown_outcome_policy,
+    OrganizationRow.suspend_time,
 )
 
 #: In the order of the fields of `Key`, whose life is made of two columns.
@@ -60,6 +61,7 @@ class AccountReads:
             ),
         )
         self._key = Statement(database, keys.where(KeyRow.key_id == given("key_id")))
+        self._usable = Statement(database, _usable(keys.where(KeyRow.key_id == given("key_id"))))
         self._owners = Statement(database, _owners(database))
         self._by_hash = Statement(database, lookups.where(KeyLookupRow.key_hash == given("key_hash")))
         self._by_ids = Statement(database, lookups.where(among(database, KeyLookupRow.key_id, "key_ids")))
@@ -69,11 +71,7 @@ class AccountReads:
     def organization(self, organization_id: str) -> Organization | None:
         """Return an organization."""
         row = self._organization.row(organization_id=organization_id)
-        if row is None:
-            return None
-        *columns, user_wallet_required, policy = row
-        fields: list[Any] = [*columns, bool(user_wallet_required), policy]
-        return Organization(*fields)
+        return None if row is None else organization_from_row(row)
 
     def key(self, organization_id: str, key_id: str) -> Key | None:
         """Return a key of an organization."""
@@ -81,7 +79,10 @@ class AccountReads:
         return None if row is None else key_from_row(row)
 
     def key_by_hash(self, key_hash: str) -> Key | None:
-        """Find the organization first, then the key within it: the look-up holds no tenant content."""
+        """Find the organization first, then the key within it: the look-up holds no tenant content.
+
+        A key of an organization that is suspended is not found.
+        """
         found = self._key_of_hash.get(key_hash)
         if found is None:
             row = self._by_hash.row(key_hash=key_hash)
@@ -90,7 +91,8 @@ class AccountReads:
             found = row[0], row[1]
             _remember(self._key_of_hash, {key_hash: found})
         key_id, organization_id = found
-        return self.key(organization_id, key_id)
+        usable = self._usable.row(organization_id=organization_id, key_id=key_id)
+        return None if usable is None else key_from_row(usable)
 
     def key_owners(self, key_ids: Iterable[str]) -> dict[str, KeyOwner]:
         """Return whose keys these are; one that nobody has is absent."""
@@ -105,12 +107,25 @@ class AccountReads:
         for key_id, organization_id in known.items():
             by_organization.setdefault(organization_id, []).append(key_id)
         return {
-            key_id: KeyOwner(organization_id, team_id, KeyLife(expire_time, revoke_time), bool(required))
+            key_id: KeyOwner(
+                organization_id,
+                team_id,
+                KeyLife(expire_time, revoke_time),
+                user_wallet_required=bool(required),
+                suspended=suspend_time is not None,
+            )
             for organization_id, ids in by_organization.items()
-            for key_id, team_id, expire_time, revoke_time, required in self._owners.rows(
+            for key_id, team_id, expire_time, revoke_time, required, suspend_time in self._owners.rows(
                 organization_id=organization_id, key_ids=ids
             )
         }
+
+
+def organization_from_row(row: Row) -> Organization:
+    """Make an organization of the columns of ORGANIZATION_COLUMNS."""
+    *columns, user_wallet_required, policy, suspend_time = row
+    fields: list[Any] = [*columns, bool(user_wallet_required), policy, suspend_time]
+    return Organization(*fields)
 
 
 def key_from_row(row: Row) -> Key:
@@ -121,6 +136,11 @@ def key_from_row(row: Row) -> Key:
     return Key(*fields)
 
 
+def _usable(keys: "peewee.ModelSelect[Any]") -> peewee.Node:
+    organization = KeyRow.organization_id == OrganizationRow.organization_id
+    return keys.join(OrganizationRow, on=organization).where(OrganizationRow.suspend_time.is_null())
+
+
 def _owners(database: Database) -> peewee.Node:
     query: peewee.ModelSelect[Any] = KeyRow.select(
         KeyRow.key_id,
@@ -128,6 +148,7 @@ def _owners(database: Database) -> peewee.Node:
         KeyRow.expire_time,
         KeyRow.revoke_time,
         OrganizationRow.user_wallet_required,
+        OrganizationRow.suspend_time,
     ).join(
         OrganizationRow,
         peewee.JOIN.LEFT_OUTER,

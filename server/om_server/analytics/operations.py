@@ -23,7 +23,7 @@ from om_server.analytics.query import (
 )
 from om_server.analytics.revision_store import Revised
 from om_server.analytics.rollup import correction, roll_up
-from om_server.analytics.rollup_store import Question
+from om_server.analytics.rollup_statement import Question
 from om_server.analytics.settled import SettledEvent
 from om_server.analytics.store import AnalyticsStore
 from om_server.analytics.version_comparison import VersionSpend, compare_versions
@@ -78,17 +78,31 @@ class AnalyticsOperations:
         self._revisions = store.revisions
         self._settlements = store.settlements
 
-    def record(self, settled: Sequence[SettledEvent]) -> None:
+    def record(
+        self,
+        settled: Sequence[SettledEvent],
+        *,
+        replaced: Sequence[tuple[SettledEvent, SettledEvent]] = (),
+    ) -> None:
         """Write new events and add them to the rollups, within the settling transaction.
 
-        Every event must be new: whoever settles has claimed its identity.
+        Every event must be new: whoever settles has claimed its identity. `replaced` are stored events,
+        which are locked, with what they become: another outcome, other lines and rating. Who they belong
+        to and when they happened stays.
+
+        All is added at once: who added twice to rows that everybody adds to could deadlock.
         """
+        before, after = [old for old, _ in replaced], [new for _, new in replaced]
         delta = roll_up(settled)
+        if replaced:
+            delta += correction(before, after)
 
         def write() -> None:
             self._events.add(settled)
+            if replaced:
+                self._events.replace(before, after)
             self._rollups.add(delta)
-            self._note_settled(settled)
+            self._note_settled([*settled, *after])
 
         self._database.write(write)
 
@@ -101,20 +115,6 @@ class AnalyticsOperations:
 
         def write() -> None:
             self._events.revise(before, after)
-            self._rollups.add(delta)
-            self._note_settled(after)
-
-        self._database.write(write)
-
-    def replace(self, before: Sequence[SettledEvent], after: Sequence[SettledEvent]) -> None:
-        """Give stored events, which are locked, another end: outcome, lines and rating.
-
-        Who they belong to and when they happened stays. Both are the same events in the same order.
-        """
-        delta = correction(before, after)
-
-        def write() -> None:
-            self._events.replace(before, after)
             self._rollups.add(delta)
             self._note_settled(after)
 
@@ -183,6 +183,12 @@ class AnalyticsOperations:
     def count_unrated(self, organization_id: str) -> int:
         """Count the events that wait for a price."""
         return self._database.read(lambda: self._events.count_unrated(organization_id))
+
+    def count_events(self, organization_id: str) -> int:
+        """Count the settled events of an organization, those of the sandbox too."""
+        return self._database.read(
+            lambda: self._events.count(organization_id, EventFilter(include_sandbox=True))
+        )
 
     def list_events(self, organization_id: str, wanted: EventFilter, *, page: PageRequest) -> EventPage:
         """Return a page of events, newest first. It shows those of the sandbox as well."""

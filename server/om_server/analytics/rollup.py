@@ -99,6 +99,18 @@ class Counters:
     cost: int = 0
     charge: int = 0
 
+    @property
+    def numbers(self) -> tuple[int, int, int, int, int, int]:
+        """The values in the order of the fields."""
+        return (
+            self.event_count,
+            self.unrated_count,
+            self.estimated_count,
+            self.unknown_count,
+            self.cost,
+            self.charge,
+        )
+
     def __add__(self, other: "Counters") -> "Counters":
         return Counters(
             self.event_count + other.event_count,
@@ -196,10 +208,13 @@ def by_day(delta: RollupDelta) -> RollupDelta:
     """Return the same sums by the UTC day: what is the hour in the keys is the day, counted from 1970."""
     counters: dict[RollupKey, Counters] = {}
     quantities: dict[QuantityKey, QuantitySum] = {}
-    for key, counted in delta.counters.items():
-        _add(counters, key._replace(hour=key.hour // HOURS_OF_DAY), addend=counted)
-    for quantity_key, quantity in delta.quantities.items():
-        _add(quantities, quantity_key._replace(hour=quantity_key.hour // HOURS_OF_DAY), addend=quantity)
+    # Made anew, because `_replace` takes twice as long.
+    for (organization_id, hour, tag, series_id), counted in delta.counters.items():
+        key = RollupKey(organization_id, hour // HOURS_OF_DAY, tag, series_id)
+        _add(counters, key, addend=counted)
+    for (organization_id, hour, tag, series_id, unit), quantity in delta.quantities.items():
+        quantity_key = QuantityKey(organization_id, hour // HOURS_OF_DAY, tag, series_id, unit)
+        _add(quantities, quantity_key, addend=quantity)
     return RollupDelta(delta.series, counters, quantities)
 
 

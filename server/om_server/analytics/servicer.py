@@ -41,6 +41,9 @@ _INT64_MAX = 2**63 - 1
 #: A client takes messages of 4 MiB unless it is told otherwise, and a single event is far smaller.
 _EXPORT_BYTES = 1024 * 1024
 
+#: Rows of spend in one answer: with the longest ids they still fit into a message of 16 MiB.
+_SPEND_ROWS_MAX = 50_000
+
 _GRANULARITIES = {
     pb.GRANULARITY_UNSPECIFIED: Granularity.TOTAL,
     pb.GRANULARITY_HOUR: Granularity.HOUR,
@@ -87,10 +90,12 @@ class AnalyticsServicer(analytics_service_pb2_grpc.AnalyticsServiceServicer):
         self, request: pb.QuerySpendRequest, context: grpc.ServicerContext
     ) -> pb.QuerySpendResponse:
         report = self._operations.query_spend(caller().organization_id, query_from_proto(request))
+        limit = min(request.row_limit or _SPEND_ROWS_MAX, _SPEND_ROWS_MAX)
         return pb.QuerySpendResponse(
-            rows=[spend_row_to_proto(row) for row in report.rows],
+            rows=map(spend_row_to_proto, report.rows[:limit]),
             start_time=timestamp_to_proto(report.hours.start_time),
             end_time=timestamp_to_proto(report.hours.end_time),
+            total_size=len(report.rows),
         )
 
     def CompareVersions(

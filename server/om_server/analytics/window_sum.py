@@ -6,6 +6,8 @@ from typing import Any
 
 import peewee
 
+from om_server.analytics.facet import Facet, facet_of
+from om_server.analytics.facet_table import FacetRollupQuantityRow, FacetRollupRow, FacetSeriesRow
 from om_server.analytics.query import EventFilter
 from om_server.analytics.rollup import TAG_ALL
 from om_server.analytics.table import RollupQuantityRow, RollupRow, SeriesRow
@@ -24,55 +26,67 @@ class WindowSums:
 
     def charge(self, organization_id: str, wanted: EventFilter) -> int:
         """Sum what was charged, in nano-credits; what is not rated yet is not in it."""
-        return self._sum(RollupRow, RollupRow.charge, organization_id, wanted=wanted)
+        return self._sum(organization_id, wanted, field="charge")
 
     def cost(self, organization_id: str, wanted: EventFilter) -> int:
         """Sum what was paid to providers, in nano-dollars; what is not rated yet is not in it."""
-        return self._sum(RollupRow, RollupRow.cost, organization_id, wanted=wanted)
+        return self._sum(organization_id, wanted, field="cost")
 
     def events(self, organization_id: str, wanted: EventFilter) -> int:
         """Count events, those that used nothing too."""
-        return self._sum(RollupRow, RollupRow.event_count, organization_id, wanted=wanted)
+        return self._sum(organization_id, wanted, field="event_count")
 
     def quantity(self, organization_id: str, wanted: EventFilter, *, unit: str) -> int:
         """Sum what is known of a unit, in its steps."""
-        row = RollupQuantityRow
-        return self._sum(row, row.amount, organization_id, wanted=wanted, more=row.unit == unit)
+        return self._sum(organization_id, wanted, field="amount", unit=unit)
 
-    def _sum(
-        self,
-        row: type[RollupRow | RollupQuantityRow],
-        field: peewee.Field,
-        organization_id: str,
-        *,
-        wanted: EventFilter,
-        more: Any = None,  # noqa: ANN401 - peewee's own
-    ) -> int:
+    def _sum(self, organization_id: str, wanted: EventFilter, *, field: str, unit: str | None = None) -> int:
         """Sum a field over the whole hours from the filter's start to its end, and one tag at most."""
+        facet = facet_of({name for name, _ in wanted.of_events()}, by_all_tags=False)
+        row = _table(facet, of_quantities=unit is not None)
         conditions = [
             row.organization_id == organization_id,
             row.tag == (wanted.tags[0] if wanted.tags else TAG_ALL),
             *_hours(row, wanted),
-            _series(row, organization_id, wanted),
+            _series(row, organization_id, wanted, facet=facet),
         ]
-        conditions += [] if more is None else [more]
-        halves = (peewee.fn.SUM(field / _HALF), peewee.fn.SUM(field - field / _HALF * _HALF))
-        query: peewee.ModelSelect[Any] = row.select(*halves).where(*conditions)
+        conditions += [] if facet is None else [row.facet == facet.value]
+        conditions += [] if unit is None else [row.unit == unit]
+        query: peewee.ModelSelect[Any] = row.select(*map(peewee.fn.SUM, _halves(row, field))).where(
+            *conditions
+        )
         high, low = self._database.read(lambda: query.tuples().get())
         return int(high or 0) * _HALF + int(low or 0)
 
 
-def _hours(row: type[RollupRow | RollupQuantityRow], wanted: EventFilter) -> list[Any]:
+def _table(facet: Facet | None, *, of_quantities: bool) -> Any:  # noqa: ANN401 - one of four tables with these columns
+    if facet is None:
+        return RollupQuantityRow if of_quantities else RollupRow
+    return FacetRollupQuantityRow if of_quantities else FacetRollupRow
+
+
+def _halves(row: Any, field: str) -> tuple[Any, Any]:  # noqa: ANN401 - as above
+    """The halves of a field; money of facets is stored in them."""
+    if hasattr(row, f"{field}_high"):
+        return getattr(row, f"{field}_high"), getattr(row, f"{field}_low")
+    column = getattr(row, field)
+    return column / _HALF, column - column / _HALF * _HALF
+
+
+def _hours(row: Any, wanted: EventFilter) -> list[Any]:  # noqa: ANN401 - as above
     if wanted.start_time is None or wanted.end_time is None:
         raise ValueError("a window has a start and an end")
     hours = HourRange.around(wanted.start_time, wanted.end_time)
     return [row.hour >= hours.first, row.hour < hours.end]
 
 
-def _series(row: type[RollupRow | RollupQuantityRow], organization_id: str, wanted: EventFilter) -> Any:  # noqa: ANN401 - peewee's own
+def _series(row: Any, organization_id: str, wanted: EventFilter, *, facet: Facet | None) -> Any:  # noqa: ANN401 - as above
     """Match series by id: few that match are looked up, and of none named the few of the sandbox left out."""
-    series = SeriesRow.select(SeriesRow.series_id).where(SeriesRow.organization_id == organization_id)
-    matching = [getattr(SeriesRow, name).in_(values) for name, values in wanted.of_events()]
+    model: Any = SeriesRow if facet is None else FacetSeriesRow
+    series = model.select(model.series_id).where(model.organization_id == organization_id)
+    if facet is not None:
+        series = series.where(model.facet == facet.value)
+    matching = [getattr(model, name).in_(values) for name, values in wanted.of_events()]
     if matching:
-        return row.series_id.in_(series.where(*matching, ~SeriesRow.sandbox))
-    return row.series_id.not_in(series.where(SeriesRow.sandbox))
+        return row.series_id.in_(series.where(*matching, ~model.sandbox))
+    return row.series_id.not_in(series.where(model.sandbox))

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sqlite3
+import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,18 +18,27 @@ from om_server.core.clock import system_clock
 from om_server.core.collector import spare_what_stays
 from om_server.core.money import CREDITS, Money
 from om_server.failure import CommandFailed
+from om_server.metrics.exposition import exposed, registry_of
+from om_server.metrics.rest import RestMetrics
+from om_server.metrics.rpc import RpcMetrics
+from om_server.metrics.store import StoreMetrics
 from om_server.rating.flaw import RulesInvalid
 from om_server.rest.app import RestSettings
 from om_server.rest.app import serve as serve_http
+from om_server.rest.documented.admin import AdminAccess
 from om_server.rest.rate_limit import RateLimit
 from om_server.rpc.server import RpcServer, RpcSettings
 from om_server.settings import Environment, Settings, SettingsInvalid
 from om_server.storage.migrate import migrate, pending, renew_incarnation
 from om_server.storage.tenancy import seeing_everybody
+from om_server.tracing import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from prometheus_client.registry import Collector
 
     from om_server.rating.burn_table_operations import AppliedTable
     from om_server.storage.database import Database
@@ -93,18 +103,32 @@ async def serve_rpc(settings: Settings) -> None:
     """Serve gRPC until a signal; on SQLite, settle on a thread beside it."""
     stopped = _stop_event()
     token = settings.require_service_token()
-    with opened(settings) as database, wiring.open_queue(settings, database) as queue:
+    with (
+        tracing(settings, "rpc") as tracer,
+        opened(settings) as database,
+        wiring.open_queue(settings, database) as queue,
+    ):
         require_migrated(database)
-        platform = wiring.build(database, queue=queue, people=wiring.people_settings(settings))
+        people = wiring.people_settings(settings)
+        platform = wiring.build(database, queue=queue, people=people, tracer=tracer)
         with seeing_everybody():
             _begin(settings, platform)
-        server = _rpc_server(settings, platform, token)
+        metrics = RpcMetrics()
+        stores = StoreMetrics(
+            platform.stores.read,
+            connections=lambda: database.connections_in_use,
+            seconds=time.monotonic,
+        )
+        server = _rpc_server(settings, platform, token=token, counter=metrics)
         spare_what_stays()
         port = await _start(server, settings)
         try:
             if settings.on_sqlite:
                 platform.worker.start()
-            with wiring.hinting(settings, platform, listening=True):
+            with (
+                wiring.hinting(settings, platform, listening=True),
+                _metrics(settings, metrics, platform.settlement, stores),
+            ):
                 _log.info("rpc_started", port=port, sqlite=settings.on_sqlite, redis=bool(settings.redis_url))
                 await stopped.wait()
         finally:
@@ -138,7 +162,14 @@ def apply_burn_tables(
         raise CommandFailed(f"{path}: {'; '.join(map(str, error.flaws))}") from error
 
 
-def _rpc_server(settings: Settings, platform: wiring.Platform, token: str) -> RpcServer:
+def _metrics(settings: Settings, *collectors: Collector) -> AbstractContextManager[None]:
+    registry = registry_of(*collectors)
+    return exposed(registry, host=settings.metrics_host, port=settings.metrics_port)
+
+
+def _rpc_server(
+    settings: Settings, platform: wiring.Platform, *, token: str, counter: RpcMetrics
+) -> RpcServer:
     return RpcServer(
         platform.servicers,
         platform.authenticator,
@@ -151,6 +182,8 @@ def _rpc_server(settings: Settings, platform: wiring.Platform, token: str) -> Rp
         service_token=token,
         new_request_id=lambda: platform.ids.new("req"),
         database_answers=platform.database.answers,
+        counter=counter,
+        tracer=platform.tracer,
     )
 
 
@@ -173,13 +206,21 @@ async def serve_worker(settings: Settings, ready_file: Path | None = None) -> No
         raise SettingsInvalid(
             "OM_DATABASE_URL: a worker of its own needs PostgreSQL; on SQLite `serve rpc` settles"
         )
-    with opened(settings) as database, wiring.open_queue(settings, database) as queue:
+    with (
+        tracing(settings, "worker") as tracer,
+        opened(settings) as database,
+        wiring.open_queue(settings, database) as queue,
+    ):
         require_migrated(database)
-        platform = wiring.build(database, queue=queue)
+        platform = wiring.build(database, queue=queue, tracer=tracer)
         spare_what_stays()
         platform.worker.start()
         try:
-            with _announced(ready_file), wiring.hinting(settings, platform, listening=False):
+            with (
+                _metrics(settings, platform.settlement),
+                _announced(ready_file),
+                wiring.hinting(settings, platform, listening=False),
+            ):
                 _log.info("worker_started", redis=bool(settings.redis_url))
                 await stopped.wait()
         finally:
@@ -200,14 +241,26 @@ def _announced(ready_file: Path | None) -> Iterator[None]:
 
 async def serve_rest(settings: Settings) -> None:
     """Serve HTTP on the three documented ports until a signal."""
+    metrics = RestMetrics()
     rest = RestSettings(
         grpc_target=settings.rpc_target,
         host=settings.host,
         ports=(settings.rest_port, settings.ingest_port, settings.rating_port),
         environment=settings.environment.value,
+        public_url=settings.public_url,
         rate_limit=rate_limit(settings),
+        admin_access=admin_access(settings),
+        answered=metrics.answered,
     )
-    await serve_http(rest, stop=_stop_event())
+    with _metrics(settings, metrics):
+        await serve_http(rest, stop=_stop_event())
+
+
+def admin_access(settings: Settings) -> AdminAccess | None:
+    """Return what opens the administration; by default nothing does."""
+    if settings.admin_token is None:
+        return None
+    return AdminAccess(settings.admin_token.get_secret_value(), settings.require_service_token())
 
 
 def rate_limit(settings: Settings) -> RateLimit | None:

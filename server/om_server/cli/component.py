@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from om_server.cli.probe import connects, grpc_serving, http_ready
-from om_server.settings import Environment
+from om_server.settings import Environment, SettingsInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 _SERVER = (sys.executable, "-m", "om_server", "serve")
 _PROXY = (sys.executable, "-m", "om_proxy")
+
+_METRICS_PORT = "OM_METRICS_PORT"
+#: Where each process is measured, from the port that was set on. A proxy has one for each of its workers.
+_METRICS_PORTS = {"rpc": 0, "worker": 1, "rest": 2, "proxy": 10, "simulated-proxy": 300}
+_METRICS_PORT_MAX = 65_535 - 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,9 @@ class Component:
 
 def components(settings: Settings, service_token: str) -> list[Component]:
     """Every process of the platform, in the order in which they start."""
+    if settings.metrics_port > _METRICS_PORT_MAX:
+        reason = f"`up` needs the ports behind it, so at most {_METRICS_PORT_MAX}"
+        raise SettingsInvalid(f"{_METRICS_PORT}: {reason}")
     shared = {
         "OM_ENV": settings.environment.value,
         "OM_DATA_DIR": str(settings.data_dir),
@@ -51,7 +59,17 @@ def components(settings: Settings, service_token: str) -> list[Component]:
     found += [_rest(settings, shared), _proxy(settings, shared)]
     if settings.environment == Environment.DEVELOPMENT:
         found += _simulated(settings, shared)
-    return found
+    return [_measured(component, settings.metrics_port) for component in found]
+
+
+def _measured(component: Component, first_port: int) -> Component:
+    """Give each process a port for Prometheus, or none; all would take the same one from the environment."""
+    behind = _METRICS_PORTS.get(component.name)
+    port = first_port + behind if first_port and behind is not None else 0
+    environment = {**component.environment, _METRICS_PORT: str(port)}
+    # The ports of a proxy's workers are those that follow.
+    ports = {**component.ports, **({_METRICS_PORT: port} if port else {})}
+    return replace(component, environment=environment, ports=ports)
 
 
 def _rpc(settings: Settings, shared: Mapping[str, str]) -> Component:

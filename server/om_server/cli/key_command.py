@@ -24,7 +24,7 @@ from om_server.storage.sqlite import DatabaseOwned
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from om_server.account.key import Key
+    from om_server.account.keys.key import Key
     from om_server.cli.key_desk import KeyDesk
     from om_server.settings import Settings
     from om_server.storage.database import Database

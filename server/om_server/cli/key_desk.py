@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from om_server.account.key import KeyWish
+from om_server.account.keys.key import KeyWish
 from om_server.account.organization import TEAM_DEFAULT
 from om_server.core.page import PAGE_SIZE_MAX, PageRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from om_server.account.key import Key, NewKey
+    from om_server.account.keys.key import Key, NewKey
     from om_server.account.operations import AccountOperations
     from om_server.account.organization import Team
     from om_server.rpc.caller import Scope

@@ -19,8 +19,8 @@ Facts: TypeAlias = Mapping[str, str | int | bool | Sequence[str] | None]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECRET = ("secret", "password", "hash", "token", "cookie")
-#: What may be shown of a key.
-_SHOWABLE = frozenset({"masked_secret"})
+#: What may be shown of a key, and what only sounds like a secret.
+_SHOWABLE = frozenset({"masked_secret", "max_tokens"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,8 @@ class Event:
     latency_ms: int | None = None
     flags: tuple[str, ...] = ()
     payload_hash: str = ""
+    #: The W3C traceparent of the request that consumed, where somebody traces it.
+    trace_parent: str = ""
 
     @property
     def identity(self) -> tuple[str, str, str]:

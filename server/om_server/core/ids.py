@@ -43,6 +43,11 @@ def id_as_uuid(identity: str) -> str:
     return str(uuid.UUID(int=number))
 
 
+def id_from_uuid(prefix: str, text: str) -> str:
+    """Return the id whose 128 bits are this UUID; ValueError for what is none."""
+    return f"{prefix}_{_spell(uuid.UUID(text).int)}"
+
+
 @lru_cache(maxsize=64)
 def id_pattern(prefix: str) -> re.Pattern[str]:
     """Return the pattern of ids with a prefix; use it with fullmatch."""

@@ -64,9 +64,16 @@ def decode_token(token: str, arguments: Arguments) -> Cursor | None:
     if not isinstance(parts, list) or not parts or parts[0] != _checksum(arguments):
         raise PageTokenInvalid
     cursor = tuple(parts[1:])
-    if not all(type(part) in (str, int) for part in cursor):
+    if not all(map(_plausible, cursor)):
         raise PageTokenInvalid
     return cursor
+
+
+def _plausible(part: object) -> bool:
+    """Tell whether a part can be asked a database for: PostgreSQL takes no zero, and no half of a pair."""
+    if type(part) is not str:
+        return type(part) is int
+    return "\0" not in part and not any("\ud800" <= character <= "\udfff" for character in part)
 
 
 def _checksum(arguments: Arguments) -> str:

@@ -38,7 +38,16 @@ _CERTAINTIES = {item.value: item for item in Certainty}
 
 #: What the caller did not supply, and the place in a journal, are not part of what it claims. Nor is
 #: the identity: hashes are compared under it, or under an idempotency key, which has none.
-_NOT_CLAIMED = ("organization_id", "source", "event_id", "receive_time", "flags", "edge", "payload_hash")
+_NOT_CLAIMED = (
+    "organization_id",
+    "source",
+    "event_id",
+    "receive_time",
+    "flags",
+    "edge",
+    "payload_hash",
+    "trace_parent",
+)
 #: An edge names the key in each event. An application only sends with one, and with another tomorrow.
 _OF_EDGES = "key_id"
 
@@ -180,6 +189,7 @@ def _to_json(event: Event) -> dict[str, Any]:
         "latency_ms": event.latency_ms,
         "flags": event.flags,
         "payload_hash": event.payload_hash,
+        "trace_parent": event.trace_parent,
     }
 
 
@@ -228,6 +238,8 @@ def _from_json(item: dict[str, Any]) -> Event:
         latency_ms=item["latency_ms"],
         flags=tuple(item["flags"]),
         payload_hash=item["payload_hash"],
+        # An older program wrote none.
+        trace_parent=item.get("trace_parent", ""),
     )
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from om_server.core.event import Event
     from om_server.core.ids import IdSource
     from om_server.ingestion.job import Job, JobKey
+    from om_server.ingestion.quota import QuotaStanding
+    from om_server.ingestion.quota_desk import QuotaDesk
     from om_server.ingestion.standing import SettledStandings
     from om_server.storage.database import Database
 
@@ -109,14 +111,23 @@ def checked(event: Event, *, time_supplied: bool, from_edge: bool) -> Event:
 class IngestionOperations:
     """Each method is one transaction."""
 
-    def __init__(
-        self, database: Database, store: IngestionStore, queue: Queue, *, ids: IdSource, clock: Clock
+    def __init__(  # noqa: PLR0913 - what the composition root joins
+        self,
+        database: Database,
+        store: IngestionStore,
+        queue: Queue,
+        *,
+        ids: IdSource,
+        clock: Clock,
+        quotas: QuotaDesk | None = None,
     ) -> None:
+        """Without `quotas` no plan has one, and nothing is counted."""
         self._database = database
         self._store = store
         self._queue = queue
         self._ids = ids
         self._clock = clock
+        self._quotas = quotas
 
     def ingest(
         self, organization_id: str, reports: Sequence[Reported], *, from_edge: bool
@@ -125,7 +136,8 @@ class IngestionOperations:
 
         Gives the batch's id, empty if nothing was queued. `DUPLICATE` is best effort: a twin that
         is still queued is accepted here and dropped by settlement. An edge's event is accepted
-        always: one that breaks a rule becomes a dead letter.
+        always: one that breaks a rule becomes a dead letter. A quota is for applications alone:
+        MONTHLY_QUOTA_EXCEEDED, and then nothing of the batch is taken.
         """
         checked = [self._check(report, from_edge=from_edge) for report in reports]
         good = [item for item in checked if not isinstance(item, IntakeResult)]
@@ -147,7 +159,13 @@ class IngestionOperations:
                 # Settlement drops it, and tells the edge once more that it is settled.
                 accepted.append(item)
             results.append(result)
+        if self._quotas is not None and not from_edge:
+            self._quotas.take(organization_id, accepted)
         return self._enqueue(organization_id, accepted), results
+
+    def quota_standing(self, organization_id: str) -> QuotaStanding | None:
+        """Return what is left of the month; None where no quota applies."""
+        return None if self._quotas is None else self._quotas.standing(organization_id)
 
     def _claims(self, organization_id: str, events: Sequence[Event]) -> _Claims:
         keys = {event.idempotency_key for event in events} - {""}

@@ -112,7 +112,11 @@ class IngestionServicer(ingestion_service_pb2_grpc.IngestionServiceServicer):
                 results.append(IntakeResult(message.event_id, IntakeState.REJECTED, error))
         batch_id, answers = self._operations.ingest(who.organization_id, reports, from_edge=False)
         queue = iter(answers)
-        return response_to_proto(batch_id, [result or next(queue) for result in results])
+        response = response_to_proto(batch_id, [result or next(queue) for result in results])
+        if (standing := self._operations.quota_standing(who.organization_id)) is not None:
+            response.monthly_quota.limit = standing.limit
+            response.monthly_quota.remaining = standing.remaining
+        return response
 
     def _report(self, message: event_pb2.UsageEvent, who: Caller, now: int) -> Reported:
         if message.key_id or message.sequence:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from om.ingestion.v1 import ingestion_service_pb2 as pb
+from om_server.ingestion import envelope
 from om_server.ingestion.operations import IntakeResult, IntakeState
 from om_server.rpc import convert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from om.type.v1 import event_pb2
     from om_server.ingestion.standing import EventStanding, LetterResult
     from om_server.ingestion.store import DeadLetter
 
@@ -49,7 +51,7 @@ def result_to_proto(result: IntakeResult) -> pb.IngestResult:
 
 
 def dead_letter_to_proto(letter: DeadLetter) -> pb.DeadLetter:
-    """Write one dead letter, without the event's content."""
+    """Write one dead letter. What cannot be read is not shown: nobody knows what is in it."""
     return pb.DeadLetter(
         dead_letter_id=letter.dead_letter_id,
         event_id=letter.event_id,
@@ -58,7 +60,16 @@ def dead_letter_to_proto(letter: DeadLetter) -> pb.DeadLetter:
         attempt_count=letter.attempt_count,
         receive_time=convert.timestamp_to_proto(letter.receive_time),
         create_time=convert.timestamp_to_proto(letter.create_time),
+        event=_event_of(letter),
     )
+
+
+def _event_of(letter: DeadLetter) -> event_pb2.UsageEvent | None:
+    try:
+        (event,) = envelope.unpack(letter.envelope)
+    except (envelope.EnvelopeUnreadable, ValueError):
+        return None
+    return convert.event_to_proto(event)
 
 
 def replay_to_proto(result: LetterResult) -> pb.ReplayResult:

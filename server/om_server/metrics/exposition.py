@@ -1,4 +1,4 @@
-"""The address at which Prometheus reads a process: one of its own, because its figures are of every tenant."""
+"""Where Prometheus reads a process: an address of its own, because the figures are of every tenant."""
 
 from __future__ import annotations
 

@@ -23,8 +23,12 @@ class RpcMetrics(Collector):
         self._seconds = Histogram(
             "om_rpc_seconds", "Time of unary calls.", ["rpc"], registry=None, buckets=_BOUNDS
         )
-        self._calls = Counter("om_rpc_calls", "Calls that ended, by status code.", ["rpc", "code"], registry=None)
-        self._refusals = Counter("om_rpc_refusals", "Calls that failed, by reason.", ["reason"], registry=None)
+        self._calls = Counter(
+            "om_rpc_calls", "Calls that ended, by status code.", ["rpc", "code"], registry=None
+        )
+        self._refusals = Counter(
+            "om_rpc_refusals", "Calls that failed, by reason.", ["reason"], registry=None
+        )
         self._streams = Gauge("om_rpc_streams", "Streams that are open.", ["rpc"], registry=None)
 
     def answered(self, rpc: str, code: str, *, reason: str, seconds: float | None) -> None:

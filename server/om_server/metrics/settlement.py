@@ -40,29 +40,33 @@ class SettlementMetrics(Collector):
 
     def note(self, events: Sequence[SettledEvent]) -> None:
         """Count events whose transaction has committed. Sandbox events are none of anybody's money."""
-        # Most of a batch was received at once.
-        lags = Counter(max(0, settled.settle_time - settled.event.receive_time) for settled in events)
+        # Most of a batch was received at once, and is of few providers and units.
+        lags = Counter([settled.settle_time - settled.event.receive_time for settled in events])
+        states = Counter(["SANDBOX" if item.event.sandbox else item.state.value for item in events])
+        paid = [settled for settled in events if not settled.event.sandbox]
+        quantities: dict[tuple[str, str], int] = {}
+        costs: dict[str, int] = {}
+        for settled in paid:
+            for item in settled.lines:
+                provider = item.line.provider
+                costs[provider] = costs.get(provider, 0) + (item.cost or 0)
+                for quantity in item.line.usage.quantities:
+                    name = (provider, quantity.unit)
+                    quantities[name] = quantities.get(name, 0) + (quantity.amount or 0)
         with self._lock:
             for lag, times in lags.items():
-                self._lag.note(lag / MICROS_PER_SECOND, times=times)
-            for settled in events:
-                self._note(settled)
+                self._lag.note(max(0, lag) / MICROS_PER_SECOND, times=times)
+            self._events.update(states)
+            for provider, cost in costs.items():
+                self._cost[self._known(provider)] += cost
+            for (provider, unit), amount in quantities.items():
+                kind = "custom" if unit.startswith(_CUSTOM) else unit
+                self._quantities[self._known(provider), kind] += amount
+            self._charge += sum([settled.charge or 0 for settled in paid])
+            self._receivable += sum([settled.receivable for settled in paid])
 
-    def _note(self, settled: SettledEvent) -> None:
-        sandbox = settled.event.sandbox
-        self._events["SANDBOX" if sandbox else settled.state.value] += 1
-        if sandbox:
-            return
-        self._charge += settled.charge or 0
-        self._receivable += settled.receivable
-        for item in settled.lines:
-            line = item.line
-            provider = line.provider if line.provider in self._providers else OTHER
-            self._cost[provider] += item.cost or 0
-            for quantity in line.usage.quantities:
-                if quantity.amount:
-                    unit = "custom" if quantity.unit.startswith(_CUSTOM) else quantity.unit
-                    self._quantities[provider, unit] += quantity.amount
+    def _known(self, provider: str) -> str:
+        return provider if provider in self._providers else OTHER
 
     def collect(self) -> Iterator[Metric]:
         """Give what was counted since the process started."""

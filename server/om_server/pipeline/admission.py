@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from om_server.account.key import KeyRevoked
+from om_server.account.keys.key import KeyRevoked
 from om_server.core.errors import DomainError, NotFound
 from om_server.pipeline.estimate import (
     Asker,
@@ -33,7 +33,7 @@ from om_server.wallet.wallet import OwnerKind, WalletMode
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from om_server.account.key import KeyOwner
+    from om_server.account.keys.key import KeyOwner
     from om_server.account.operations import AccountOperations
     from om_server.core.clock import Clock
     from om_server.core.event import Attribution

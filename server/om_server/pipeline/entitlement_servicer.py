@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from om.type.v1 import error_reason_pb2
 from om.wallet.v1 import entitlement_service_pb2 as pb
@@ -33,12 +33,20 @@ if TYPE_CHECKING:
     from om_server.wallet.limits.operations import LimitOperations
 
 
+class RequireOwn(Protocol):
+    """Knows the teams and keys of organizations."""
+
+    def __call__(self, organization_id: str, *, team_id: str, key_id: str) -> None:
+        """NOT_FOUND for a team or a key that is not the organization's; an empty id is none."""
+
+
 class EntitlementServicer(entitlement_service_pb2_grpc.EntitlementServiceServicer):
     """Translates between messages and the operations of limits."""
 
-    def __init__(self, limits: LimitOperations, check: EntitlementCheck) -> None:
+    def __init__(self, limits: LimitOperations, check: EntitlementCheck, *, require_own: RequireOwn) -> None:
         self._limits = limits
         self._check = check
+        self._require_own = require_own
 
     def CheckEntitlement(
         self, request: pb.CheckEntitlementRequest, context: grpc.ServicerContext
@@ -60,9 +68,11 @@ class EntitlementServicer(entitlement_service_pb2_grpc.EntitlementServiceService
         self, request: pb.CreateEntitlementRequest, context: grpc.ServicerContext
     ) -> pb.CreateEntitlementResponse:
         """Create a limit; the answer says from when it holds."""
+        organization_id, wish = caller().organization_id, wish_from_proto(request.entitlement)
+        self._require_own(organization_id, team_id=wish.selector.team_id, key_id=wish.selector.key_id)
         limit = self._limits.create(
-            caller().organization_id,
-            wish_from_proto(request.entitlement),
+            organization_id,
+            wish,
             idempotency_key=request.idempotency_key,
         )
         return pb.CreateEntitlementResponse(entitlement=self._to_proto(limit))
@@ -82,6 +92,13 @@ class EntitlementServicer(entitlement_service_pb2_grpc.EntitlementServiceService
         """Delete a limit."""
         self._limits.delete(caller().organization_id, request.entitlement_id)
         return pb.DeleteEntitlementResponse()
+
+    def GetEntitlement(
+        self, request: pb.GetEntitlementRequest, context: grpc.ServicerContext
+    ) -> pb.GetEntitlementResponse:
+        """Get a limit."""
+        limit = self._limits.get(caller().organization_id, request.entitlement_id)
+        return pb.GetEntitlementResponse(entitlement=self._to_proto(limit))
 
     def ListEntitlements(
         self, request: pb.ListEntitlementsRequest, context: grpc.ServicerContext

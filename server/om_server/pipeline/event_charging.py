@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from om_server.account.key import KeyUse
+from om_server.account.keys.key import KeyUse
 from om_server.account.organization import UNKNOWN_OUTCOME_SUSPEND
 from om_server.core.event import Outcome
 from om_server.pipeline.job_event import part_of_batch
@@ -84,9 +84,9 @@ class EventCharging:
         results = self._slices.wallet.settle_charges(organization_id, charges)
         # Those that are only counted come last, and have no rating.
         settled = [settled_event(item, result, now) for item, result in zip(rated, results, strict=False)]
-        self._slices.analytics.record(settled[: len(due.new)])
-        if due.ended:
-            self._slices.analytics.replace([before for before, _ in due.ended], settled[len(due.new) :])
+        new, after = settled[: len(due.new)], settled[len(due.new) :]
+        before = [one for one, _ in due.ended]
+        self._slices.analytics.record(new, replaced=list(zip(before, after, strict=True)))
         self._slices.account.note_key_uses(
             organization_id, (KeyUse(event.key_id, event.event_time) for event in events)
         )

@@ -33,9 +33,7 @@ _log = structlog.get_logger(__name__)
 class Settler:
     """Settles events inside the caller's transaction, or in one of its own."""
 
-    def __init__(
-        self, database: Database, slices: Slices, clock: Clock, *, settled: Noted = unnoted
-    ) -> None:
+    def __init__(self, database: Database, slices: Slices, clock: Clock, *, settled: Noted = unnoted) -> None:
         """`settled` is told of events once they have been committed."""
 
         def note(events: Sequence[SettledEvent]) -> None:

@@ -41,7 +41,8 @@ def change_to_proto(change: Change) -> pb.WatchResponse:
     """Write one change. What is settled is written by ranges instead."""
     match change.kind:
         case ChangeKind.KEY_REVOKED:
-            end_time = timestamp_to_proto(change.value)
+            # 0 is written where a key may be used again.
+            end_time = timestamp_to_proto(change.value) if change.value else None
             return pb.WatchResponse(key_revoked=pb.KeyRevoked(key_id=change.subject_id, end_time=end_time))
         case ChangeKind.WALLET_CHANGED:
             changed = pb.WalletChanged(

@@ -70,7 +70,7 @@ class PromptOperations:
         match decode_token(page.token, arguments):
             case None:
                 after = ""
-            case (str(after),) if "\0" not in after:
+            case (str(after),):
                 pass
             case _:
                 raise PageTokenInvalid
@@ -228,7 +228,7 @@ def _version_facts(version: Version) -> Facts:
     return {
         "model": configuration.model,
         "temperature": None if temperature is None else str(temperature),
-        "output_max": configuration.max_tokens,
+        "max_tokens": configuration.max_tokens,
         "metadata": configuration.metadata_json,
         "active": version.active,
     }

@@ -21,14 +21,19 @@ from starlette.types import ASGIApp
 
 from om_server.core.clock import MICROS_PER_SECOND, Clock, system_clock
 from om_server.rest.binding import Binding
+from om_server.rest.browser_session import BrowserSessions, presenters
 from om_server.rest.channel import RPC_TIMEOUT_S, Server
-from om_server.rest.dispatch import Operations, Outermost
+from om_server.rest.cookies import Cookies
+from om_server.rest.dispatch import Answered, Operations, Outermost, uncounted
 from om_server.rest.docs import doc_routes, load_document
 from om_server.rest.documented import documented_operations
+from om_server.rest.documented.admin import AdminAccess
 from om_server.rest.listener import BACKLOG, listen
+from om_server.rest.oidc_pages import OidcPages
 from om_server.rest.rate_limit import RateLimit, Throttle
 from om_server.rest.request import Endpoint
-from om_server.rest.transcode import Transcoded
+from om_server.rest.routes import QuickRoutes, RouteTable
+from om_server.rest.transcode import Presenter, Transcoded, present_plainly
 
 _log = structlog.get_logger(__name__)
 
@@ -46,7 +51,13 @@ class RestSettings:
     ports: tuple[int, ...] = (3000, 8081, 3001)
     environment: str = "production"
     rpc_timeout_s: float = RPC_TIMEOUT_S
+    #: The origin at which browsers are; https makes their cookies secure.
+    public_url: str = "http://localhost:3000"
     rate_limit: RateLimit | None = None
+    #: What opens /v1/admin; without it nobody finds that.
+    admin_access: AdminAccess | None = None
+    #: Counts every request.
+    answered: Answered = uncounted
 
 
 async def serve(
@@ -63,7 +74,14 @@ async def serve(
     taken = listen(settings.host, settings.ports) if listeners is None else list(listeners)
     server = Server(settings.grpc_target, timeout_s=settings.rpc_timeout_s)
     try:
-        app = create_app(server, environment=settings.environment, rate_limit=settings.rate_limit)
+        app = create_app(
+            server,
+            environment=settings.environment,
+            public_url=settings.public_url,
+            rate_limit=settings.rate_limit,
+            admin_access=settings.admin_access,
+            answered=settings.answered,
+        )
         http = _Uvicorn(_configuration(app))
         with _stopping(http, stop):
             ports = [listener.getsockname()[1] for listener in taken]
@@ -76,29 +94,44 @@ async def serve(
             listener.close()
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - what the process decides
     server: Server,
     *,
     environment: str = "production",
     clock: Clock = system_clock,
+    public_url: str = "http://localhost:3000",
     rate_limit: RateLimit | None = None,
+    admin_access: AdminAccess | None = None,
+    answered: Answered = uncounted,
 ) -> ASGIApp:
     """The ASGI application: the same routes whatever port a request came to."""
     document = load_document()
+    cookies = Cookies(public_url, clock=clock)
+    present = presenters(cookies)
     endpoints: dict[str, Endpoint] = {
-        name: Transcoded(Binding.from_operation(operation), server)
+        name: _transcoded(Binding.from_operation(operation), server, present)
         for name, operation in _operations(document)
         if "x-grpc-method" in operation
     }
     version = installed_version("openmonetize")
-    endpoints |= documented_operations(server, clock=clock, version=version, environment=environment)
+    endpoints |= documented_operations(
+        server, clock=clock, version=version, environment=environment, admin_access=admin_access
+    )
     if unmatched := {name for name, _ in _operations(document)} ^ endpoints.keys():
         raise LookupError(f"only in the document, or only in the code: {', '.join(sorted(unmatched))}")
-    routes = ConnexionMiddleware(Operations(endpoints, doc_routes(document)), middlewares=[RoutingMiddleware])
-    routes.add_api(document, resolver=Resolver(endpoints.get))
-    if rate_limit is None:
-        return Outermost(routes)
-    return Outermost(Throttle(routes, rate_limit, seconds=lambda: clock() / MICROS_PER_SECOND))
+    pages = [*doc_routes(document), *OidcPages(server, cookies, public_url=public_url).routes()]
+    operations = Operations(endpoints, pages)
+    connexion = ConnexionMiddleware(operations, middlewares=[RoutingMiddleware])
+    connexion.add_api(document, resolver=Resolver(endpoints.get))
+    routes: ASGIApp = QuickRoutes(RouteTable(document["paths"]), operations, otherwise=connexion)  # type: ignore[arg-type]  # Any document's.
+    limited = routes
+    if rate_limit is not None:
+        limited = Throttle(routes, rate_limit, seconds=lambda: clock() / MICROS_PER_SECOND)
+    return Outermost(BrowserSessions(limited, cookies, public_url=public_url), answered=answered)
+
+
+def _transcoded(binding: Binding, server: Server, present: Mapping[str, Presenter]) -> Transcoded:
+    return Transcoded(binding, server, present=present.get(binding.rpc.path, present_plainly))
 
 
 def _operations(document: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str, object]]]:

@@ -84,13 +84,14 @@ class Binding:
             inner = document
             for parent in parents:
                 # Only this loop writes into a document that has no body, so it is an object.
-                inner = inner.setdefault(parent.name, {})  # type: ignore[assignment]
+                inner = inner.setdefault(parent.camelcase_name, {})  # type: ignore[assignment]
+            key = last.camelcase_name
             if last.is_repeated:
-                inner.setdefault(last.name, []).append(_plain(last, text))  # type: ignore[attr-defined]
-            elif last.name in inner:
+                inner.setdefault(key, []).append(_plain(last, text))  # type: ignore[attr-defined]
+            elif key in inner:
                 found.append(FieldProblem(name, "is given more than once", "unique"))
             else:
-                inner[last.name] = _plain(last, text)
+                inner[key] = _plain(last, text)
         return found
 
     def _fields(self, name: str) -> list[FieldDescriptor]:

@@ -7,7 +7,13 @@ import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
-from om.account.v1 import account_service_pb2, account_service_pb2_grpc, registration_service_pb2_grpc
+from om.account.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    admin_service_pb2_grpc,
+    oidc_service_pb2_grpc,
+    registration_service_pb2_grpc,
+)
 from om.analytics.v1 import analytics_service_pb2_grpc
 from om.ingestion.v1 import ingestion_service_pb2_grpc
 from om.rating.v1 import rating_service_pb2_grpc
@@ -44,7 +50,9 @@ class Server:
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
         self.account = account_service_pb2_grpc.AccountServiceStub(self._channel)
+        self.oidc = oidc_service_pb2_grpc.OidcServiceStub(self._channel)
         self.registration = registration_service_pb2_grpc.RegistrationServiceStub(self._channel)
+        self.admin = admin_service_pb2_grpc.AdminServiceStub(self._channel)
         self.ingestion = ingestion_service_pb2_grpc.IngestionServiceStub(self._channel)
         self.wallet = wallet_service_pb2_grpc.WalletServiceStub(self._channel)
         self.entitlements = entitlement_service_pb2_grpc.EntitlementServiceStub(self._channel)

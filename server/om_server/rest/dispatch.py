@@ -1,7 +1,10 @@
 """Between connexion's routing and the endpoints, and around both: ids, paths, and the last answers."""
 
 import re
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import unquote
 
 import structlog
@@ -25,6 +28,29 @@ _TRANSCODED_PREFIX = "/api/v1/"
 _ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
 
 
+#: Where the ASGI scope has what is counted of a request.
+RECORD_SCOPE = "openmonetize.record"
+
+
+class Answered(Protocol):
+    """Counts a request that ended; "" is a path without an operation."""
+
+    def __call__(self, operation: str, status: int, /, *, seconds: float) -> None: ...
+
+
+def uncounted(_operation: str, _status: int, /, *, seconds: float) -> None:
+    """Count nothing."""
+    del seconds
+
+
+@dataclass(slots=True)
+class Record:
+    """What is counted of one request."""
+
+    operation: str = ""
+    status: int = 0
+
+
 class Operations:
     """Calls the endpoint that connexion routed to; what it knows no operation for may be a page."""
 
@@ -34,7 +60,10 @@ class Operations:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         routing = scope.get("extensions", {}).get(ROUTING_CONTEXT, {})
-        endpoint = self._endpoints.get(routing.get("operation_id") or "")
+        operation = routing.get("operation_id") or ""
+        endpoint = self._endpoints.get(operation)
+        if record := scope.get(RECORD_SCOPE):
+            record.operation = operation
         if endpoint is None:
             await self._pages(scope, receive, send)
             return
@@ -45,13 +74,24 @@ class Operations:
 class Outermost:
     """Gives every request an id and every answer that id, and answers where nothing else could."""
 
-    def __init__(self, routes: ASGIApp) -> None:
+    def __init__(self, routes: ASGIApp, *, answered: Answered = uncounted) -> None:
         self._routes = routes
+        self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._routes(scope, receive, send)
             return
+        begun, record = time.perf_counter(), Record()
+        try:
+            await self._answer({**scope, RECORD_SCOPE: record}, receive, send)
+        finally:
+            # Nothing was answered to a caller who left.
+            if record.status:
+                seconds = time.perf_counter() - begun
+                self._answered(record.operation, record.status, seconds=seconds)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         identity = request_id(Headers(scope=scope))
         started = False
 
@@ -59,6 +99,7 @@ class Outermost:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                scope[RECORD_SCOPE].status = message["status"]
                 MutableHeaders(scope=message)[REQUEST_ID_KEY] = identity
             await send(message)
 

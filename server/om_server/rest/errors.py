@@ -14,7 +14,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from om_server.core.errors import Code, DomainError
-from om_server.rest.request import BodyTooLarge
+from om_server.rest.request import BodyTooLarge, MediaTypeUnsupported
 from om_server.rpc.status import DETAILS_KEY
 
 _STATUSES: Mapping[str, int] = MappingProxyType(
@@ -37,7 +37,16 @@ _STATUSES: Mapping[str, int] = MappingProxyType(
         "UNAUTHENTICATED": 401,
     }
 )
-_STATUSES_BY_REASON: Mapping[str, int] = MappingProxyType({"INSUFFICIENT_FUNDS": 402, "LIMIT_REACHED": 402})
+_STATUSES_BY_REASON: Mapping[str, int] = MappingProxyType(
+    {"INSUFFICIENT_FUNDS": 402, "LIMIT_REACHED": 402, "MONTHLY_QUOTA_EXCEEDED": 402}
+)
+
+_STATUSES_BY_ERROR: Mapping[type[DomainError], int] = MappingProxyType(
+    {
+        BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        MediaTypeUnsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    }
+)
 
 # What gRPC itself reports has no reason of ours, and its text names addresses and internals.
 _LIBRARY_MESSAGES: Mapping[str, str] = MappingProxyType(
@@ -100,7 +109,7 @@ class Problem:
 
 def problem_from_error(error: DomainError) -> Problem:
     """Translate what REST itself refuses."""
-    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if isinstance(error, BodyTooLarge) else None
+    status = _STATUSES_BY_ERROR.get(type(error))
     return Problem(
         code=error.code.name,
         reason=error.reason,

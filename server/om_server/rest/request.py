@@ -24,6 +24,7 @@ REQUEST_ID_SCOPE = "openmonetize.request_id"
 #: free-form. A private-use character, so no id has it.
 SLASH_IN_SEGMENT = "\ue000"
 
+_JSON_TYPE = re.compile(r"application/([a-z0-9.-]+\+)?json")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -35,6 +36,17 @@ class BodyTooLarge(DomainError):
 
     def __init__(self) -> None:
         super().__init__(f"the body is larger than {BODY_BYTES_MAX} bytes")
+
+
+class MediaTypeUnsupported(DomainError):
+    """The body says that it is something else than JSON; a body that says nothing is taken for JSON."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "INVALID_ARGUMENT"
+
+    def __init__(self, media_type: str) -> None:
+        super().__init__(f"the body must be application/json, not {media_type}")
+        self.media_type = media_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,11 @@ class Request:
         self.context = CallContext(credential_of(self._request.headers), scope[REQUEST_ID_SCOPE])
 
     @property
+    def headers(self) -> Headers:
+        """The headers; a session cookie has become the credential by now."""
+        return self._request.headers
+
+    @property
     def query(self) -> list[tuple[str, str]]:
         """Every parameter in the order sent; a name may come more than once."""
         return self._request.query_params.multi_items()
@@ -85,7 +102,7 @@ class Request:
         return self._request.headers.get("idempotency-key", "").strip()
 
     async def body(self) -> bytes:
-        """Read the body; BodyTooLarge as soon as that is known."""
+        """Read the body; BodyTooLarge as soon as that is known, MediaTypeUnsupported if it is not JSON."""
         declared = self._request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > BODY_BYTES_MAX:
             raise BodyTooLarge
@@ -96,6 +113,9 @@ class Request:
             if size > BODY_BYTES_MAX:
                 raise BodyTooLarge
             parts.append(part)
+        # Clients name JSON on requests without a body, and forms of other sites cannot name it at all.
+        if size and (named := _media_type(self._request.headers)) and not _JSON_TYPE.fullmatch(named):
+            raise MediaTypeUnsupported(named)
         return b"".join(parts)
 
 
@@ -114,3 +134,7 @@ def credential_of(headers: Headers) -> str:
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
     return headers.get("x-api-key", "").strip()
+
+
+def _media_type(headers: Headers) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()

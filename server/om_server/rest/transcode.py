@@ -4,6 +4,7 @@ Shape is checked here, because a message cannot hold what has none; values are c
 """
 
 import asyncio
+from collections.abc import Callable
 
 import grpc
 from google.protobuf import json_format
@@ -14,17 +15,34 @@ from om_server.core.errors import DomainError
 from om_server.rest.binding import Binding
 from om_server.rest.channel import Server
 from om_server.rest.errors import RequestMalformed, problem_from_error, problem_from_rpc, transcoded_body
-from om_server.rest.request import LARGE_BODY_BYTES, Request
+from om_server.rest.request import LARGE_BODY_BYTES, MediaTypeUnsupported, Request
 from om_server.rest.response import json_response
 from om_server.rpc.caller import Principal
+
+#: Makes the answer out of the reply.
+Presenter = Callable[[Message, Request], Response]
+
+
+def message_document(message: Message) -> dict[str, object]:
+    """A message as proto3 JSON."""
+    document: dict[str, object] = json_format.MessageToDict(
+        message, always_print_fields_with_no_presence=True
+    )
+    return document
+
+
+def present_plainly(reply: Message, _request: Request) -> Response:
+    """The reply as it is."""
+    return json_response(200, message_document(reply))
 
 
 class Transcoded:
     """The HTTP operation of one RPC."""
 
-    def __init__(self, binding: Binding, server: Server) -> None:
+    def __init__(self, binding: Binding, server: Server, *, present: Presenter = present_plainly) -> None:
         self._binding = binding
         self._server = server
+        self._present = present
         self._method = server.method(binding.rpc)
         self._anonymous = Principal.ANONYMOUS in binding.rpc.access.allow
 
@@ -37,25 +55,21 @@ class Transcoded:
         except grpc.aio.AioRpcError as error:
             problem = problem_from_rpc(error)
         else:
-            return json_response(200, reply)
+            return self._present(reply, request)
         body = transcoded_body(problem, request.context.request_id)
         return json_response(problem.status, body, headers=problem.headers)
 
-    async def _reply(self, request: Request) -> dict[str, object]:
+    async def _reply(self, request: Request) -> Message:
         context = request.context
         if not self._anonymous:
             context.require_credential()
         try:
             message = await self._read(request)
-        except RequestMalformed:
+        except (RequestMalformed, MediaTypeUnsupported):
             if not self._anonymous:
                 await self._server.confirm_credential(context)
             raise
-        reply = await self._server.ask(self._method, message, context=context)
-        document: dict[str, object] = json_format.MessageToDict(
-            reply, always_print_fields_with_no_presence=True
-        )
-        return document
+        return await self._server.ask(self._method, message, context=context)
 
     async def _read(self, request: Request) -> Message:
         raw = await request.body() if self._binding.has_body else b""

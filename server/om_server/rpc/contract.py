@@ -8,7 +8,12 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
-from om.account.v1 import account_service_pb2, registration_service_pb2
+from om.account.v1 import (
+    account_service_pb2,
+    admin_service_pb2,
+    oidc_service_pb2,
+    registration_service_pb2,
+)
 from om.analytics.v1 import analytics_service_pb2
 from om.edge.v1 import edge_service_pb2
 from om.ingestion.v1 import ingestion_service_pb2
@@ -26,7 +31,9 @@ _FILES = (
     entitlement_service_pb2,
     analytics_service_pb2,
     account_service_pb2,
+    oidc_service_pb2,
     registration_service_pb2,
+    admin_service_pb2,
     prompt_service_pb2,
 )
 

@@ -247,6 +247,7 @@ def event_from_proto(message: event_pb2.UsageEvent, origin: Origin) -> Event:
         job_id=message.job_id,
         http_status=message.http_status,
         latency_ms=message.latency_ms if message.HasField("latency_ms") else None,
+        trace_parent=message.trace_parent,
     )
     _check_event(message)
     return event

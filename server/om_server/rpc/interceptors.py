@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import grpc
 import structlog
@@ -25,6 +25,7 @@ from om_server.rpc.blocking import blocking_on
 from om_server.rpc.caller import Caller, Principal, acting_as
 from om_server.rpc.contract import Rpc
 from om_server.rpc.status import DETAILS_KEY, REQUEST_ID_KEY, Failure, Internal, failure_from_error
+from om_server.rpc.tracing import TRACE_PARENT, Tracer
 from om_server.rpc.validation import check
 from om_server.storage.tenancy import seeing, seeing_everybody
 
@@ -32,6 +33,8 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
+#: How calls of proxies end when nothing is wrong; a stream of theirs is cancelled where they end.
+_ROUTINE = frozenset({"OK", "CANCELLED"})
 _OURS = frozenset({Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS})
 
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
@@ -70,22 +73,25 @@ class CallWrapper:
         new_request_id: Callable[[], str],
         pool: Executor,
         counter: CallCounter,
+        tracer: Tracer,
     ) -> None:
         self._gate = gate
         self._new_request_id = new_request_id
         self._pool = pool
         self._counter = counter
+        self._tracer = tracer
 
     def unary(self, rpc: Rpc, method: UnaryMethod | None) -> "grpc.RpcMethodHandler[bytes, bytes]":
         """Return a sync handler, which the server runs on its thread pool."""
 
         def answer(raw: bytes, context: grpc.ServicerContext) -> bytes:
-            call = self._begin(rpc, context.invocation_metadata())
+            metadata = context.invocation_metadata()
+            call = self._begin(rpc, metadata)
             try:
-                self._admit(call, context.invocation_metadata())
+                self._admit(call, metadata)
                 handle = _implemented(rpc, method)
                 request = _read(rpc, raw)
-                with acting_as(call.caller), _seeing_rows_of(call.caller):
+                with acting_as(call.caller), _seeing_rows_of(call.caller), self._traced(call, metadata):
                     reply = _written(rpc, handle(request, context))
             except grpc.aio.AbortError:
                 # A handler spoke to grpc itself; raised again, it stays an error on the wire.
@@ -108,6 +114,7 @@ class CallWrapper:
         async def answer(raw: bytes, context: StreamContext) -> None:
             metadata = tuple(context.invocation_metadata() or ())
             call = self._begin(rpc, metadata)
+            self._counter.streaming(rpc.path, 1)
             try:
                 await asyncio.get_running_loop().run_in_executor(self._pool, self._admit, call, metadata)
                 handle = _implemented(rpc, method)
@@ -125,6 +132,8 @@ class CallWrapper:
             except Exception as error:  # noqa: BLE001 - the one exit: any error becomes a status
                 failure = call.failed(error)
                 await context.abort(failure.code, failure.message, call.trailers(failure))
+            finally:
+                self._counter.streaming(rpc.path, -1)
             call.log("OK")
             context.set_trailing_metadata(call.trailers())
 
@@ -133,7 +142,12 @@ class CallWrapper:
     def _begin(self, rpc: Rpc, metadata: Metadata) -> "_Call":
         sent = next((value for key, value in metadata if key == REQUEST_ID_KEY), "")
         usable = isinstance(sent, str) and _REQUEST_ID.fullmatch(sent) is not None
-        return _Call(rpc, str(sent) if usable else self._new_request_id())
+        return _Call(rpc, str(sent) if usable else self._new_request_id(), self._counter)
+
+    def _traced(self, call: "_Call", metadata: Metadata) -> AbstractContextManager[str]:
+        parent = next((str(value) for key, value in metadata if key == TRACE_PARENT), "")
+        attributes = {"om.request_id": call.request_id, "om.organization_id": call.caller.organization_id}
+        return self._tracer.span(call.rpc.path, parent, attributes=attributes)
 
     def _admit(self, call: "_Call", metadata: Metadata) -> None:
         """Find out who calls, then whether they may: a stranger learns of no rule."""
@@ -147,9 +161,10 @@ class CallWrapper:
 class _Call:
     """One call on its way: what its log line and its trailing metadata need."""
 
-    def __init__(self, rpc: Rpc, request_id: str) -> None:
+    def __init__(self, rpc: Rpc, request_id: str, counter: CallCounter) -> None:
         self.rpc = rpc
         self.request_id = request_id
+        self._counter = counter
         self.caller = Caller(Principal.ANONYMOUS)
         self._start = time.perf_counter()
 
@@ -162,16 +177,22 @@ class _Call:
             _log.error("rpc_failed", rpc=self.rpc.path, request_id=self.request_id, exc_info=error)
         return failure
 
-    def log(self, code: str, **more: str) -> None:
-        _log.info(
+    def log(self, code: str, *, reason: str = "") -> None:
+        """Count the call and write its line; what our own processes ask all day is no news."""
+        seconds = time.perf_counter() - self._start
+        self._counter.answered(
+            self.rpc.path, code, reason=reason, seconds=None if self.rpc.streaming else seconds
+        )
+        routine = code in _ROUTINE and self.caller.principal is Principal.SERVICE
+        (_log.debug if routine else _log.info)(
             "rpc_answered",
             rpc=self.rpc.path,
             code=code,
-            duration_ms=round((time.perf_counter() - self._start) * 1000, 3),
+            duration_ms=round(seconds * 1000, 3),
             request_id=self.request_id,
             principal=self.caller.principal.value,
             organization_id=self.caller.organization_id,
-            **more,
+            **({"reason": reason} if reason else {}),
         )
 
     def trailers(self, failure: Failure | None = None) -> tuple[tuple[str, str | bytes], ...]:

@@ -12,7 +12,8 @@ from grpc_reflection.v1alpha import reflection
 from om_server.rpc.access import Authenticator, Gate
 from om_server.rpc.contract import SERVICES
 from om_server.rpc.health import WHOLE_SERVER, HealthServicer
-from om_server.rpc.interceptors import CallWrapper
+from om_server.rpc.interceptors import CallCounter, CallWrapper, Uncounted
+from om_server.rpc.tracing import Tracer, Untraced
 from om_server.rpc.unimplemented import defined_rpcs, service_of
 from om_server.rpc.validation import warm
 
@@ -49,6 +50,8 @@ class RpcServer:
         service_token: str,
         new_request_id: Callable[[], str],
         database_answers: Callable[[], bool] = lambda: True,
+        counter: CallCounter | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
         self._pool = ThreadPoolExecutor(settings.pool_size, thread_name_prefix="rpc")
@@ -57,6 +60,8 @@ class RpcServer:
             Gate(authenticator, service_token=service_token),
             new_request_id=new_request_id,
             pool=self._pool,
+            counter=counter or Uncounted(),
+            tracer=tracer or Untraced(),
         )
         self._handlers = _handlers(servicers, wrapper)
         self._health = HealthServicer(database_answers, self._pool)

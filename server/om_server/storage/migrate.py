@@ -1,4 +1,4 @@
-"""Numbered forward migrations: SQL files that both databases read, each in one transaction.
+"""Numbered forward migrations: SQL files that both databases read, all that are missing in one transaction.
 
 The files use the part of SQL that SQLite and PostgreSQL share, but for statements that are marked as
 one database's. A lock keeps two processes from migrating at once, and a file is never changed after a
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 #: Any constant will do, as long as every version of this program uses the same one.
 _ADVISORY_LOCK = 7_305_112_019
-
 
 #: What PostgreSQL calls it.
 _INSUFFICIENT_PRIVILEGE = "42501"
@@ -62,7 +61,7 @@ def migrate(database: Database, *, incarnation: str, now_us: int) -> list[str]:
 def _apply(database: Database, incarnation: str, now_us: int) -> list[str]:
     engine = database.engine
     if database.supports_row_locks:
-        engine.execute_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+        _wait_for_others(engine)
     engine.execute_sql(
         "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, apply_time BIGINT NOT NULL)"
     )
@@ -80,6 +79,18 @@ def _apply(database: Database, incarnation: str, now_us: int) -> list[str]:
         engine.execute_sql(_insert("incarnations", "incarnation, create_time", mark), (incarnation, now_us))
     secure(database)
     return applied
+
+
+def _wait_for_others(engine: peewee.Database) -> None:
+    """Let nobody else migrate until the transaction ends.
+
+    Whoever migrates is waited for, and a statement may take as long as a year of events needs. Tables
+    that others use are waited for as briefly as ever: who comes later waits behind a migration that waits.
+    """
+    engine.execute_sql("SET LOCAL statement_timeout = 0")
+    engine.execute_sql("SET LOCAL lock_timeout = 0")
+    engine.execute_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+    engine.execute_sql("SET LOCAL lock_timeout = DEFAULT")
 
 
 def _insert(table: str, columns: str, mark: str) -> str:

@@ -54,7 +54,7 @@ class Queue(Protocol):
         """How many batches of an organization are not finished, and since when the oldest waits."""
 
     def backlog(self) -> tuple[int, int | None]:
-        """How many batches of all organizations wait, up to a bound, and since when the oldest of them does."""
+        """How many batches of all organizations wait, up to a bound, and since when the oldest does."""
 
     def search(self, organization_id: str, text: str) -> Sequence[str]:
         """Return some envelopes of an organization that wait and contain a text, as far as that is cheap."""

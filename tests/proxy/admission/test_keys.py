@@ -79,6 +79,19 @@ async def test_a_revoked_key_is_refused_from_the_message_on(ring: Ring) -> None:
     assert await ring.find() == problem.invalid_api_key()
 
 
+async def test_a_key_that_may_be_used_again_is_asked_about_anew(ring: Ring) -> None:
+    await ring.find()
+    ring.keys.revoke(KEY_ID, NOW_S)
+    ring.bank.revoked = True
+    assert await ring.find() == problem.invalid_api_key()
+
+    ring.bank.revoked = False
+    ring.keys.restore(KEY_ID)
+    ring.clock.now = UNKNOWN_KEY_TIME_TO_LIVE_S
+
+    assert await ring.find() == KNOWN
+
+
 async def test_a_replaced_key_works_until_its_end(ring: Ring) -> None:
     await ring.find()
     ring.keys.revoke(KEY_ID, NOW_S + 10)

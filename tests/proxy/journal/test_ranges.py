@@ -17,6 +17,7 @@ def test_ranges_hold_exactly_the_numbers_of_their_runs(
 
     assert [number for number in range(90) if number in ranges] == sorted(numbers)
     assert ranges.cover(*asked) == numbers.issuperset(range(asked[0], asked[1] + 1))
+    assert ranges.count(*asked) == len(numbers & set(range(asked[0], asked[1] + 1)))
 
 
 @given(st.permutations(range(1, 40)))

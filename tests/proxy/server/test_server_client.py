@@ -6,6 +6,7 @@ import pytest
 from om.edge.v1 import edge_service_pb2 as edge_pb
 from om_proxy.server.identity import new_edge
 from om_proxy.server.server_client import ServerAway, ServerClient, ServerRefused, failure_of
+from om_proxy.tracing import CallContext, calling
 from tests.proxy.fake_servicer import SERVICE_TOKEN, Failure, fake_server
 
 
@@ -48,3 +49,24 @@ async def test_without_a_reason_the_code_is_the_reason() -> None:
 
     assert isinstance(found, ServerRefused)
     assert found.reason == "UNIMPLEMENTED"
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (CallContext(), {}),
+        (CallContext("evt_1"), {"x-request-id": "evt_1"}),
+        (CallContext("evt_1", "00-a-b-01"), {"x-request-id": "evt_1", "traceparent": "00-a-b-01"}),
+    ],
+)
+async def test_the_server_is_told_for_which_call_it_is_asked(call: CallContext, told: dict[str, str]) -> None:
+    async with fake_server() as server:
+        client = ServerClient(server.address, SERVICE_TOKEN)
+        token = calling.set(call)
+        try:
+            await client.ask(client.edge.Resync, edge_pb.ResyncRequest(edge=new_edge().to_proto()))
+        finally:
+            calling.reset(token)
+            await client.close()
+
+    assert server.told == told

@@ -6,7 +6,7 @@ from om_server.account.operations import AccountOperations
 from om_server.account.organization import Organization, Team
 from om_server.storage.database import Database
 from tests.server.account.harness import SetClock, make_operations
-from tests.server.account.people_harness import House, make_house
+from tests.server.account.people.house import House, make_house
 
 
 @pytest.fixture(name="clock")

@@ -3,7 +3,7 @@
 import itertools
 from dataclasses import dataclass
 
-from om_server.account.key import KeyWish, NewKey
+from om_server.account.keys.key import KeyWish, NewKey
 from om_server.account.operations import AccountOperations
 from om_server.account.organization import Team
 from om_server.account.store import AccountStore

@@ -1,11 +1,11 @@
 import pytest
 
 from om_server.account.authenticator import CallerAuthenticator, KeyAuthenticator
-from om_server.account.key import Key
+from om_server.account.keys.key import Key
 from om_server.core.errors import Unauthenticated
 from om_server.rpc.caller import Caller, Principal, Scope
 from tests.rpc import Keyring
-from tests.server.account.test_key import key
+from tests.server.account.keys.test_key import key
 
 
 def test_a_key_calls_for_its_organization_and_team() -> None:

@@ -4,7 +4,7 @@ import enum
 import pytest
 
 from om_server.account import development
-from om_server.account.key import KeyWish
+from om_server.account.keys.key import KeyWish
 from om_server.account.operations import AccountOperations
 from om_server.account.organization import Organization, OrganizationChange, Team
 from om_server.core.errors import AlreadyExists, NotFound, Unauthenticated

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from om_server.account import development
-from om_server.account.key import KeyLife
+from om_server.account.keys.key import KeyLife
 from om_server.account.store import AccountStore
 from om_server.core.ids import hash_key
 from om_server.storage.database import Database

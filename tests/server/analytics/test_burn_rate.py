@@ -3,7 +3,6 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.server.analytics.streaming import servicer
 
 from om.analytics.v1 import analytics_service_pb2 as pb
 from om.analytics.v1.analytics_service_pb2_grpc import AnalyticsServiceStub
@@ -16,6 +15,7 @@ from om_server.core.hours import HOUR
 from om_server.storage.database import Database
 from tests.rpc import Keyring, bearer, key_caller, serving
 from tests.server.analytics.examples import NOW, ORG, OTHER_ORG, line, settled
+from tests.server.analytics.streaming import servicer
 
 _DAY = 24 * HOUR
 

@@ -15,6 +15,7 @@ from om_server.analytics.query import EventFilter
 from om_server.analytics.settled import SettledState
 from om_server.analytics.store import AnalyticsStore
 from om_server.core.errors import InvalidArgument
+from om_server.core.hours import HOUR
 from om_server.schema import MODELS
 from om_server.storage.postgresql import PostgresStore
 from tests.server.analytics.examples import NOW, ORG, OTHER_ORG, line, settled
@@ -289,12 +290,14 @@ def test_what_commits_late_is_told_although_it_began_first(postgres_template: Po
         contextlib.closing(PostgresStore(url, MODELS, pool_size=5)) as store,
     ):
         operations = AnalyticsOperations(store, AnalyticsStore(store), clock=lambda: NOW)
+        # So that nobody waits to learn whether another's new series stays.
+        operations.record([settled("first")])
         feed, begun, may_end = event_feed(store), threading.Event(), threading.Event()
         stream = joined(feed, Recorder())
 
         def slow() -> None:
-            # Of a series of its own, so that nobody waits for its rollups.
-            operations.record([settled("slow", settle_time=NOW - 7, user_id="slow")])
+            # Of another day, so that nobody waits for its rollups.
+            operations.record([settled("slow", settle_time=NOW - 7, event_time=NOW - 24 * HOUR)])
             # What was sent is done when something is answered.
             store.engine.execute_sql("SELECT 1")
             begun.set()

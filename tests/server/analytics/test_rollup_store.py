@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from om_server.analytics.period import Cut, Granularity, Period, cut_hours
 from om_server.analytics.query import Dimension, EventFilter, GroupKey, GroupSums, UsageQuery, group_sums
 from om_server.analytics.rollup import Counters, QuantitySum, roll_up
-from om_server.analytics.rollup_store import Question, RollupStore
+from om_server.analytics.rollup_statement import Question
+from om_server.analytics.rollup_store import RollupStore
 from om_server.analytics.settled import SettledEvent
 from om_server.core.hours import HOUR, HourRange, hour_of
 from om_server.storage.database import Database

@@ -171,6 +171,17 @@ def test_spend_is_told_dearest_first(operations: AnalyticsOperations, stub: Anal
     assert reply.start_time.ToDatetime(UTC) == datetime(2026, 11, 1, tzinfo=UTC)
 
 
+def test_spend_is_cut_at_the_limit_and_says_of_how_many(
+    operations: AnalyticsOperations, stub: AnalyticsServiceStub
+) -> None:
+    operations.record([settled("cheap", line(cost=1, charge=2)), usage_event()])
+    request = pb.QuerySpendRequest(group_by=[pb.DIMENSION_MODEL], row_limit=1)
+
+    reply = stub.QuerySpend(request, metadata=OURS)
+
+    assert ([row.group[0].value for row in reply.rows], reply.total_size) == (["claude-4"], 2)
+
+
 def test_the_credential_decides_whose_usage_is_told(
     operations: AnalyticsOperations, stub: AnalyticsServiceStub
 ) -> None:

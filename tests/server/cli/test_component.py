@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from om_server.cli.component import Component, components
-from om_server.settings import Settings, load_settings
+from om_server.settings import Settings, SettingsInvalid, load_settings
 
 
 def made(**variables: object) -> dict[str, Component]:
@@ -56,3 +56,29 @@ def test_a_worker_is_ready_when_its_file_is_there(tmp_path: Path, *, exists: boo
         worker.ready_file.touch()
 
     assert worker.ready() is exists
+
+
+def test_every_process_is_measured_on_a_port_of_its_own() -> None:
+    found = made(OM_METRICS_PORT=9464).values()
+
+    ports = {component.name: component.environment["OM_METRICS_PORT"] for component in found}
+    assert ports == {
+        "rpc": "9464",
+        "rest": "9466",
+        "proxy": "9474",
+        "simulator": "0",
+        "simulated-proxy": "9764",
+    }
+    for component in found:
+        assert component.ports.get("OM_METRICS_PORT", 0) == int(ports[component.name])
+
+
+def test_nothing_is_measured_by_default() -> None:
+    for component in made().values():
+        assert component.environment["OM_METRICS_PORT"] == "0"
+        assert "OM_METRICS_PORT" not in component.ports
+
+
+def test_there_is_room_for_every_port_behind_the_first() -> None:
+    with pytest.raises(SettingsInvalid, match="OM_METRICS_PORT"):
+        made(OM_METRICS_PORT=65_535)

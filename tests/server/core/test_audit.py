@@ -15,6 +15,10 @@ def test_what_may_be_shown_of_a_key_may_be_written_down() -> None:
     AuditEntry("CreateKey", "key", "key_1", after={"masked_secret": "apc_...x4f2"})
 
 
+def test_a_cap_on_tokens_is_no_token() -> None:
+    AuditEntry("CreateVersion", "prompt_version", "p/1", after={"max_tokens": 500})
+
+
 def test_a_time_is_shown_in_utc() -> None:
     assert moment(1_790_000_000_000_000) == "2026-09-21T14:13:20+00:00"
     assert moment(None) is None

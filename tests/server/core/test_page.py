@@ -9,7 +9,8 @@ from om_server.core.errors import InvalidArgument, PageTokenInvalid
 from om_server.core.page import Arguments, Cursor, PageRequest, decode_token, encode_token
 
 ARGUMENTS: Arguments = {"provider": "openai", "customer_id": "", "at": 17}
-CURSORS = st.lists(st.text(max_size=40) | st.integers(-(2**63), 2**63), max_size=4).map(tuple)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
+CURSORS = st.lists(TEXTS | st.integers(-(2**63), 2**63), max_size=4).map(tuple)
 
 
 @pytest.mark.parametrize(("asked", "size"), [(0, 50), (1, 1), (200, 200), (201, 200), (2**31 - 1, 200)])
@@ -86,3 +87,9 @@ def test_a_cursor_of_other_types_is_refused() -> None:
         decode_token(_token([checksum, {"sql": 1}]), ARGUMENTS)
     with pytest.raises(PageTokenInvalid):
         decode_token(_token([checksum, True]), ARGUMENTS)
+
+
+@pytest.mark.parametrize("text", ["a\0", "\ud800"])
+def test_text_that_no_database_takes_is_in_no_token_of_ours(text: str) -> None:
+    with pytest.raises(PageTokenInvalid):
+        decode_token(encode_token((1, text), ARGUMENTS), ARGUMENTS)

@@ -17,6 +17,7 @@ from om_server.core.ids import IdSource
 from om_server.core.usage import Usage
 from om_server.ingestion import envelope
 from om_server.ingestion.operations import IngestionOperations, IntakeResult, Reported
+from om_server.ingestion.quota_desk import QuotaDesk
 from om_server.ingestion.store import IngestionStore
 from om_server.storage.database import Database
 from om_server.storage.inbox import Inbox, SqlInbox
@@ -68,11 +69,15 @@ class Intake:
 
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
-        ids = IdSource(lambda: self.clock.now // 1000, lambda count: next(numbers).to_bytes(count))
+        self.ids = IdSource(lambda: self.clock.now // 1000, lambda count: next(numbers).to_bytes(count))
         self.store = IngestionStore(self.database)
         self.inbox = SqlInbox(self.database, self.clock)
+        self.limit(None)
+
+    def limit(self, quotas: QuotaDesk | None) -> None:
+        """Take events in within quotas, or without any."""
         self.operations = IngestionOperations(
-            self.database, self.store, self.inbox, ids=ids, clock=self.clock
+            self.database, self.store, self.inbox, ids=self.ids, clock=self.clock, quotas=quotas
         )
 
     def ingest(self, *events: Event, organization_id: str = ORGANIZATION) -> tuple[str, list[IntakeResult]]:

@@ -71,6 +71,7 @@ EVENTS = st.builds(
     latency_ms=st.none() | _INT64,
     flags=st.lists(_TEXT, max_size=2).map(tuple),
     payload_hash=_TEXT,
+    trace_parent=_TEXT,
 )
 
 

@@ -13,6 +13,7 @@ from om.type.v1 import error_reason_pb2, event_pb2, usage_pb2
 from om_server.core.event import EdgePosition, Event, Funding
 from om_server.core.page import PageRequest
 from om_server.ingestion.envelope import unpack_unread
+from om_server.ingestion.quota_desk import QuotaDesk
 from om_server.ingestion.servicer import IngestionServicer
 from om_server.ingestion.standing import EventStanding, EventState, LetterResult, LetterState
 from om_server.rpc.caller import Scope
@@ -82,6 +83,10 @@ def find_settled(organization_id: str, *, source: str, event_id: str) -> EventSt
 
 @pytest.fixture(name="servicer")
 def make_servicer(intake: Intake, desk: Desk) -> IngestionServicer:
+    return servicer_of(intake, desk)
+
+
+def servicer_of(intake: Intake, desk: Desk) -> IngestionServicer:
     return made(
         IngestionServicer,
         intake.operations,
@@ -121,6 +126,25 @@ def message(event_id: str = "e1", /, **fields: object) -> event_pb2.UsageEvent:
 
 def send(stub: Stub, *events: event_pb2.UsageEvent) -> pb.IngestEventsResponse:
     return stub.IngestEvents(pb.IngestEventsRequest(events=events), metadata=KEY)
+
+
+def test_what_is_left_of_a_month_is_told_where_a_quota_applies(intake: Intake, desk: Desk) -> None:
+    plans = {ORGANIZATION: "STARTER", "org_b": "ENTERPRISE"}
+    intake.limit(QuotaDesk(intake.database, {"STARTER": 3}, plan_of=plans.__getitem__, clock=intake.clock))
+    keys = {
+        "om_live_ingest": key_caller(Scope.INGEST, organization_id=ORGANIZATION),
+        "om_live_other": key_caller(organization_id="org_b"),
+    }
+    with serving([servicer_of(intake, desk)], Keyring(keys)) as channel:
+        stub = Stub(channel)
+        quota = send(stub, message("e1"), message("")).monthly_quota
+        assert (quota.limit, quota.remaining) == (3, 2)
+        other = pb.IngestEventsRequest(events=[message("e1")])
+        assert not stub.IngestEvents(other, metadata=bearer("om_live_other")).HasField("monthly_quota")
+        with failing() as failures:
+            send(stub, message("e2"), message("e3"), message("e4"))
+    assert failures[0].reason == "MONTHLY_QUOTA_EXCEEDED"
+    assert failures[0].metadata["current_usage"] == "1"
 
 
 def send_as_edge(stub: Stub, *events: event_pb2.UsageEvent) -> pb.IngestEventsResponse:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import peewee
 
-from om_server.account.key import KeyWish
+from om_server.account.keys.key import KeyWish
 from om_server.account.operations import AccountOperations
 from om_server.account.store import AccountStore
 from om_server.analytics.operations import AnalyticsOperations

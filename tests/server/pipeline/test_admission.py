@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from om_server.account.key import KeyRevoked, KeyWish
+from om_server.account.keys.key import KeyRevoked, KeyWish
 from om_server.core.errors import IdempotencyKeyReused, NotFound
 from om_server.core.event import Attribution
 from om_server.core.page import PageRequest

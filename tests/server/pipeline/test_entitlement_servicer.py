@@ -11,7 +11,9 @@ from om.edge.v1 import edge_service_pb2_grpc
 from om.type.v1 import error_reason_pb2, event_pb2, money_pb2, usage_pb2
 from om.wallet.v1 import entitlement_service_pb2 as pb
 from om.wallet.v1 import entitlement_service_pb2_grpc
+from om_server.account.keys.key import KeyWish
 from om_server.core.event import Attribution
+from om_server.core.page import PageRequest
 from om_server.pipeline.edge_servicer import EdgeServicer
 from om_server.pipeline.entitlement import EntitlementCheck
 from om_server.pipeline.entitlement_servicer import EntitlementServicer
@@ -58,7 +60,8 @@ def serve(world: World, tenant: Tenant) -> Iterator[grpc.Channel]:
     edges = EdgeServicer(
         world.admission, world.wallet, feed=world.poller, incarnation="inc_test", clock=world.clock
     )
-    with serving([EntitlementServicer(world.limits, check), edges], keyring) as channel:
+    limits = EntitlementServicer(world.limits, check, require_own=world.account.require_own)
+    with serving([limits, edges], keyring) as channel:
         yield channel
 
 
@@ -209,6 +212,40 @@ def test_the_organization_cannot_be_named_as_its_customer(stub: Stub, tenant: Te
         create(stub, pb.Entitlement(customer_id=tenant.organization_id))
 
     assert failures[0].metadata["field"] == "entitlement.customer_id"
+
+
+@pytest.mark.parametrize("field", ["team_id", "key_id"])
+def test_a_limit_on_what_is_another_organization_s_is_refused_like_one_on_nothing(
+    world: World, stub: Stub, tenant: Tenant, field: str
+) -> None:
+    other = world.account.create_organization("Other").organization_id
+    (team,) = world.account.list_teams(other, PageRequest.of()).items
+    key_id = world.account.create_key(other, KeyWish(team.team_id)).key.key_id
+    theirs = {"team_id": team.team_id, "key_id": key_id}[field]
+
+    with failing() as failures:
+        create(stub, entitlement(**{field: theirs}))
+    with failing() as random:
+        create(stub, entitlement(**{field: "nobody"}))
+
+    assert (failures[0].reason, random[0].reason) == ("NOT_FOUND", "NOT_FOUND")
+    assert failures[0].metadata == {"kind": field.removesuffix("_id"), "id": theirs}
+    ours = {"team_id": tenant.team_id, "key_id": tenant.key_id}[field]
+    assert getattr(create(stub, entitlement(**{field: ours})), field) == ours
+
+
+def test_one_limit_is_got_with_what_is_used_of_it(world: World, tenant: Tenant, stub: Stub) -> None:
+    created = create(stub)
+    create(stub, key="k2")
+    spend(world, tenant, "e1", "e2")
+    request = pb.GetEntitlementRequest(entitlement_id=created.entitlement_id)
+
+    found = stub.GetEntitlement(request, metadata=READER).entitlement
+
+    assert (found.entitlement_id, found.used_value) == (created.entitlement_id, 2)
+    with failing() as failures:
+        stub.GetEntitlement(request, metadata=STRANGER)
+    assert failures[0].reason == "NOT_FOUND"
 
 
 def test_a_deleted_limit_is_gone_and_deleting_it_again_is_not_found(stub: Stub) -> None:

@@ -193,7 +193,9 @@ class Analytics(analytics_service_pb2_grpc.AnalyticsServiceServicer):
         self, request: analytics_pb.QuerySpendRequest, context: grpc.ServicerContext
     ) -> analytics_pb.QuerySpendResponse:
         self._memory.filters.append(request.filter)
-        return analytics_pb.QuerySpendResponse(rows=self._memory.spend(request))
+        rows = self._memory.spend(request)
+        shown = rows[: request.row_limit or len(rows)]
+        return analytics_pb.QuerySpendResponse(rows=shown, total_size=len(rows))
 
     def ListEvents(
         self, request: analytics_pb.ListEventsRequest, context: grpc.ServicerContext

@@ -3,6 +3,8 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from om.wallet.v1 import wallet_service_pb2 as wallet_pb
+from om_server.rest.app import create_app
+from om_server.rest.channel import Server
 from om_server.rest.dispatch import Outermost
 from tests.server.rest.fake_servicer import Memory
 
@@ -65,6 +67,22 @@ async def test_a_defect_is_answered_and_tells_nothing(path: str) -> None:
     assert answer.status_code == 500
     assert "om_live_secret" not in answer.text
     assert answer.headers["x-request-id"]
+
+
+async def test_requests_count_by_operation_and_never_by_path(grpc_address: str) -> None:
+    counted: list[tuple[str, int]] = []
+
+    def count(operation: str, status: int, /, *, seconds: float) -> None:
+        assert seconds > 0
+        counted.append((operation, status))
+
+    server = Server(grpc_address, timeout_s=5)
+    async with _client(create_app(server, answered=count)) as client:
+        await client.get("/health")
+        await client.get("/nope/om_live_secret")
+    await server.close()
+
+    assert counted == [("getHealth", 200), ("", 404)]
 
 
 def _client(app: ASGIApp) -> httpx.AsyncClient:

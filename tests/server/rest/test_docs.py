@@ -1,4 +1,5 @@
 import re
+from typing import Any
 
 import httpx
 import pytest
@@ -39,3 +40,34 @@ async def test_the_document_is_served_as_it_is_routed(stranger: httpx.AsyncClien
 async def test_an_asset_that_does_not_exist_is_404(stranger: httpx.AsyncClient) -> None:
     assert (await stranger.get("/docs/assets/nope.js")).status_code == 404
     assert (await stranger.get("/docs/assets/..%2f..%2f__init__.py")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("address", "media_type"),
+    [
+        ("/docs/start.js", "text/javascript"),
+        ("/docs/assets/swagger-ui-bundle.js", "text/javascript"),
+        ("/docs/assets/swagger-ui.css", "text/css"),
+        ("/docs/assets/favicon-32x32.png", "image/png"),
+    ],
+)
+async def test_a_browser_takes_each_part_of_the_page_for_what_it_is(
+    stranger: httpx.AsyncClient, address: str, media_type: str
+) -> None:
+    answer = await stranger.get(address)
+
+    assert answer.headers["content-type"].partition(";")[0] == media_type
+
+
+async def test_every_operation_can_be_found_on_the_page() -> None:
+    """The page lists operations by tag, with the summary, and links to them by the operationId."""
+    document: Any = load_document()
+    tags = [tag["name"] for tag in document["tags"]]
+    operations = [
+        item[verb] for item in document["paths"].values() for verb in item if "operationId" in item[verb]
+    ]
+
+    assert len(set(tags)) == len(tags)
+    assert all(operation["summary"] and set(operation["tags"]) <= set(tags) for operation in operations)
+    names = [operation["operationId"] for operation in operations]
+    assert len(set(names)) == len(names) >= 140

@@ -27,3 +27,13 @@ def test_a_taken_port_is_one_line_and_frees_the_others() -> None:
 
         assert "\n" not in str(caught.value)
         listen("127.0.0.1", (free,))[0].close()
+
+
+def test_a_small_answer_is_sent_at_once() -> None:
+    """An accepted socket that waits for acknowledgements costs every request of a connection 40 ms."""
+    (listener,) = listen("127.0.0.1", (0,))
+
+    with listener, socket.create_connection(listener.getsockname(), timeout=1):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

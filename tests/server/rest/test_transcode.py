@@ -201,3 +201,37 @@ async def test_a_body_above_the_thread_limit_is_read_the_same(
     assert answer.status_code == 200, answer.text
     assert answer.json()["results"][0]["state"] == "INGEST_STATE_ACCEPTED"
     assert memory.batches[0].events[0].metadata["text"] == "x" * 400_000
+
+
+async def test_a_body_of_another_media_type_is_not_read(client: httpx.AsyncClient, memory: Memory) -> None:
+    answer = await client.post("/api/v1/grants", content=b"{}", headers={"content-type": "text/plain"})
+
+    assert answer.status_code == 415
+    assert answer.json()["error"]["message"] == "the body must be application/json, not text/plain"
+    assert not memory.grants
+
+
+@pytest.mark.parametrize("media_type", ["application/json; charset=utf-8", "Application/JSON", ""])
+async def test_json_is_read_by_any_of_its_names(client: httpx.AsyncClient, media_type: str) -> None:
+    headers = {"content-type": media_type} if media_type else {}
+
+    answer = await client.post("/api/v1/grants", content=b"{", headers=headers)
+
+    assert answer.status_code == 400
+    assert "not valid JSON" in answer.json()["error"]["message"]
+
+
+async def test_a_request_without_a_body_may_name_any_media_type(client: httpx.AsyncClient) -> None:
+    """The published TypeScript client names JSON on every GET, and others name what they like."""
+    answer = await client.get("/api/v1/caller", headers={"content-type": "text/plain"})
+
+    assert answer.status_code == 200
+
+
+async def test_the_name_of_a_parameter_is_told_as_it_is_documented(client: httpx.AsyncClient) -> None:
+    answer = await client.get(
+        "/api/v1/events", params={"page_size": "many", "filter.includeSandbox": "maybe"}
+    )
+
+    found = {problem["field"] for problem in answer.json()["error"]["fields"]}
+    assert found == {"pageSize", "filter.includeSandbox"}

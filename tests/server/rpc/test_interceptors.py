@@ -10,6 +10,9 @@ from structlog.testing import capture_logs
 from om.account.v1 import account_service_pb2 as pb
 from om.account.v1 import account_service_pb2_grpc
 from om.analytics.v1 import analytics_service_pb2, analytics_service_pb2_grpc
+from om_server.core.errors import NotFound
+from om_server.metrics.exposition import registry_of
+from om_server.metrics.rpc import RpcMetrics
 from om_server.rpc.caller import Scope, caller
 from tests.rpc import SERVICE_TOKEN, Keyring, bearer, failing, key_caller, made, serving
 from tests.server.rpc.fake_servicer import Accounts, Analytics
@@ -199,6 +202,51 @@ def test_a_call_is_logged_once_without_secrets(accounts: Stub) -> None:
     }
     assert (refused["code"], refused["reason"]) == ("NOT_FOUND", "NOT_FOUND")
     assert SECRET not in repr(logs)
+
+
+class _KnowsKeys(Accounts):
+    def AuthenticateKey(  # noqa: N802 - named as its RPC.
+        self, request: pb.AuthenticateKeyRequest, context: grpc.ServicerContext
+    ) -> pb.AuthenticateKeyResponse:
+        if request.secret != SECRET:
+            raise NotFound("key", "")
+        return pb.AuthenticateKeyResponse()
+
+
+def test_what_our_own_processes_ask_all_day_is_no_news() -> None:
+    with serving([made(_KnowsKeys)]) as channel, capture_logs() as logs:
+        accounts = account_service_pb2_grpc.AccountServiceStub(channel)
+        accounts.AuthenticateKey(pb.AuthenticateKeyRequest(secret=SECRET), metadata=bearer())
+        with failing():
+            accounts.AuthenticateKey(pb.AuthenticateKeyRequest(secret=ADMIN_SECRET), metadata=bearer())
+
+    assert [(line["code"], line["log_level"]) for line in logs] == [("OK", "debug"), ("NOT_FOUND", "info")]
+
+
+def test_calls_and_open_streams_are_counted(analytics: Analytics) -> None:
+    metrics = RpcMetrics()
+    registry = registry_of(metrics)
+    with serving(
+        [made(Accounts), analytics], Keyring({SECRET: key_caller(Scope.READ)}), counter=metrics
+    ) as channel:
+        accounts = account_service_pb2_grpc.AccountServiceStub(channel)
+        accounts.GetCaller(pb.GetCallerRequest(), metadata=bearer(SECRET))
+        with failing():
+            accounts.GetTeam(pb.GetTeamRequest(team_id=TEAM_ID), metadata=bearer(SECRET))
+        watch = analytics_service_pb2_grpc.AnalyticsServiceStub(channel)
+        list(watch.WatchEvents(watching(""), metadata=bearer(SECRET)))
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(name, labels)
+
+    service, events = "om.account.v1.AccountService", "om.analytics.v1.AnalyticsService/WatchEvents"
+    assert value("om_rpc_calls_total", rpc=f"{service}/GetCaller", code="OK") == 1
+    assert value("om_rpc_calls_total", rpc=f"{service}/GetTeam", code="NOT_FOUND") == 1
+    assert value("om_rpc_refusals_total", reason="NOT_FOUND") == 1
+    assert value("om_rpc_seconds_count", rpc=f"{service}/GetCaller") == 1
+    assert value("om_rpc_calls_total", rpc=events, code="OK") == 1
+    assert value("om_rpc_streams", rpc=events) == 0
+    assert value("om_rpc_seconds_count", rpc=events) is None
 
 
 def test_a_refused_call_is_logged_with_its_caller(accounts: Stub) -> None:

@@ -35,6 +35,34 @@ def _count(database: Database) -> int:
     return database.read(lambda: Inbox.select().count())
 
 
+def test_what_is_to_be_done_once_committed_sees_the_commit(database: Database) -> None:
+    seen: list[int] = []
+
+    def insert() -> None:
+        database.once_committed(lambda: seen.append(_count(database)))
+        _insert("a")
+        database.write(lambda: _insert("b"))
+        assert seen == []
+
+    database.write(insert)
+
+    assert seen == [2]
+
+
+def test_what_is_to_be_done_once_committed_is_forgotten_with_a_rollback(database: Database) -> None:
+    done: list[str] = []
+
+    def fail() -> None:
+        database.once_committed(lambda: done.append("never"))
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        database.write(fail)
+    database.write(lambda: _insert("a"))
+
+    assert done == []
+
+
 def test_what_raises_leaves_nothing_behind(database: Database) -> None:
     def insert_and_fail() -> None:
         _insert("a")

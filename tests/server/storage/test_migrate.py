@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from om_server.schema import MODELS
 from om_server.storage.migrate import (
+    _ADVISORY_LOCK,
     migrate,
     migrations,
     pending,
     read_incarnation,
     renew_incarnation,
 )
+from om_server.storage.postgresql import PostgresStore
 from om_server.storage.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from om_server.storage.database import Database
+    from tests.databases import PostgresTemplate
 
 
 def test_migrating_again_does_nothing(database: Database) -> None:
@@ -82,6 +88,44 @@ def test_a_marked_statement_is_for_one_database(database: Database, monkeypatch:
     assert migrate(database, incarnation="inc_test", now_us=0) == ["9999_marked"]
     tables = {"everywhere", "lite", "elephant"} & set(database.read(database.engine.get_tables))
     assert tables == {"everywhere", "elephant" if database.supports_row_locks else "lite"}
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_statement_of_a_migration_takes_as_long_as_its_rows_need(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index over a year of events takes minutes; whom it waits for is still not waited for long."""
+    sql = "CREATE TABLE patience AS SELECT name, setting FROM pg_settings WHERE name LIKE '%%_timeout';\n"
+    monkeypatch.setattr("om_server.storage.migrate.migrations", lambda: [("9999_patience", sql)])
+    migrate(database, incarnation="inc_test", now_us=0)
+
+    found = dict(database.read(lambda: database.engine.execute_sql("SELECT * FROM patience").fetchall()))
+    assert (found["statement_timeout"], found["lock_timeout"]) == ("0", "2000")
+    show = "SELECT current_setting('statement_timeout')"
+    assert database.read(lambda: database.engine.execute_sql(show).fetchone()) == ("30s",)
+
+
+def test_who_migrates_second_waits_for_the_first(
+    postgres_template: PostgresTemplate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("om_server.storage.postgresql._LOCK_TIMEOUT_MS", 1)
+    waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with (
+        postgres_template.clone() as url,
+        contextlib.closing(PostgresStore(url, MODELS, pool_size=1)) as store,
+        ThreadPoolExecutor(1) as pool,
+        psycopg.connect(url) as first,
+    ):
+        first.execute(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+        second = pool.submit(migrate, store, incarnation="inc_test", now_us=0)
+        while not second.done() and first.execute(waits).fetchone() is None:
+            pass
+        with contextlib.suppress(TimeoutError):
+            # As long as it is refused after, where it is refused at all.
+            second.result(0.1)
+        first.commit()
+
+        assert second.result(30) == []
 
 
 def test_entries_that_are_older_than_the_hash_chain_are_left_out_of_it(

@@ -181,6 +181,19 @@ def test_what_waits_is_counted_for_its_organization_alone(workplace: Workplace, 
     assert worker.queue.status("other") == (1, first)
 
 
+def test_what_waits_of_all_organizations_is_counted_together(workplace: Workplace, worker: Consumer) -> None:
+    assert worker.queue.backlog() == (0, None)
+
+    worker.queue.append([batch("bat_1"), batch("bat_2", organization_id="other")])
+    since = workplace.now[0]
+    workplace.now[0] += SECOND
+    worker.queue.append([batch("bat_3")])
+
+    assert worker.queue.backlog() == (3, since)
+    worker.take_all()
+    assert worker.queue.backlog() == (0, None)
+
+
 def test_an_arrival_ends_a_wait(worker: Consumer) -> None:
     taken: list[str] = []
 

@@ -6,7 +6,6 @@ The words are those of the route table; a compatible provider takes those operat
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from om_proxy.call.call import Call
 from om_proxy.call.provider import UsageReader
@@ -27,12 +26,13 @@ from om_proxy.providers.openai.responses_usage import ResponseJobReader, Respons
 from om_proxy.providers.openai.text_request import read_completion, read_embeddings
 from om_proxy.providers.openai.usage import ChatReader, EmbeddingsReader
 from om_proxy.refusals.refusal import Problem
+from om_proxy.value import value_type
 
 #: An event that repeats a whole response can hold several images.
 _EVENT_MAX = 4 * BODY_MAX
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Sent:
     """A request's body as it came, and what its provider takes."""
 

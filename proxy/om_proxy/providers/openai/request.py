@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 
 import orjson
 
@@ -27,9 +26,12 @@ def read_chat(target: Target, body: bytes, *, ask: bool = True) -> Call | Proble
     document = named_document(target, body)
     if isinstance(document, Problem):
         return document
-    demand = _demand(document, body)
-    if target.route.provider == "openai" and document.get("reasoning_effort") is None:
-        demand = replace(demand, visible=shows_all(model_of(document)))
+    visible = (
+        target.route.provider == "openai"
+        and document.get("reasoning_effort") is None
+        and shows_all(model_of(document))
+    )
+    demand = _demand(document, body, visible=visible)
     return streamed_call(target, body, document, demand=demand, ask=ask)
 
 
@@ -53,8 +55,10 @@ def model_of(document: Mapping[str, object]) -> str:
     return short_text(document.get("model")) or ""
 
 
-def call_of(target: Target, body: bytes, document: Mapping[str, object], *, demand: Demand) -> Call:
-    """Write the call of a request that is forwarded as it came."""
+def call_of(
+    target: Target, body: bytes, document: Mapping[str, object], *, demand: Demand, usage_added: bool = False
+) -> Call:
+    """Write the call of a request whose body goes upstream."""
     tier = document.get("service_tier")
     return Call(
         provider=target.route.provider,
@@ -64,6 +68,7 @@ def call_of(target: Target, body: bytes, document: Mapping[str, object], *, dema
         tier=tier if isinstance(tier, str) else "",
         body=body,
         demand=demand,
+        usage_added=usage_added,
         billable=target.route.billable,
         usage=target.route.usage,
     )
@@ -73,12 +78,13 @@ def streamed_call(
     target: Target, body: bytes, document: Mapping[str, object], *, demand: Demand, ask: bool
 ) -> Call:
     """Write the call of a request whose stream reports usage only if it is asked to."""
-    call = call_of(target, body, document, demand=demand)
     edited = ask_for_usage(body, document) if ask else None
-    return call if edited is None else replace(call, body=edited, usage_added=True)
+    if edited is None:
+        return call_of(target, body, document, demand=demand)
+    return call_of(target, edited, document, demand=demand, usage_added=True)
 
 
-def _demand(document: Mapping[str, object], body: bytes) -> Demand:
+def _demand(document: Mapping[str, object], body: bytes, *, visible: bool) -> Demand:
     notes = _ChatNotes()
     model = model_of(document)
     messages = document.get("messages")
@@ -108,6 +114,7 @@ def _demand(document: Mapping[str, object], body: bytes) -> Demand:
         choices=max(1, positive_int(document.get("n")) or 1),
         predicted_bytes=len(orjson.dumps(prediction)) if prediction is not None else 0,
         web_searches=searches,
+        visible=visible,
     )
 
 

@@ -24,6 +24,9 @@ _VISIBLE = re.compile(
     re.DOTALL,
 )
 _DONE = b"[DONE]"
+_ERROR = b'"error"'
+#: Text whose length is not counted yet: usually nobody asks for it.
+_TEXT_MAX = 16 * 1024
 _TIERS = {"default": "standard", "auto": "standard", "fast": "priority"}
 
 _USAGE_KEYS = frozenset(
@@ -65,7 +68,6 @@ class ChatReader:
     """Keeps the last usage that is not null, on whatever event it comes. Reads legacy completions too."""
 
     def __init__(self, call: Call, convention: Convention = OPENAI) -> None:
-        self.visible_bytes = 0
         self._call = call
         self._convention = convention
         self._usage: dict[str, object] | None = None
@@ -77,15 +79,47 @@ class ChatReader:
         self._id: str | None = None
         self._done = False
         self._flags: set[Flag] = set()
+        self._visible_bytes = 0
+        self._texts: list[bytes] = []
+        self._texts_size = 0
+
+    @property
+    def visible_bytes(self) -> int:
+        """Of generated text that was seen."""
+        if self._texts:
+            self._visible_bytes += sum(map(len, _VISIBLE.findall(b"\n".join(self._texts))))
+            self._texts.clear()
+            self._texts_size = 0
+        return self._visible_bytes
+
+    def nothing_in(self, events: bytes) -> bool:
+        """Take whole events of which none says more than text; False where they have to be read."""
+        if (
+            self._model is None
+            or _ERROR in events
+            or _DONE in events
+            or USAGE_OBJECT.search(events) is not None
+        ):
+            return False
+        self._see(events)
+        return True
 
     def read(self, document: bytes) -> None:
         """Parse an event only if it can tell something; the rest is measured by its text."""
         if document == _DONE:
             self._done = True
-        elif self._model is None or USAGE_OBJECT.search(document) or b'"error"' in document:
+        elif self._model is None or _ERROR in document or USAGE_OBJECT.search(document):
             self._parse(document)
-        if not self._counted:
-            self.visible_bytes += sum(map(len, _VISIBLE.findall(document)))
+        self._see(document)
+
+    def _see(self, text: bytes) -> None:
+        """Keep what shows text, until somebody asks how much or there is too much of it."""
+        if self._counted:
+            return
+        self._texts.append(text)
+        self._texts_size += len(text)
+        if self._texts_size > _TEXT_MAX:
+            _ = self.visible_bytes
 
     def metered(self) -> Metered:
         """Say what was read until now; asking changes nothing."""

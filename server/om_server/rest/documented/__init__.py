@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from om_server.core.clock import Clock
 from om_server.rest.channel import Server
 from om_server.rest.documented import (
+    admin,
     aggregations,
     analytics,
     burn_tables,
@@ -25,10 +26,16 @@ from om_server.rest.request import Endpoint
 
 
 def documented_operations(
-    server: Server, *, clock: Clock, version: str, environment: str
+    server: Server,
+    *,
+    clock: Clock,
+    version: str,
+    environment: str,
+    admin_access: admin.AdminAccess | None = None,
 ) -> Mapping[str, Endpoint]:
     """Every documented operation by the operationId that documented/openapi gives it."""
     return {
+        **admin.operations(server, admin_access),
         **aggregations.operations(server, clock=clock),
         **analytics.operations(server, clock=clock),
         **burn_tables.operations(server, clock=clock),

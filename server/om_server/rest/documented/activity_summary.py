@@ -11,9 +11,9 @@ from om_server.rest.channel import Server
 from om_server.rest.documented.cost_breakdown import figures
 from om_server.rest.documented.customer_label import customer_label
 from om_server.rest.documented.endpoint import Answer
-from om_server.rest.documented.events import event_type_text
 from om_server.rest.documented.figure import exact
 from om_server.rest.documented.moment import iso_text
+from om_server.rest.documented.published_event import event_type_text
 from om_server.rest.documented.query import Query
 from om_server.rest.documented.tenant import wallet_owner
 from om_server.rest.documented.usage_sum import UsageSum, total

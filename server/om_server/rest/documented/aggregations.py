@@ -19,6 +19,9 @@ from om_server.rest.request import Endpoint, Request
 #: Ten years of days; a longer trend is wanted by the week or the month.
 POINTS_MAX = 4_000
 
+#: How many groups are shown; a list of every end user may be larger than an answer can be.
+GROUPS_DEFAULT, GROUPS_MAX = 1_000, 10_000
+
 _GRANULARITIES = {
     "day": pb.GRANULARITY_DAY,
     "week": pb.GRANULARITY_WEEK,
@@ -36,10 +39,12 @@ class Grouping:
     field: str
     dimensions: Dimensions
     naming: spending.Naming
+    #: Whether rows may have the same name, so that all of them are needed to sum the first.
+    joins_rows: bool = False
 
 
 GROUPINGS: Mapping[str, Grouping] = {
-    "getSpendByPrompt": Grouping("prompts", [pb.DIMENSION_PROMPT], spending.prompt_name),
+    "getSpendByPrompt": Grouping("prompts", [pb.DIMENSION_PROMPT], spending.prompt_name, joins_rows=True),
     "getSpendByTeam": Grouping("teams", [pb.DIMENSION_TEAM], spending.team_name),
     "getSpendByKey": Grouping("keys", [pb.DIMENSION_KEY, pb.DIMENSION_TEAM], spending.key_name),
     "getSpendByTag": Grouping("tags", [pb.DIMENSION_TAG], spending.plain_name("tag", pb.DIMENSION_TAG)),
@@ -104,19 +109,30 @@ class Aggregations:
         return Answer(200, {"versions": spending.versions(rows, registered), **body})
 
     async def grouped(self, request: Request, grouping: Grouping) -> Answer:
-        """The groups of one kind, the dearest first."""
-        days = read_range(Query(request.query), now_us=self._clock())
-        asked = pb.QuerySpendRequest(filter=days.filter(), group_by=grouping.dimensions)
-        rows = await self._rows(request, asked)
-        body: dict[str, object] = {grouping.field: spending.groups(rows, grouping.naming)}
+        """The dearest groups of one kind, and how many there are."""
+        query = Query(request.query)
+        days = read_range(query, now_us=self._clock())
+        limit = query.integer("limit", default=GROUPS_DEFAULT, least=1, most=GROUPS_MAX)
+        asked = pb.QuerySpendRequest(
+            filter=days.filter(),
+            group_by=grouping.dimensions,
+            row_limit=0 if grouping.joins_rows else limit,
+        )
+        reply = await self._spend(request, asked)
+        found = spending.groups(reply.rows, grouping.naming)
+        total = reply.total_size - len(reply.rows) + len(found)
+        body: dict[str, object] = {grouping.field: found[:limit]}
         if pb.DIMENSION_TAG in grouping.dimensions:
             # A request with two tags is in both, so the sum over tags is not what was spent.
             body["totals_overlap"] = True
-        return Answer(200, body | {"period": days.body()})
+        size = {"total_count": total, "truncated": total > limit}
+        return Answer(200, body | {"period": days.body()} | size)
 
     async def _rows(self, request: Request, asked: pb.QuerySpendRequest) -> Sequence[pb.SpendRow]:
-        method = self._server.analytics.QuerySpend
-        return (await self._server.ask(method, asked, context=request.context)).rows
+        return (await self._spend(request, asked)).rows
+
+    async def _spend(self, request: Request, asked: pb.QuerySpendRequest) -> pb.QuerySpendResponse:
+        return await self._server.ask(self._server.analytics.QuerySpend, asked, context=request.context)
 
 
 def _dates(days: SpendingRange, granularity: "pb.Granularity.ValueType", *, today: date) -> Sequence[date]:

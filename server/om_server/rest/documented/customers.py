@@ -14,7 +14,7 @@ from om_server.rest.documented.tenant import published_id
 from om_server.rest.request import CallContext, Endpoint, Request
 from om_server.rest.response import json_response
 
-_TIERS = {
+TIERS = {
     "STARTER": registration_pb.TIER_STARTER,
     "GROWTH": registration_pb.TIER_GROWTH,
     "ENTERPRISE": registration_pb.TIER_ENTERPRISE,
@@ -85,7 +85,7 @@ def read_registration(body: JsonBody) -> registration_pb.RegisterOrganizationReq
     wish = registration_pb.RegisterOrganizationRequest(
         display_name=body.text("name", required=True, least=1),
         email=email,
-        tier=body.choice("tier", _TIERS) or registration_pb.TIER_STARTER,
+        tier=body.choice("tier", TIERS) or registration_pb.TIER_STARTER,
     )
     body.check()
     return wish
@@ -107,7 +107,7 @@ def registration_body(reply: registration_pb.RegisterOrganizationResponse) -> di
 
 
 def customer_body(registration: registration_pb.Registration) -> dict[str, object]:
-    """The published profile. Who did not register has no address; an organization is always active."""
+    """The published profile. Who did not register has no address; who may ask is active."""
     organization = registration.organization
     return {
         "data": {

@@ -10,6 +10,7 @@ from om_server.rest.channel import Server
 from om_server.rest.documented.endpoint import Answer
 from om_server.rest.documented.json_body import JsonBody, read_json
 from om_server.rest.documented.moment import iso_text
+from om_server.rest.documented.reported_event import reported_fields
 from om_server.rest.request import Request
 
 _SHOWN_MAX = 100
@@ -63,7 +64,7 @@ def read_replay(body: JsonBody) -> ingestion_pb.ReplayDeadLettersRequest | None:
 
 
 def letters_body(reply: ingestion_pb.ListDeadLettersResponse, *, count: int) -> dict[str, object]:
-    """The published list. What is kept of an event for settlement stays inside; its id finds the rest."""
+    """The published list. Of an event that cannot be read there is only its id."""
     return {"counts": {"active": count}, "items": [_letter(letter) for letter in reply.dead_letters]}
 
 
@@ -89,6 +90,7 @@ def _letter(letter: ingestion_pb.DeadLetter) -> dict[str, object]:
             "event_id": letter.event_id,
             "enqueued_at": iso_text(letter.receive_time),
             "attempts": letter.attempt_count,
+            **(reported_fields(letter.event) if letter.HasField("event") else {}),
         },
         "timestamp": _milliseconds(letter.create_time),
         "failedReason": letter.message or _reason(letter.reason),

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from om_server.core.errors import DomainError
 from om_server.rest.channel import Server
 from om_server.rest.errors import Problem, RequestMalformed, problem_from_error, problem_from_rpc
-from om_server.rest.request import Request
+from om_server.rest.request import MediaTypeUnsupported, Request
 from om_server.rest.response import json_response
 
 _CREDENTIAL_MISSING = "Missing API key. Provide via Authorization: Bearer or X-API-Key header"
@@ -20,10 +20,11 @@ _CLIENT_CLOSED = 499
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status and the body of a documented operation; 204 is sent without one."""
+    """A status and the body of a documented operation, and headers of its own; 204 is sent without a body."""
 
     status: int
     body: Mapping[str, object]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Handler = Callable[[Request], Awaitable[Answer]]
@@ -75,7 +76,7 @@ class Documented:
         request.context.require_credential()
         try:
             return await self._handler(request)
-        except RequestMalformed:
+        except (RequestMalformed, MediaTypeUnsupported):
             await self._server.confirm_credential(request.context)
             raise
 
@@ -83,7 +84,7 @@ class Documented:
 def _response(answer: Answer) -> Response:
     if answer.status == HTTPStatus.NO_CONTENT:
         return Response(status_code=answer.status)
-    return json_response(answer.status, answer.body)
+    return json_response(answer.status, answer.body, headers=answer.headers)
 
 
 def published_error(problem: Problem, wording: Wording) -> dict[str, object]:
@@ -103,6 +104,8 @@ def published_error(problem: Problem, wording: Wording) -> dict[str, object]:
         return plain | {"message": wording.missing}
     if problem.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return body_too_large()
+    if problem.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        return {"statusCode": problem.status, "code": "FST_ERR_CTP_INVALID_MEDIA_TYPE", **plain}
     if problem.status == HTTPStatus.TOO_MANY_REQUESTS:
         return {"statusCode": problem.status, **plain}
     if problem.status == HTTPStatus.BAD_REQUEST and not wording.plain_bad_request:

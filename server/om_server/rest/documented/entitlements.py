@@ -59,11 +59,13 @@ class UpdateEntitlement:
 
     async def __call__(self, request: Request) -> Answer:
         body = await read_json(request, required=False)
-        found = await all_entitlements(self._server, context=request.context)
-        entitlement_id = request.path_parameters["id"]
-        limit = next((one for one in found if one.entitlement_id == entitlement_id), None)
-        if limit is None:
-            raise NotFound("entitlement", entitlement_id)
+        entitlement_id = await _entitlement_id(request, self._server)
+        found = await self._server.ask(
+            self._server.entitlements.GetEntitlement,
+            pb.GetEntitlementRequest(entitlement_id=entitlement_id),
+            context=request.context,
+        )
+        limit = found.entitlement
         fill_terms(limit, body, creating=False)
         body.check()
         reply = await self._server.ask(
@@ -81,11 +83,7 @@ class DeleteEntitlement:
         self._server = server
 
     async def __call__(self, request: Request) -> Answer:
-        entitlement_id = request.path_parameters["id"]
-        if not _ID.fullmatch(entitlement_id):
-            # The server would call it malformed; for a caller it is an id that nothing has.
-            await self._server.confirm_credential(request.context)
-            raise NotFound("entitlement", entitlement_id)
+        entitlement_id = await _entitlement_id(request, self._server)
         await self._server.ask(
             self._server.entitlements.DeleteEntitlement,
             pb.DeleteEntitlementRequest(entitlement_id=entitlement_id),
@@ -117,6 +115,15 @@ class ListCustomerEntitlements:
         customer_id = await customer_label(named, self._server, context=request.context)
         shown = [limit for limit in found if not customer_id or limit.customer_id == customer_id]
         return Answer(200, {"data": [feature_row(limit) for limit in shown]})
+
+
+async def _entitlement_id(request: Request, server: Server) -> str:
+    """The id of the path; NOT_FOUND for what the server would call malformed, since nothing has that id."""
+    entitlement_id = request.path_parameters["id"]
+    if not _ID.fullmatch(entitlement_id):
+        await server.confirm_credential(request.context)
+        raise NotFound("entitlement", entitlement_id)
+    return entitlement_id
 
 
 def fill_terms(limit: pb.Entitlement, body: JsonBody, *, creating: bool) -> None:

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from google.protobuf import json_format
-
 from om.analytics.v1 import analytics_service_pb2 as analytics_pb
 from om.type.v1.event_pb2 import EventType
 from om.type.v1.money_pb2 import Money
@@ -15,15 +13,14 @@ from om_server.rest.documented.endpoint import Answer, Documented, Wording
 from om_server.rest.documented.figure import exact_text, fixed_text
 from om_server.rest.documented.ingest import IngestEvents
 from om_server.rest.documented.moment import iso_text
-from om_server.rest.documented.published_event import EVENT_TYPE_NAMES, read_event_type
+from om_server.rest.documented.page_window import PageWindow, read_window
+from om_server.rest.documented.published_event import EVENT_TYPE_NAMES, event_type_text, read_event_type
 from om_server.rest.documented.query import Query
 from om_server.rest.documented.selection import read_filter
+from om_server.rest.documented.struct_value import plain_struct
 from om_server.rest.errors import FieldProblem, RequestMalformed
 from om_server.rest.request import Endpoint, Request
 
-_LIMIT_DEFAULT = 50
-_LIMIT_MAX = 100
-_OFFSET_MAX = 2**31 - 1
 _COST_PLACES = 10
 
 
@@ -35,8 +32,7 @@ class ListEvents:
 
     async def __call__(self, request: Request) -> Answer:
         query = Query(request.query)
-        limit = query.integer("limit", default=_LIMIT_DEFAULT, least=1, most=_LIMIT_MAX)
-        offset = query.integer("offset", default=0, least=0, most=_OFFSET_MAX)
+        window = read_window(query)
         chosen = await read_filter(query, self._server, context=request.context)
         chosen.event_types.extend(event_types(query.texts("eventType")))
         sandbox = query.choice("sandbox", {"true": True, "false": False}, default=None)
@@ -44,17 +40,17 @@ class ListEvents:
             chosen.sandbox = sandbox
         reply = await self._server.ask(
             self._server.analytics.ListEvents,
-            analytics_pb.ListEventsRequest(filter=chosen, page_size=limit, skip=offset),
+            analytics_pb.ListEventsRequest(filter=chosen, page_size=window.limit, skip=window.offset),
             context=request.context,
         )
-        return Answer(200, events_body(reply, limit=limit, offset=offset))
+        return Answer(200, events_body(reply, window))
 
 
-def events_body(reply: analytics_pb.ListEventsResponse, *, limit: int, offset: int) -> dict[str, object]:
+def events_body(reply: analytics_pb.ListEventsResponse, window: PageWindow) -> dict[str, object]:
     """The published list with its page."""
     return {
         "data": [event_row(event) for event in reply.events],
-        "pagination": {"total": reply.total_size, "limit": limit, "offset": offset},
+        "pagination": window.body(reply.total_size),
     }
 
 
@@ -80,7 +76,7 @@ def event_row(settled: analytics_pb.Event) -> dict[str, object]:
         "creditsBurned": exact_text(settled.charge.amount_nanos) if rated else None,
         "costUsd": _dollars(settled.cost) if rated else None,
         "timestamp": iso_text(event.occur_time),
-        "metadata": json_format.MessageToDict(event.metadata) if event.HasField("metadata") else None,
+        "metadata": plain_struct(event.metadata) if event.HasField("metadata") else None,
         "userId": event.attribution.user_id or None,
         "customerId": event.attribution.customer_id or None,
         "teamId": event.attribution.team_id or None,
@@ -98,12 +94,6 @@ def event_types(words: Iterable[str]) -> "Iterator[EventType.ValueType]":
                 FieldProblem("querystring/eventType", f"Invalid option: expected one of {options}")
             )
         yield found
-
-
-def event_type_text(event_type: "EventType.ValueType") -> str:
-    """The published name; an event that named no type reports tokens."""
-    name = EventType.Name(event_type).removeprefix("EVENT_TYPE_")
-    return "TOKEN_USAGE" if name == "UNSPECIFIED" else name
 
 
 def _dollars(cost: Money) -> str | None:

@@ -4,16 +4,18 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import grpc
 import orjson
 
 from om.ingestion.v1 import ingestion_service_pb2 as ingestion_pb
 from om.type.v1.error_reason_pb2 import ErrorReason
 from om_server.rest.channel import Server
 from om_server.rest.documented.endpoint import Answer
+from om_server.rest.documented.monthly_quota import QUOTA_EXCEEDED, quota_headers, quota_refusal
 from om_server.rest.documented.published_event import EventRefused, fill_event
-from om_server.rest.errors import FieldProblem, RequestMalformed
+from om_server.rest.errors import FieldProblem, RequestMalformed, problem_from_rpc
 from om_server.rest.request import LARGE_BODY_BYTES, Request
 
 EVENTS_MAX = 1000
@@ -63,16 +65,23 @@ class IngestEvents:
         else:
             batch = read_batch(raw)
         if batch.request.events:
-            reply = await self._server.ask(
-                self._server.ingestion.IngestEvents, batch.request, context=request.context
-            )
+            try:
+                reply = await self._server.ask(
+                    self._server.ingestion.IngestEvents, batch.request, context=request.context
+                )
+            except grpc.aio.AioRpcError as error:
+                problem = problem_from_rpc(error)
+                if problem.reason != QUOTA_EXCEEDED:
+                    raise
+                return quota_refusal(problem)
         else:
             # Nothing reaches the server, so the credential is checked here.
             await self._server.confirm_credential(request.context)
             reply = ingestion_pb.IngestEventsResponse()
         results = list(merged(batch, reply.results))
         elapsed_ms = int((self._seconds() - started) * 1000)
-        return ingest_answer(results, batch_id=reply.batch_id, elapsed_ms=elapsed_ms)
+        answer = ingest_answer(results, batch_id=reply.batch_id, elapsed_ms=elapsed_ms)
+        return replace(answer, headers=quota_headers(reply))
 
 
 def read_batch(raw: bytes) -> Batch:

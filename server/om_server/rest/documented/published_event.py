@@ -164,6 +164,12 @@ def _measured(field: str, unit: str, *, amount: int) -> usage_pb2.Quantity:
     return usage_pb2.Quantity(unit=unit, amount=amount, certainty=usage_pb2.CERTAINTY_MEASURED)
 
 
+def event_type_text(event_type: "event_pb2.EventType.ValueType") -> str:
+    """The published name; an event that named no type reports tokens."""
+    name = event_pb2.EventType.Name(event_type).removeprefix("EVENT_TYPE_")
+    return "TOKEN_USAGE" if name == "UNSPECIFIED" else name
+
+
 def read_event_type(text: str) -> "event_pb2.EventType.ValueType | None":
     """The type that a word in any case and with any separators names, if it names one."""
     return _TYPES.get(_NOT_LETTERS.sub("", text.upper()))

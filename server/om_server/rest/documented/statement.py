@@ -8,13 +8,10 @@ from om_server.rest.channel import Server
 from om_server.rest.documented.endpoint import Answer
 from om_server.rest.documented.figure import exact
 from om_server.rest.documented.moment import iso_text
+from om_server.rest.documented.page_window import PageWindow, read_window
 from om_server.rest.documented.query import Query
 from om_server.rest.documented.tenant import wallet_owner
 from om_server.rest.request import Request
-
-_LIMIT_DEFAULT = 50
-_LIMIT_MAX = 100
-_OFFSET_MAX = 2**31 - 1
 
 _BURN = "BURN"
 #: The published API knows five types; what is not here is one of them by its sign.
@@ -51,15 +48,14 @@ class ListTransactions:
 
     async def __call__(self, request: Request) -> Answer:
         query = Query(request.query)
-        limit = query.integer("limit", default=_LIMIT_DEFAULT, least=1, most=_LIMIT_MAX)
-        offset = query.integer("offset", default=0, least=0, most=_OFFSET_MAX)
+        window = read_window(query)
         owner = wallet_owner("", user_id=request.path_parameters["userId"])
         reply = await self._server.ask(
             self._server.wallet.ListTransactions,
-            wallet_pb.ListTransactionsRequest(owner=owner, page_size=limit, skip=offset),
+            wallet_pb.ListTransactionsRequest(owner=owner, page_size=window.limit, skip=window.offset),
             context=request.context,
         )
-        return Answer(200, transactions_body(reply, limit=limit, offset=offset))
+        return Answer(200, transactions_body(reply, window))
 
 
 class GetUserWallet:
@@ -88,13 +84,11 @@ class GetUserWallet:
         return Answer(200, wallet_body(user_id, found.wallet, latest=list(latest.transactions)))
 
 
-def transactions_body(
-    reply: wallet_pb.ListTransactionsResponse, *, limit: int, offset: int
-) -> dict[str, object]:
+def transactions_body(reply: wallet_pb.ListTransactionsResponse, window: PageWindow) -> dict[str, object]:
     """The published list with its page; amounts are numbers, and what was taken is negative."""
     return {
         "data": [transaction_row(one) for one in reply.transactions],
-        "pagination": {"limit": limit, "offset": offset, "total": reply.total_size},
+        "pagination": window.body(reply.total_size),
     }
 
 

@@ -15,12 +15,10 @@ from om_server.rest.documented.events import event_row
 from om_server.rest.documented.figure import exact
 from om_server.rest.documented.json_body import JsonBody, read_json
 from om_server.rest.documented.moment import iso_text
+from om_server.rest.documented.page_window import read_window
 from om_server.rest.documented.query import Query
 from om_server.rest.request import CallContext, Endpoint, Request
 
-_LIMIT_DEFAULT = 50
-_LIMIT_MAX = 100
-_OFFSET_MAX = 2**31 - 1
 _RECENT_MAX = 10
 _EMAIL_MAX = 254
 _RECENT_FIELDS = ("id", "eventType", "featureId", "provider", "model", "timestamp")
@@ -48,20 +46,20 @@ class ListUsers:
 
     async def __call__(self, request: Request) -> Answer:
         query = Query(request.query)
-        limit = query.integer("limit", default=_LIMIT_DEFAULT, least=1, most=_LIMIT_MAX)
-        offset = query.integer("offset", default=0, least=0, most=_OFFSET_MAX)
+        window = read_window(query)
         reply = await self._server.ask(
             self._server.account.ListUsers,
-            account_pb.ListUsersRequest(search=query.text("search"), page_size=limit, skip=offset),
+            account_pb.ListUsersRequest(
+                search=query.text("search"), page_size=window.limit, skip=window.offset
+            ),
             context=request.context,
         )
         users = list(reply.users)
         wallets, usage = await _figures(
             self._server, [user.user_id for user in users], context=request.context
         )
-        page = {"limit": limit, "offset": offset, "total": reply.total_size}
         rows = [user_row(user, wallets.get(user.user_id), usage.get(user.user_id)) for user in users]
-        return Answer(200, {"data": rows, "pagination": page})
+        return Answer(200, {"data": rows, "pagination": window.body(reply.total_size)})
 
 
 class GetUser:
@@ -98,7 +96,7 @@ async def _figures(
     if not user_ids:
         return {}, {}
     owned = wallet_pb.ListWalletsRequest(
-        kind=wallet_pb.OWNER_KIND_USER, owner_ids=user_ids, page_size=_LIMIT_MAX
+        kind=wallet_pb.OWNER_KIND_USER, owner_ids=user_ids, page_size=len(user_ids)
     )
     # Without a start it would be the last thirty days.
     since_ever = analytics_pb.EventFilter(user_ids=user_ids, start_time=Timestamp(), include_sandbox=True)

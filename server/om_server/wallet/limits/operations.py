@@ -140,6 +140,13 @@ class LimitOperations:
 
         self._database.write(run)
 
+    def get(self, organization_id: str, limit_id: str) -> Limit:
+        """Return a limit; NOT_FOUND if there is none."""
+        found = self._database.read(lambda: self._store.find(organization_id, limit_id))
+        if found is None:
+            raise NotFound("entitlement", limit_id)
+        return found
+
     def used(self, organization_id: str, limit: Limit) -> int:
         """Return what is used of a limit in the window that runs, of all users together."""
         span = limit.latest.terms.window.span(self._clock())

@@ -64,6 +64,11 @@ class LimitStore:
         row = LimitRow.get_or_none(*_same(organization_id, limit_id))
         return _limit_from_row(row) if row else None
 
+    def find(self, organization_id: str, limit_id: str) -> Limit | None:
+        """Return a limit."""
+        row: Any = LimitRow.get_or_none(*_same(organization_id, limit_id))
+        return _limit_from_row(row) if row else None
+
     def lock(self, organization_id: str, limit_id: str) -> Limit | None:
         """Return a limit that is to be written; others who write it wait."""
         query: peewee.ModelSelect[Any] = LimitRow.select().where(*_same(organization_id, limit_id))

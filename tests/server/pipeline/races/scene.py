@@ -19,7 +19,7 @@ from om.wallet.v1 import (
     wallet_service_pb2_grpc,
 )
 from om_server import wiring
-from om_server.account.key import KeyWish
+from om_server.account.keys.key import KeyWish
 from om_server.core.page import PageRequest
 from om_server.pipeline.worker import drain
 from om_server.rpc.caller import Scope

@@ -99,7 +99,7 @@ async def test_by_prompt_has_the_published_rows(client: httpx.AsyncClient, memor
     assert text == (
         '{"prompts":[{"prompt_key":"document-summarizer","total_cost":4.2,"request_count":312,"unrated_count":0},'
         '{"prompt_key":"chat-assistant","total_cost":2.1,"request_count":890,"unrated_count":0}],'
-        '"period":{"start":"2026-02-01","end":"2026-02-28"}}'
+        '"period":{"start":"2026-02-01","end":"2026-02-28"},"total_count":2,"truncated":false}'
     )
     assert spend.asked[0].group_by == [prompt]
 
@@ -155,7 +155,8 @@ async def test_by_tag_says_that_totals_overlap(client: httpx.AsyncClient, memory
 
     assert await read(client, "by-tag") == (
         '{"tags":[{"tag":"onboarding","total_cost":0.5,"request_count":2,"unrated_count":0}],'
-        '"totals_overlap":true,"period":{"start":"2026-01-01","end":"2026-01-31"}}'
+        '"totals_overlap":true,"period":{"start":"2026-01-01","end":"2026-01-31"},'
+        '"total_count":1,"truncated":false}'
     )
 
 
@@ -353,3 +354,36 @@ async def test_one_range_gives_every_operation_the_same_events(
     ranges = {(chosen.start_time.seconds, chosen.end_time.seconds) for chosen in memory.filters}
     assert len(memory.filters) == len(PATHS) + 1
     assert len(ranges) == 1
+
+
+async def test_a_list_that_is_too_long_is_cut_and_says_so(client: httpx.AsyncClient, memory: Memory) -> None:
+    rows = [row((pb.DIMENSION_USER, f"u{number}", ""), cost=9 - number, events=1) for number in range(3)]
+    memory.spend = spend = Spend(*rows)
+
+    cut = (await client.get("/api/aggregations/by-user?limit=2")).json()
+    whole = (await client.get("/api/aggregations/by-user")).json()
+
+    assert [item["user_id"] for item in cut["users"]] == ["u0", "u1"]
+    assert (cut["total_count"], cut["truncated"]) == (3, True)
+    assert (whole["total_count"], whole["truncated"], len(whole["users"])) == (3, False, 3)
+    # The server cuts, so that no answer is too large for one message.
+    assert [asked.row_limit for asked in spend.asked] == [2, 1000]
+
+
+async def test_prompts_are_joined_before_they_are_cut(client: httpx.AsyncClient, memory: Memory) -> None:
+    named = [("p1", 5), ("unknown", 4), ("", 3)]
+    memory.spend = spend = Spend(*(row((pb.DIMENSION_PROMPT, key, ""), cost=cost) for key, cost in named))
+
+    body = (await client.get("/api/aggregations/by-prompt?limit=1")).json()
+
+    assert [item["prompt_key"] for item in body["prompts"]] == ["unknown"]
+    assert (body["total_count"], body["truncated"]) == (2, True)
+    assert spend.asked[0].row_limit == 0
+
+
+@pytest.mark.parametrize("limit", ["0", "10001", "many"])
+async def test_a_limit_out_of_range_is_refused(client: httpx.AsyncClient, memory: Memory, limit: str) -> None:
+    answer = await client.get(f"/api/aggregations/by-customer?limit={limit}")
+
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith("querystring/limit ")

@@ -79,7 +79,7 @@ type AccountServiceClient interface {
 	// Ends the caller's session.
 	SignOut(ctx context.Context, in *SignOutRequest, opts ...grpc.CallOption) (*SignOutResponse, error)
 	// Sends a link that sets a new password, if the address has an account. The answer never says
-	// whether it has, and comes before the mail is sent. An address gets at most 5 mails in an hour.
+	// whether it has, and comes before the mail is sent. An address gets at most 5 in an hour.
 	RequestPasswordReset(ctx context.Context, in *RequestPasswordResetRequest, opts ...grpc.CallOption) (*RequestPasswordResetResponse, error)
 	// Sets a new password with the secret from the link, once, within an hour, and ends all sessions of
 	// that person. CREDENTIAL_INVALID for any other secret.
@@ -92,8 +92,9 @@ type AccountServiceClient interface {
 	// address is free for another account.
 	RemoveMember(ctx context.Context, in *RemoveMemberRequest, opts ...grpc.CallOption) (*RemoveMemberResponse, error)
 	// Invites a person by e-mail. A second invite to the same address replaces the first. ALREADY_EXISTS if
-	// the person is a member. UNAVAILABLE if no mail server took the mail: the invite is listed, and
-	// repeating the call sends another.
+	// the person is a member. OVERLOADED beyond 5 invites to an address, or 100 of an organization, in an
+	// hour. UNAVAILABLE if no mail server took the mail: the invite is listed, and repeating the call sends
+	// another.
 	CreateInvite(ctx context.Context, in *CreateInviteRequest, opts ...grpc.CallOption) (*CreateInviteResponse, error)
 	// Lists open invites, oldest first.
 	ListInvites(ctx context.Context, in *ListInvitesRequest, opts ...grpc.CallOption) (*ListInvitesResponse, error)
@@ -467,7 +468,7 @@ type AccountServiceServer interface {
 	// Ends the caller's session.
 	SignOut(context.Context, *SignOutRequest) (*SignOutResponse, error)
 	// Sends a link that sets a new password, if the address has an account. The answer never says
-	// whether it has, and comes before the mail is sent. An address gets at most 5 mails in an hour.
+	// whether it has, and comes before the mail is sent. An address gets at most 5 in an hour.
 	RequestPasswordReset(context.Context, *RequestPasswordResetRequest) (*RequestPasswordResetResponse, error)
 	// Sets a new password with the secret from the link, once, within an hour, and ends all sessions of
 	// that person. CREDENTIAL_INVALID for any other secret.
@@ -480,8 +481,9 @@ type AccountServiceServer interface {
 	// address is free for another account.
 	RemoveMember(context.Context, *RemoveMemberRequest) (*RemoveMemberResponse, error)
 	// Invites a person by e-mail. A second invite to the same address replaces the first. ALREADY_EXISTS if
-	// the person is a member. UNAVAILABLE if no mail server took the mail: the invite is listed, and
-	// repeating the call sends another.
+	// the person is a member. OVERLOADED beyond 5 invites to an address, or 100 of an organization, in an
+	// hour. UNAVAILABLE if no mail server took the mail: the invite is listed, and repeating the call sends
+	// another.
 	CreateInvite(context.Context, *CreateInviteRequest) (*CreateInviteResponse, error)
 	// Lists open invites, oldest first.
 	ListInvites(context.Context, *ListInvitesRequest) (*ListInvitesResponse, error)

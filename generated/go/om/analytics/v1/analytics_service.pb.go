@@ -727,7 +727,9 @@ type QuerySpendRequest struct {
 	// How to cut time.
 	Granularity Granularity `protobuf:"varint,3,opt,name=granularity,proto3,enum=om.analytics.v1.Granularity" json:"granularity,omitempty"`
 	// IANA name of the time zone; empty means UTC.
-	TimeZone      string `protobuf:"bytes,4,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	TimeZone string `protobuf:"bytes,4,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	// How many rows at most, in the order of the answer; 0 means 50,000, more is lowered to that.
+	RowLimit      int32 `protobuf:"varint,5,opt,name=row_limit,json=rowLimit,proto3" json:"row_limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -788,6 +790,13 @@ func (x *QuerySpendRequest) GetTimeZone() string {
 		return x.TimeZone
 	}
 	return ""
+}
+
+func (x *QuerySpendRequest) GetRowLimit() int32 {
+	if x != nil {
+		return x.RowLimit
+	}
+	return 0
 }
 
 // One group of a spend query.
@@ -889,7 +898,9 @@ type QuerySpendResponse struct {
 	// The range that was summed, inclusive.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// Its end, exclusive.
-	EndTime       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// How many rows there are; more than were given where the limit cut them off.
+	TotalSize     int64 `protobuf:"varint,4,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -943,6 +954,13 @@ func (x *QuerySpendResponse) GetEndTime() *timestamppb.Timestamp {
 		return x.EndTime
 	}
 	return nil
+}
+
+func (x *QuerySpendResponse) GetTotalSize() int64 {
+	if x != nil {
+		return x.TotalSize
+	}
+	return 0
 }
 
 // Request message for GetBurnRate.
@@ -1786,12 +1804,13 @@ const file_om_analytics_v1_analytics_service_proto_rawDesc = "" +
 	"\x04rows\x18\x01 \x03(\v2\x19.om.analytics.v1.UsageRowR\x04rows\x129\n" +
 	"\n" +
 	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
-	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"\x83\x02\n" +
+	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"\xa9\x02\n" +
 	"\x11QuerySpendRequest\x124\n" +
 	"\x06filter\x18\x01 \x01(\v2\x1c.om.analytics.v1.EventFilterR\x06filter\x12H\n" +
 	"\bgroup_by\x18\x02 \x03(\x0e2\x1a.om.analytics.v1.DimensionB\x11\xbaH\x0e\x92\x01\v\x10\x04\"\a\x82\x01\x04\x10\x01 \x00R\agroupBy\x12H\n" +
 	"\vgranularity\x18\x03 \x01(\x0e2\x1c.om.analytics.v1.GranularityB\b\xbaH\x05\x82\x01\x02\x10\x01R\vgranularity\x12$\n" +
-	"\ttime_zone\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\btimeZone\"\x94\x02\n" +
+	"\ttime_zone\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\btimeZone\x12$\n" +
+	"\trow_limit\x18\x05 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\browLimit\"\x94\x02\n" +
 	"\bSpendRow\x12=\n" +
 	"\fperiod_start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vperiodStart\x121\n" +
 	"\x05group\x18\x02 \x03(\v2\x1b.om.analytics.v1.GroupValueR\x05group\x12\x1f\n" +
@@ -1799,12 +1818,14 @@ const file_om_analytics_v1_analytics_service_proto_rawDesc = "" +
 	"eventCount\x12%\n" +
 	"\x04cost\x18\x04 \x01(\v2\x11.om.type.v1.MoneyR\x04cost\x12)\n" +
 	"\x06charge\x18\x05 \x01(\v2\x11.om.type.v1.MoneyR\x06charge\x12#\n" +
-	"\runrated_count\x18\x06 \x01(\x03R\funratedCount\"\xb5\x01\n" +
+	"\runrated_count\x18\x06 \x01(\x03R\funratedCount\"\xd4\x01\n" +
 	"\x12QuerySpendResponse\x12-\n" +
 	"\x04rows\x18\x01 \x03(\v2\x19.om.analytics.v1.SpendRowR\x04rows\x129\n" +
 	"\n" +
 	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
-	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"b\n" +
+	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x1d\n" +
+	"\n" +
+	"total_size\x18\x04 \x01(\x03R\ttotalSize\"b\n" +
 	"\x12GetBurnRateRequest\x12!\n" +
 	"\auser_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x06userId\x12)\n" +
 	"\vcustomer_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\n" +

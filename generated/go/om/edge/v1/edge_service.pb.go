@@ -1498,7 +1498,8 @@ type KeyRevoked struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key.
 	KeyId string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
-	// When it ends: a replaced key may work a little longer.
+	// When it ends: a replaced key may work a little longer. Absent: what was said before of its end does not
+	// hold any more, because its organization may use its keys again.
 	EndTime       *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -420,6 +420,8 @@ type IngestEventsResponse struct {
 	DuplicateCount int32 `protobuf:"varint,4,opt,name=duplicate_count,json=duplicateCount,proto3" json:"duplicate_count,omitempty"`
 	// How many were rejected.
 	RejectedCount int32 `protobuf:"varint,5,opt,name=rejected_count,json=rejectedCount,proto3" json:"rejected_count,omitempty"`
+	// What is left of the month; absent where no quota applies, and for edges.
+	MonthlyQuota  *MonthlyQuota `protobuf:"bytes,6,opt,name=monthly_quota,json=monthlyQuota,proto3" json:"monthly_quota,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -489,6 +491,69 @@ func (x *IngestEventsResponse) GetRejectedCount() int32 {
 	return 0
 }
 
+func (x *IngestEventsResponse) GetMonthlyQuota() *MonthlyQuota {
+	if x != nil {
+		return x.MonthlyQuota
+	}
+	return nil
+}
+
+// How many events the plan of an organization takes in within a calendar month of UTC. Only new events count:
+// a duplicate and one that was rejected are free. Usage that edges report is never refused and never counted.
+type MonthlyQuota struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many may be taken in.
+	Limit int64 `protobuf:"varint,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	// How many more may be.
+	Remaining     int64 `protobuf:"varint,2,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MonthlyQuota) Reset() {
+	*x = MonthlyQuota{}
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MonthlyQuota) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MonthlyQuota) ProtoMessage() {}
+
+func (x *MonthlyQuota) ProtoReflect() protoreflect.Message {
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MonthlyQuota.ProtoReflect.Descriptor instead.
+func (*MonthlyQuota) Descriptor() ([]byte, []int) {
+	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *MonthlyQuota) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *MonthlyQuota) GetRemaining() int64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
 // Request message for GetEventStatus.
 type GetEventStatusRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -502,7 +567,7 @@ type GetEventStatusRequest struct {
 
 func (x *GetEventStatusRequest) Reset() {
 	*x = GetEventStatusRequest{}
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[4]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -514,7 +579,7 @@ func (x *GetEventStatusRequest) String() string {
 func (*GetEventStatusRequest) ProtoMessage() {}
 
 func (x *GetEventStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[4]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -527,7 +592,7 @@ func (x *GetEventStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetEventStatusRequest) Descriptor() ([]byte, []int) {
-	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{4}
+	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetEventStatusRequest) GetEventId() string {
@@ -561,7 +626,7 @@ type GetEventStatusResponse struct {
 
 func (x *GetEventStatusResponse) Reset() {
 	*x = GetEventStatusResponse{}
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[5]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -573,7 +638,7 @@ func (x *GetEventStatusResponse) String() string {
 func (*GetEventStatusResponse) ProtoMessage() {}
 
 func (x *GetEventStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[5]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -586,7 +651,7 @@ func (x *GetEventStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetEventStatusResponse) Descriptor() ([]byte, []int) {
-	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{5}
+	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetEventStatusResponse) GetState() EventState {
@@ -633,14 +698,16 @@ type DeadLetter struct {
 	// When it came in.
 	ReceiveTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
 	// When it was set aside.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// The event as it was reported; absent where it cannot be read.
+	Event         *v1.UsageEvent `protobuf:"bytes,8,opt,name=event,proto3" json:"event,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[6]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -652,7 +719,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[6]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -665,7 +732,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{6}
+	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DeadLetter) GetDeadLetterId() string {
@@ -717,6 +784,13 @@ func (x *DeadLetter) GetCreateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *DeadLetter) GetEvent() *v1.UsageEvent {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
 // Request message for ListDeadLetters.
 type ListDeadLettersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -730,7 +804,7 @@ type ListDeadLettersRequest struct {
 
 func (x *ListDeadLettersRequest) Reset() {
 	*x = ListDeadLettersRequest{}
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[7]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -742,7 +816,7 @@ func (x *ListDeadLettersRequest) String() string {
 func (*ListDeadLettersRequest) ProtoMessage() {}
 
 func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[7]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -755,7 +829,7 @@ func (x *ListDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{7}
+	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListDeadLettersRequest) GetPageSize() int32 {
@@ -785,7 +859,7 @@ type ListDeadLettersResponse struct {
 
 func (x *ListDeadLettersResponse) Reset() {
 	*x = ListDeadLettersResponse{}
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[8]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -797,7 +871,7 @@ func (x *ListDeadLettersResponse) String() string {
 func (*ListDeadLettersResponse) ProtoMessage() {}
 
 func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[8]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -810,7 +884,7 @@ func (x *ListDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ListDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{8}
+	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListDeadLettersResponse) GetDeadLetters() []*DeadLetter {
@@ -840,7 +914,7 @@ type ReplayDeadLettersRequest struct {
 
 func (x *ReplayDeadLettersRequest) Reset() {
 	*x = ReplayDeadLettersRequest{}
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[9]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -852,7 +926,7 @@ func (x *ReplayDeadLettersRequest) String() string {
 func (*ReplayDeadLettersRequest) ProtoMessage() {}
 
 func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[9]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -865,7 +939,7 @@ func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLettersRequest.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLettersRequest) Descriptor() ([]byte, []int) {
-	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{9}
+	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ReplayDeadLettersRequest) GetDeadLetterIds() []string {
@@ -901,7 +975,7 @@ type ReplayResult struct {
 
 func (x *ReplayResult) Reset() {
 	*x = ReplayResult{}
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[10]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -913,7 +987,7 @@ func (x *ReplayResult) String() string {
 func (*ReplayResult) ProtoMessage() {}
 
 func (x *ReplayResult) ProtoReflect() protoreflect.Message {
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[10]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -926,7 +1000,7 @@ func (x *ReplayResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayResult.ProtoReflect.Descriptor instead.
 func (*ReplayResult) Descriptor() ([]byte, []int) {
-	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{10}
+	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReplayResult) GetDeadLetterId() string {
@@ -977,7 +1051,7 @@ type ReplayDeadLettersResponse struct {
 
 func (x *ReplayDeadLettersResponse) Reset() {
 	*x = ReplayDeadLettersResponse{}
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[11]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1063,7 @@ func (x *ReplayDeadLettersResponse) String() string {
 func (*ReplayDeadLettersResponse) ProtoMessage() {}
 
 func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[11]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1076,7 @@ func (x *ReplayDeadLettersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayDeadLettersResponse.ProtoReflect.Descriptor instead.
 func (*ReplayDeadLettersResponse) Descriptor() ([]byte, []int) {
-	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{11}
+	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReplayDeadLettersResponse) GetReplayedCount() int32 {
@@ -1028,7 +1102,7 @@ type GetPipelineStatusRequest struct {
 
 func (x *GetPipelineStatusRequest) Reset() {
 	*x = GetPipelineStatusRequest{}
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[12]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1114,7 @@ func (x *GetPipelineStatusRequest) String() string {
 func (*GetPipelineStatusRequest) ProtoMessage() {}
 
 func (x *GetPipelineStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[12]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1127,7 @@ func (x *GetPipelineStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPipelineStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetPipelineStatusRequest) Descriptor() ([]byte, []int) {
-	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{12}
+	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{13}
 }
 
 // Response message for GetPipelineStatus.
@@ -1073,7 +1147,7 @@ type GetPipelineStatusResponse struct {
 
 func (x *GetPipelineStatusResponse) Reset() {
 	*x = GetPipelineStatusResponse{}
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[13]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1159,7 @@ func (x *GetPipelineStatusResponse) String() string {
 func (*GetPipelineStatusResponse) ProtoMessage() {}
 
 func (x *GetPipelineStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[13]
+	mi := &file_om_ingestion_v1_ingestion_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1172,7 @@ func (x *GetPipelineStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPipelineStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetPipelineStatusResponse) Descriptor() ([]byte, []int) {
-	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{13}
+	return file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetPipelineStatusResponse) GetQueuedBatchCount() int64 {
@@ -1148,13 +1222,17 @@ const file_om_ingestion_v1_ingestion_service_proto_rawDesc = "" +
 	"\x05state\x18\x02 \x01(\x0e2\x1c.om.ingestion.v1.IngestStateR\x05state\x12/\n" +
 	"\x06reason\x18\x03 \x01(\x0e2\x17.om.type.v1.ErrorReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12\x14\n" +
-	"\x05field\x18\x05 \x01(\tR\x05field\"\xe1\x01\n" +
+	"\x05field\x18\x05 \x01(\tR\x05field\"\xa5\x02\n" +
 	"\x14IngestEventsResponse\x127\n" +
 	"\aresults\x18\x01 \x03(\v2\x1d.om.ingestion.v1.IngestResultR\aresults\x12\x19\n" +
 	"\bbatch_id\x18\x02 \x01(\tR\abatchId\x12%\n" +
 	"\x0eaccepted_count\x18\x03 \x01(\x05R\racceptedCount\x12'\n" +
 	"\x0fduplicate_count\x18\x04 \x01(\x05R\x0eduplicateCount\x12%\n" +
-	"\x0erejected_count\x18\x05 \x01(\x05R\rrejectedCount\"_\n" +
+	"\x0erejected_count\x18\x05 \x01(\x05R\rrejectedCount\x12B\n" +
+	"\rmonthly_quota\x18\x06 \x01(\v2\x1d.om.ingestion.v1.MonthlyQuotaR\fmonthlyQuota\"B\n" +
+	"\fMonthlyQuota\x12\x14\n" +
+	"\x05limit\x18\x01 \x01(\x03R\x05limit\x12\x1c\n" +
+	"\tremaining\x18\x02 \x01(\x03R\tremaining\"_\n" +
 	"\x15GetEventStatusRequest\x12%\n" +
 	"\bevent_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xff\x01R\aeventId\x12\x1f\n" +
@@ -1164,7 +1242,7 @@ const file_om_ingestion_v1_ingestion_service_proto_rawDesc = "" +
 	"\vsettle_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"settleTime\x12/\n" +
 	"\x06reason\x18\x03 \x01(\x0e2\x17.om.type.v1.ErrorReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage\"\xb9\x02\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"\xe7\x02\n" +
 	"\n" +
 	"DeadLetter\x12$\n" +
 	"\x0edead_letter_id\x18\x01 \x01(\tR\fdeadLetterId\x12\x19\n" +
@@ -1174,7 +1252,8 @@ const file_om_ingestion_v1_ingestion_service_proto_rawDesc = "" +
 	"\rattempt_count\x18\x05 \x01(\x05R\fattemptCount\x12=\n" +
 	"\freceive_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12;\n" +
 	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"g\n" +
+	"createTime\x12,\n" +
+	"\x05event\x18\b \x01(\v2\x16.om.type.v1.UsageEventR\x05event\"g\n" +
 	"\x16ListDeadLettersRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
@@ -1245,7 +1324,7 @@ func file_om_ingestion_v1_ingestion_service_proto_rawDescGZIP() []byte {
 }
 
 var file_om_ingestion_v1_ingestion_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_om_ingestion_v1_ingestion_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_om_ingestion_v1_ingestion_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_om_ingestion_v1_ingestion_service_proto_goTypes = []any{
 	(IngestState)(0),                  // 0: om.ingestion.v1.IngestState
 	(EventState)(0),                   // 1: om.ingestion.v1.EventState
@@ -1254,51 +1333,54 @@ var file_om_ingestion_v1_ingestion_service_proto_goTypes = []any{
 	(*IngestEventsRequest)(nil),       // 4: om.ingestion.v1.IngestEventsRequest
 	(*IngestResult)(nil),              // 5: om.ingestion.v1.IngestResult
 	(*IngestEventsResponse)(nil),      // 6: om.ingestion.v1.IngestEventsResponse
-	(*GetEventStatusRequest)(nil),     // 7: om.ingestion.v1.GetEventStatusRequest
-	(*GetEventStatusResponse)(nil),    // 8: om.ingestion.v1.GetEventStatusResponse
-	(*DeadLetter)(nil),                // 9: om.ingestion.v1.DeadLetter
-	(*ListDeadLettersRequest)(nil),    // 10: om.ingestion.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil),   // 11: om.ingestion.v1.ListDeadLettersResponse
-	(*ReplayDeadLettersRequest)(nil),  // 12: om.ingestion.v1.ReplayDeadLettersRequest
-	(*ReplayResult)(nil),              // 13: om.ingestion.v1.ReplayResult
-	(*ReplayDeadLettersResponse)(nil), // 14: om.ingestion.v1.ReplayDeadLettersResponse
-	(*GetPipelineStatusRequest)(nil),  // 15: om.ingestion.v1.GetPipelineStatusRequest
-	(*GetPipelineStatusResponse)(nil), // 16: om.ingestion.v1.GetPipelineStatusResponse
-	(*v1.UsageEvent)(nil),             // 17: om.type.v1.UsageEvent
-	(v1.ErrorReason)(0),               // 18: om.type.v1.ErrorReason
-	(*timestamppb.Timestamp)(nil),     // 19: google.protobuf.Timestamp
+	(*MonthlyQuota)(nil),              // 7: om.ingestion.v1.MonthlyQuota
+	(*GetEventStatusRequest)(nil),     // 8: om.ingestion.v1.GetEventStatusRequest
+	(*GetEventStatusResponse)(nil),    // 9: om.ingestion.v1.GetEventStatusResponse
+	(*DeadLetter)(nil),                // 10: om.ingestion.v1.DeadLetter
+	(*ListDeadLettersRequest)(nil),    // 11: om.ingestion.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),   // 12: om.ingestion.v1.ListDeadLettersResponse
+	(*ReplayDeadLettersRequest)(nil),  // 13: om.ingestion.v1.ReplayDeadLettersRequest
+	(*ReplayResult)(nil),              // 14: om.ingestion.v1.ReplayResult
+	(*ReplayDeadLettersResponse)(nil), // 15: om.ingestion.v1.ReplayDeadLettersResponse
+	(*GetPipelineStatusRequest)(nil),  // 16: om.ingestion.v1.GetPipelineStatusRequest
+	(*GetPipelineStatusResponse)(nil), // 17: om.ingestion.v1.GetPipelineStatusResponse
+	(*v1.UsageEvent)(nil),             // 18: om.type.v1.UsageEvent
+	(v1.ErrorReason)(0),               // 19: om.type.v1.ErrorReason
+	(*timestamppb.Timestamp)(nil),     // 20: google.protobuf.Timestamp
 }
 var file_om_ingestion_v1_ingestion_service_proto_depIdxs = []int32{
 	3,  // 0: om.ingestion.v1.IngestEventsRequest.edge:type_name -> om.ingestion.v1.EdgeSource
-	17, // 1: om.ingestion.v1.IngestEventsRequest.events:type_name -> om.type.v1.UsageEvent
+	18, // 1: om.ingestion.v1.IngestEventsRequest.events:type_name -> om.type.v1.UsageEvent
 	0,  // 2: om.ingestion.v1.IngestResult.state:type_name -> om.ingestion.v1.IngestState
-	18, // 3: om.ingestion.v1.IngestResult.reason:type_name -> om.type.v1.ErrorReason
+	19, // 3: om.ingestion.v1.IngestResult.reason:type_name -> om.type.v1.ErrorReason
 	5,  // 4: om.ingestion.v1.IngestEventsResponse.results:type_name -> om.ingestion.v1.IngestResult
-	1,  // 5: om.ingestion.v1.GetEventStatusResponse.state:type_name -> om.ingestion.v1.EventState
-	19, // 6: om.ingestion.v1.GetEventStatusResponse.settle_time:type_name -> google.protobuf.Timestamp
-	18, // 7: om.ingestion.v1.GetEventStatusResponse.reason:type_name -> om.type.v1.ErrorReason
-	18, // 8: om.ingestion.v1.DeadLetter.reason:type_name -> om.type.v1.ErrorReason
-	19, // 9: om.ingestion.v1.DeadLetter.receive_time:type_name -> google.protobuf.Timestamp
-	19, // 10: om.ingestion.v1.DeadLetter.create_time:type_name -> google.protobuf.Timestamp
-	9,  // 11: om.ingestion.v1.ListDeadLettersResponse.dead_letters:type_name -> om.ingestion.v1.DeadLetter
-	2,  // 12: om.ingestion.v1.ReplayResult.state:type_name -> om.ingestion.v1.ReplayState
-	18, // 13: om.ingestion.v1.ReplayResult.reason:type_name -> om.type.v1.ErrorReason
-	13, // 14: om.ingestion.v1.ReplayDeadLettersResponse.results:type_name -> om.ingestion.v1.ReplayResult
-	4,  // 15: om.ingestion.v1.IngestionService.IngestEvents:input_type -> om.ingestion.v1.IngestEventsRequest
-	7,  // 16: om.ingestion.v1.IngestionService.GetEventStatus:input_type -> om.ingestion.v1.GetEventStatusRequest
-	10, // 17: om.ingestion.v1.IngestionService.ListDeadLetters:input_type -> om.ingestion.v1.ListDeadLettersRequest
-	12, // 18: om.ingestion.v1.IngestionService.ReplayDeadLetters:input_type -> om.ingestion.v1.ReplayDeadLettersRequest
-	15, // 19: om.ingestion.v1.IngestionService.GetPipelineStatus:input_type -> om.ingestion.v1.GetPipelineStatusRequest
-	6,  // 20: om.ingestion.v1.IngestionService.IngestEvents:output_type -> om.ingestion.v1.IngestEventsResponse
-	8,  // 21: om.ingestion.v1.IngestionService.GetEventStatus:output_type -> om.ingestion.v1.GetEventStatusResponse
-	11, // 22: om.ingestion.v1.IngestionService.ListDeadLetters:output_type -> om.ingestion.v1.ListDeadLettersResponse
-	14, // 23: om.ingestion.v1.IngestionService.ReplayDeadLetters:output_type -> om.ingestion.v1.ReplayDeadLettersResponse
-	16, // 24: om.ingestion.v1.IngestionService.GetPipelineStatus:output_type -> om.ingestion.v1.GetPipelineStatusResponse
-	20, // [20:25] is the sub-list for method output_type
-	15, // [15:20] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	7,  // 5: om.ingestion.v1.IngestEventsResponse.monthly_quota:type_name -> om.ingestion.v1.MonthlyQuota
+	1,  // 6: om.ingestion.v1.GetEventStatusResponse.state:type_name -> om.ingestion.v1.EventState
+	20, // 7: om.ingestion.v1.GetEventStatusResponse.settle_time:type_name -> google.protobuf.Timestamp
+	19, // 8: om.ingestion.v1.GetEventStatusResponse.reason:type_name -> om.type.v1.ErrorReason
+	19, // 9: om.ingestion.v1.DeadLetter.reason:type_name -> om.type.v1.ErrorReason
+	20, // 10: om.ingestion.v1.DeadLetter.receive_time:type_name -> google.protobuf.Timestamp
+	20, // 11: om.ingestion.v1.DeadLetter.create_time:type_name -> google.protobuf.Timestamp
+	18, // 12: om.ingestion.v1.DeadLetter.event:type_name -> om.type.v1.UsageEvent
+	10, // 13: om.ingestion.v1.ListDeadLettersResponse.dead_letters:type_name -> om.ingestion.v1.DeadLetter
+	2,  // 14: om.ingestion.v1.ReplayResult.state:type_name -> om.ingestion.v1.ReplayState
+	19, // 15: om.ingestion.v1.ReplayResult.reason:type_name -> om.type.v1.ErrorReason
+	14, // 16: om.ingestion.v1.ReplayDeadLettersResponse.results:type_name -> om.ingestion.v1.ReplayResult
+	4,  // 17: om.ingestion.v1.IngestionService.IngestEvents:input_type -> om.ingestion.v1.IngestEventsRequest
+	8,  // 18: om.ingestion.v1.IngestionService.GetEventStatus:input_type -> om.ingestion.v1.GetEventStatusRequest
+	11, // 19: om.ingestion.v1.IngestionService.ListDeadLetters:input_type -> om.ingestion.v1.ListDeadLettersRequest
+	13, // 20: om.ingestion.v1.IngestionService.ReplayDeadLetters:input_type -> om.ingestion.v1.ReplayDeadLettersRequest
+	16, // 21: om.ingestion.v1.IngestionService.GetPipelineStatus:input_type -> om.ingestion.v1.GetPipelineStatusRequest
+	6,  // 22: om.ingestion.v1.IngestionService.IngestEvents:output_type -> om.ingestion.v1.IngestEventsResponse
+	9,  // 23: om.ingestion.v1.IngestionService.GetEventStatus:output_type -> om.ingestion.v1.GetEventStatusResponse
+	12, // 24: om.ingestion.v1.IngestionService.ListDeadLetters:output_type -> om.ingestion.v1.ListDeadLettersResponse
+	15, // 25: om.ingestion.v1.IngestionService.ReplayDeadLetters:output_type -> om.ingestion.v1.ReplayDeadLettersResponse
+	17, // 26: om.ingestion.v1.IngestionService.GetPipelineStatus:output_type -> om.ingestion.v1.GetPipelineStatusResponse
+	22, // [22:27] is the sub-list for method output_type
+	17, // [17:22] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_om_ingestion_v1_ingestion_service_proto_init() }
@@ -1312,7 +1394,7 @@ func file_om_ingestion_v1_ingestion_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_om_ingestion_v1_ingestion_service_proto_rawDesc), len(file_om_ingestion_v1_ingestion_service_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -35,7 +35,8 @@ const (
 // Durable intake of usage events. Settlement happens afterwards, exactly once for each identity.
 type IngestionServiceClient interface {
 	// Validates each event by itself and queues the valid ones in one durable write. One bad event
-	// never costs its neighbours. An answer is given for each event, in order. Safe to repeat.
+	// never costs its neighbours. An answer is given for each event, in order. Safe to repeat. Where plans
+	// have quotas, a batch of an application whose new events do not fit into the month is refused as a whole.
 	IngestEvents(ctx context.Context, in *IngestEventsRequest, opts ...grpc.CallOption) (*IngestEventsResponse, error)
 	// Tells where an event stands. NOT_FOUND if it was never settled nor is queued. Best effort for what
 	// is queued: an event that waits outside of the database is not found before it is settled.
@@ -114,7 +115,8 @@ func (c *ingestionServiceClient) GetPipelineStatus(ctx context.Context, in *GetP
 // Durable intake of usage events. Settlement happens afterwards, exactly once for each identity.
 type IngestionServiceServer interface {
 	// Validates each event by itself and queues the valid ones in one durable write. One bad event
-	// never costs its neighbours. An answer is given for each event, in order. Safe to repeat.
+	// never costs its neighbours. An answer is given for each event, in order. Safe to repeat. Where plans
+	// have quotas, a batch of an application whose new events do not fit into the month is refused as a whole.
 	IngestEvents(context.Context, *IngestEventsRequest) (*IngestEventsResponse, error)
 	// Tells where an event stands. NOT_FOUND if it was never settled nor is queued. Best effort for what
 	// is queued: an event that waits outside of the database is not found before it is settled.

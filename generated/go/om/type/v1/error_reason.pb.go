@@ -44,6 +44,12 @@ const (
 	ErrorReason_ERROR_REASON_EDGE_FIELD_FORBIDDEN ErrorReason = 5
 	// PERMISSION_DENIED. People join this installation by invitation only. Metadata: none.
 	ErrorReason_ERROR_REASON_SIGN_UP_CLOSED ErrorReason = 6
+	// PERMISSION_DENIED. A request with a session cookie, or for one, does not show that it comes from a page of this
+	// installation. Metadata: none.
+	ErrorReason_ERROR_REASON_CSRF_REFUSED ErrorReason = 7
+	// UNAUTHENTICATED. What came back from the identity provider proves nobody. Metadata: check (what failed, such
+	// as state, nonce, aud, email_verified).
+	ErrorReason_ERROR_REASON_OIDC_REFUSED ErrorReason = 8
 	// INVALID_ARGUMENT. A field breaks its rule; BadRequest names each. Metadata: field.
 	ErrorReason_ERROR_REASON_INVALID_ARGUMENT ErrorReason = 10
 	// INVALID_ARGUMENT. The page token is not ours, or the other arguments changed. Metadata: none.
@@ -107,6 +113,11 @@ const (
 	ErrorReason_ERROR_REASON_INSUFFICIENT_FUNDS ErrorReason = 60
 	// FAILED_PRECONDITION. A hard limit would be passed. Metadata: limit_id, window, needed, available.
 	ErrorReason_ERROR_REASON_LIMIT_REACHED ErrorReason = 61
+	// RESOURCE_EXHAUSTED. The organization's plan takes in no more events this month, and none of the batch
+	// was taken. Metadata: current_usage, limit, period (a month, such as 2026-01).
+	ErrorReason_ERROR_REASON_MONTHLY_QUOTA_EXCEEDED ErrorReason = 62
+	// FAILED_PRECONDITION. This installation names no OpenID Connect provider. Metadata: none.
+	ErrorReason_ERROR_REASON_OIDC_NOT_CONFIGURED ErrorReason = 63
 	// UNIMPLEMENTED. The contract has this RPC, this server does not have it yet. Metadata: rpc.
 	ErrorReason_ERROR_REASON_NOT_IMPLEMENTED ErrorReason = 70
 	// RESOURCE_EXHAUSTED. Too many calls, or a queue is full; retry later. Metadata: none.
@@ -123,6 +134,8 @@ const (
 	// OUT_OF_RANGE. What happened since the cursor is too much, or not known any more; export it, and watch
 	// without a cursor. Metadata: none.
 	ErrorReason_ERROR_REASON_CURSOR_EXPIRED ErrorReason = 76
+	// UNAVAILABLE. The identity provider does not answer, or not in a form that can be used. Metadata: none.
+	ErrorReason_ERROR_REASON_OIDC_UNAVAILABLE ErrorReason = 77
 )
 
 // Enum value maps for ErrorReason.
@@ -135,6 +148,8 @@ var (
 		4:  "ERROR_REASON_SCOPE_MISSING",
 		5:  "ERROR_REASON_EDGE_FIELD_FORBIDDEN",
 		6:  "ERROR_REASON_SIGN_UP_CLOSED",
+		7:  "ERROR_REASON_CSRF_REFUSED",
+		8:  "ERROR_REASON_OIDC_REFUSED",
 		10: "ERROR_REASON_INVALID_ARGUMENT",
 		11: "ERROR_REASON_PAGE_TOKEN_INVALID",
 		12: "ERROR_REASON_UNKNOWN_UNIT",
@@ -164,6 +179,8 @@ var (
 		59: "ERROR_REASON_LAST_OWNER",
 		60: "ERROR_REASON_INSUFFICIENT_FUNDS",
 		61: "ERROR_REASON_LIMIT_REACHED",
+		62: "ERROR_REASON_MONTHLY_QUOTA_EXCEEDED",
+		63: "ERROR_REASON_OIDC_NOT_CONFIGURED",
 		70: "ERROR_REASON_NOT_IMPLEMENTED",
 		71: "ERROR_REASON_OVERLOADED",
 		72: "ERROR_REASON_DEPENDENCY_UNAVAILABLE",
@@ -171,6 +188,7 @@ var (
 		74: "ERROR_REASON_SIGN_IN_LIMITED",
 		75: "ERROR_REASON_READER_TOO_SLOW",
 		76: "ERROR_REASON_CURSOR_EXPIRED",
+		77: "ERROR_REASON_OIDC_UNAVAILABLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":             0,
@@ -180,6 +198,8 @@ var (
 		"ERROR_REASON_SCOPE_MISSING":           4,
 		"ERROR_REASON_EDGE_FIELD_FORBIDDEN":    5,
 		"ERROR_REASON_SIGN_UP_CLOSED":          6,
+		"ERROR_REASON_CSRF_REFUSED":            7,
+		"ERROR_REASON_OIDC_REFUSED":            8,
 		"ERROR_REASON_INVALID_ARGUMENT":        10,
 		"ERROR_REASON_PAGE_TOKEN_INVALID":      11,
 		"ERROR_REASON_UNKNOWN_UNIT":            12,
@@ -209,6 +229,8 @@ var (
 		"ERROR_REASON_LAST_OWNER":              59,
 		"ERROR_REASON_INSUFFICIENT_FUNDS":      60,
 		"ERROR_REASON_LIMIT_REACHED":           61,
+		"ERROR_REASON_MONTHLY_QUOTA_EXCEEDED":  62,
+		"ERROR_REASON_OIDC_NOT_CONFIGURED":     63,
 		"ERROR_REASON_NOT_IMPLEMENTED":         70,
 		"ERROR_REASON_OVERLOADED":              71,
 		"ERROR_REASON_DEPENDENCY_UNAVAILABLE":  72,
@@ -216,6 +238,7 @@ var (
 		"ERROR_REASON_SIGN_IN_LIMITED":         74,
 		"ERROR_REASON_READER_TOO_SLOW":         75,
 		"ERROR_REASON_CURSOR_EXPIRED":          76,
+		"ERROR_REASON_OIDC_UNAVAILABLE":        77,
 	}
 )
 
@@ -251,7 +274,7 @@ var File_om_type_v1_error_reason_proto protoreflect.FileDescriptor
 const file_om_type_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dom/type/v1/error_reason.proto\x12\n" +
-	"om.type.v1*\xca\v\n" +
+	"om.type.v1*\xfa\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12#\n" +
 	"\x1fERROR_REASON_CREDENTIAL_MISSING\x10\x01\x12#\n" +
@@ -259,7 +282,9 @@ const file_om_type_v1_error_reason_proto_rawDesc = "" +
 	"\x1aERROR_REASON_ACCESS_DENIED\x10\x03\x12\x1e\n" +
 	"\x1aERROR_REASON_SCOPE_MISSING\x10\x04\x12%\n" +
 	"!ERROR_REASON_EDGE_FIELD_FORBIDDEN\x10\x05\x12\x1f\n" +
-	"\x1bERROR_REASON_SIGN_UP_CLOSED\x10\x06\x12!\n" +
+	"\x1bERROR_REASON_SIGN_UP_CLOSED\x10\x06\x12\x1d\n" +
+	"\x19ERROR_REASON_CSRF_REFUSED\x10\a\x12\x1d\n" +
+	"\x19ERROR_REASON_OIDC_REFUSED\x10\b\x12!\n" +
 	"\x1dERROR_REASON_INVALID_ARGUMENT\x10\n" +
 	"\x12#\n" +
 	"\x1fERROR_REASON_PAGE_TOKEN_INVALID\x10\v\x12\x1d\n" +
@@ -289,14 +314,17 @@ const file_om_type_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_LETTER_UNREADABLE\x10:\x12\x1b\n" +
 	"\x17ERROR_REASON_LAST_OWNER\x10;\x12#\n" +
 	"\x1fERROR_REASON_INSUFFICIENT_FUNDS\x10<\x12\x1e\n" +
-	"\x1aERROR_REASON_LIMIT_REACHED\x10=\x12 \n" +
+	"\x1aERROR_REASON_LIMIT_REACHED\x10=\x12'\n" +
+	"#ERROR_REASON_MONTHLY_QUOTA_EXCEEDED\x10>\x12$\n" +
+	" ERROR_REASON_OIDC_NOT_CONFIGURED\x10?\x12 \n" +
 	"\x1cERROR_REASON_NOT_IMPLEMENTED\x10F\x12\x1b\n" +
 	"\x17ERROR_REASON_OVERLOADED\x10G\x12'\n" +
 	"#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10H\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10I\x12 \n" +
 	"\x1cERROR_REASON_SIGN_IN_LIMITED\x10J\x12 \n" +
 	"\x1cERROR_REASON_READER_TOO_SLOW\x10K\x12\x1f\n" +
-	"\x1bERROR_REASON_CURSOR_EXPIRED\x10LBEZCgithub.com/openmonetize/openmonetize/generated/go/om/type/v1;typev1b\x06proto3"
+	"\x1bERROR_REASON_CURSOR_EXPIRED\x10L\x12!\n" +
+	"\x1dERROR_REASON_OIDC_UNAVAILABLE\x10MBEZCgithub.com/openmonetize/openmonetize/generated/go/om/type/v1;typev1b\x06proto3"
 
 var (
 	file_om_type_v1_error_reason_proto_rawDescOnce sync.Once

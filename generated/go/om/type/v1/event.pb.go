@@ -480,7 +480,11 @@ type UsageEvent struct {
 	// The status that the provider answered with; 0 if there was none or it is not known.
 	HttpStatus int32 `protobuf:"varint,17,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
 	// Time from the first byte sent to the last byte received, in milliseconds. Absent: not measured.
-	LatencyMs     *int64 `protobuf:"varint,18,opt,name=latency_ms,json=latencyMs,proto3,oneof" json:"latency_ms,omitempty"`
+	LatencyMs *int64 `protobuf:"varint,18,opt,name=latency_ms,json=latencyMs,proto3,oneof" json:"latency_ms,omitempty"`
+	// The W3C traceparent of the request that consumed, so that settlement is seen in the same trace.
+	// Not part of what is claimed: the same event with another one changes nothing. What cannot be read as
+	// one is ignored.
+	TraceParent   string `protobuf:"bytes,19,opt,name=trace_parent,json=traceParent,proto3" json:"trace_parent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -641,6 +645,13 @@ func (x *UsageEvent) GetLatencyMs() int64 {
 	return 0
 }
 
+func (x *UsageEvent) GetTraceParent() string {
+	if x != nil {
+		return x.TraceParent
+	}
+	return ""
+}
+
 var File_om_type_v1_event_proto protoreflect.FileDescriptor
 
 const file_om_type_v1_event_proto_rawDesc = "" +
@@ -676,7 +687,7 @@ const file_om_type_v1_event_proto_rawDesc = "" +
 	"\blease_id\x18\x01 \x01(\tB\x19\xbaH\x16r\x142\x12^lse_[0-9a-z]{26}$R\aleaseId\x122\n" +
 	"\vbound_nanos\x18\x02 \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x80\x80\x80\x80\x80\x80@(\x00R\n" +
 	"boundNanos\x128\n" +
-	"\x0eretained_nanos\x18\x03 \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x80\x80\x80\x80\x80\x80@(\x00R\rretainedNanos\"\xbb\x06\n" +
+	"\x0eretained_nanos\x18\x03 \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x80\x80\x80\x80\x80\x80@(\x00R\rretainedNanos\"\xe7\x06\n" +
 	"\n" +
 	"UsageEvent\x12%\n" +
 	"\bevent_id\x18\x01 \x01(\tB\n" +
@@ -702,7 +713,8 @@ const file_om_type_v1_event_proto_rawDesc = "" +
 	"\xbaH\a\x1a\x05\x18\xe7\a(\x00R\n" +
 	"httpStatus\x12+\n" +
 	"\n" +
-	"latency_ms\x18\x12 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\tlatencyMs\x88\x01\x01B\r\n" +
+	"latency_ms\x18\x12 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\tlatencyMs\x88\x01\x01\x12*\n" +
+	"\ftrace_parent\x18\x13 \x01(\tB\a\xbaH\x04r\x02\x187R\vtraceParentB\r\n" +
 	"\v_latency_ms*\xf5\x01\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1a\n" +

@@ -800,6 +800,98 @@ func (*DeleteEntitlementResponse) Descriptor() ([]byte, []int) {
 	return file_om_wallet_v1_entitlement_service_proto_rawDescGZIP(), []int{8}
 }
 
+// Request message for GetEntitlement.
+type GetEntitlementRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The limit.
+	EntitlementId string `protobuf:"bytes,1,opt,name=entitlement_id,json=entitlementId,proto3" json:"entitlement_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEntitlementRequest) Reset() {
+	*x = GetEntitlementRequest{}
+	mi := &file_om_wallet_v1_entitlement_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEntitlementRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEntitlementRequest) ProtoMessage() {}
+
+func (x *GetEntitlementRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_om_wallet_v1_entitlement_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEntitlementRequest.ProtoReflect.Descriptor instead.
+func (*GetEntitlementRequest) Descriptor() ([]byte, []int) {
+	return file_om_wallet_v1_entitlement_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetEntitlementRequest) GetEntitlementId() string {
+	if x != nil {
+		return x.EntitlementId
+	}
+	return ""
+}
+
+// Response message for GetEntitlement.
+type GetEntitlementResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The limit.
+	Entitlement   *Entitlement `protobuf:"bytes,1,opt,name=entitlement,proto3" json:"entitlement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEntitlementResponse) Reset() {
+	*x = GetEntitlementResponse{}
+	mi := &file_om_wallet_v1_entitlement_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEntitlementResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEntitlementResponse) ProtoMessage() {}
+
+func (x *GetEntitlementResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_om_wallet_v1_entitlement_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEntitlementResponse.ProtoReflect.Descriptor instead.
+func (*GetEntitlementResponse) Descriptor() ([]byte, []int) {
+	return file_om_wallet_v1_entitlement_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GetEntitlementResponse) GetEntitlement() *Entitlement {
+	if x != nil {
+		return x.Entitlement
+	}
+	return nil
+}
+
 // Request message for ListEntitlements.
 type ListEntitlementsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -813,7 +905,7 @@ type ListEntitlementsRequest struct {
 
 func (x *ListEntitlementsRequest) Reset() {
 	*x = ListEntitlementsRequest{}
-	mi := &file_om_wallet_v1_entitlement_service_proto_msgTypes[9]
+	mi := &file_om_wallet_v1_entitlement_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +917,7 @@ func (x *ListEntitlementsRequest) String() string {
 func (*ListEntitlementsRequest) ProtoMessage() {}
 
 func (x *ListEntitlementsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_wallet_v1_entitlement_service_proto_msgTypes[9]
+	mi := &file_om_wallet_v1_entitlement_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +930,7 @@ func (x *ListEntitlementsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntitlementsRequest.ProtoReflect.Descriptor instead.
 func (*ListEntitlementsRequest) Descriptor() ([]byte, []int) {
-	return file_om_wallet_v1_entitlement_service_proto_rawDescGZIP(), []int{9}
+	return file_om_wallet_v1_entitlement_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListEntitlementsRequest) GetPageSize() int32 {
@@ -868,7 +960,7 @@ type ListEntitlementsResponse struct {
 
 func (x *ListEntitlementsResponse) Reset() {
 	*x = ListEntitlementsResponse{}
-	mi := &file_om_wallet_v1_entitlement_service_proto_msgTypes[10]
+	mi := &file_om_wallet_v1_entitlement_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +972,7 @@ func (x *ListEntitlementsResponse) String() string {
 func (*ListEntitlementsResponse) ProtoMessage() {}
 
 func (x *ListEntitlementsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_wallet_v1_entitlement_service_proto_msgTypes[10]
+	mi := &file_om_wallet_v1_entitlement_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +985,7 @@ func (x *ListEntitlementsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntitlementsResponse.ProtoReflect.Descriptor instead.
 func (*ListEntitlementsResponse) Descriptor() ([]byte, []int) {
-	return file_om_wallet_v1_entitlement_service_proto_rawDescGZIP(), []int{10}
+	return file_om_wallet_v1_entitlement_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListEntitlementsResponse) GetEntitlements() []*Entitlement {
@@ -967,7 +1059,11 @@ const file_om_wallet_v1_entitlement_service_proto_rawDesc = "" +
 	"\ventitlement\x18\x01 \x01(\v2\x19.om.wallet.v1.EntitlementR\ventitlement\"\\\n" +
 	"\x18DeleteEntitlementRequest\x12@\n" +
 	"\x0eentitlement_id\x18\x01 \x01(\tB\x19\xbaH\x16r\x142\x12^ent_[0-9a-z]{26}$R\rentitlementId\"\x1b\n" +
-	"\x19DeleteEntitlementResponse\"h\n" +
+	"\x19DeleteEntitlementResponse\"Y\n" +
+	"\x15GetEntitlementRequest\x12@\n" +
+	"\x0eentitlement_id\x18\x01 \x01(\tB\x19\xbaH\x16r\x142\x12^ent_[0-9a-z]{26}$R\rentitlementId\"U\n" +
+	"\x16GetEntitlementResponse\x12;\n" +
+	"\ventitlement\x18\x01 \x01(\v2\x19.om.wallet.v1.EntitlementR\ventitlement\"h\n" +
 	"\x17ListEntitlementsRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
@@ -986,7 +1082,7 @@ const file_om_wallet_v1_entitlement_service_proto_rawDesc = "" +
 	"\x10LIMIT_WINDOW_DAY\x10\x02\x12\x15\n" +
 	"\x11LIMIT_WINDOW_WEEK\x10\x03\x12\x16\n" +
 	"\x12LIMIT_WINDOW_MONTH\x10\x04\x12\x18\n" +
-	"\x14LIMIT_WINDOW_ROLLING\x10\x052\x9b\x06\n" +
+	"\x14LIMIT_WINDOW_ROLLING\x10\x052\xb6\a\n" +
 	"\x12EntitlementService\x12\x96\x01\n" +
 	"\x10CheckEntitlement\x12%.om.wallet.v1.CheckEntitlementRequest\x1a&.om.wallet.v1.CheckEntitlementResponse\"3\x8a\xb5\x18\a\n" +
 	"\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/api/v1/entitlements/check\x90\x02\x01\x12\x92\x01\n" +
@@ -995,7 +1091,9 @@ const file_om_wallet_v1_entitlement_service_proto_rawDesc = "" +
 	"\x11UpdateEntitlement\x12&.om.wallet.v1.UpdateEntitlementRequest\x1a'.om.wallet.v1.UpdateEntitlementResponse\"=\x8a\xb5\x18\x06\n" +
 	"\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02*:\x01*\x1a%/api/v1/entitlements/{entitlement_id}\x90\x02\x02\x12\xa0\x01\n" +
 	"\x11DeleteEntitlement\x12&.om.wallet.v1.DeleteEntitlementRequest\x1a'.om.wallet.v1.DeleteEntitlementResponse\":\x8a\xb5\x18\x06\n" +
-	"\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02'*%/api/v1/entitlements/{entitlement_id}\x90\x02\x02\x12\x8d\x01\n" +
+	"\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02'*%/api/v1/entitlements/{entitlement_id}\x90\x02\x02\x12\x98\x01\n" +
+	"\x0eGetEntitlement\x12#.om.wallet.v1.GetEntitlementRequest\x1a$.om.wallet.v1.GetEntitlementResponse\";\x8a\xb5\x18\a\n" +
+	"\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02'\x12%/api/v1/entitlements/{entitlement_id}\x90\x02\x01\x12\x8d\x01\n" +
 	"\x10ListEntitlements\x12%.om.wallet.v1.ListEntitlementsRequest\x1a&.om.wallet.v1.ListEntitlementsResponse\"*\x8a\xb5\x18\a\n" +
 	"\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/entitlements\x90\x02\x01BIZGgithub.com/openmonetize/openmonetize/generated/go/om/wallet/v1;walletv1b\x06proto3"
 
@@ -1012,7 +1110,7 @@ func file_om_wallet_v1_entitlement_service_proto_rawDescGZIP() []byte {
 }
 
 var file_om_wallet_v1_entitlement_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_om_wallet_v1_entitlement_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_om_wallet_v1_entitlement_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_om_wallet_v1_entitlement_service_proto_goTypes = []any{
 	(LimitType)(0),                    // 0: om.wallet.v1.LimitType
 	(LimitWindow)(0),                  // 1: om.wallet.v1.LimitWindow
@@ -1025,48 +1123,53 @@ var file_om_wallet_v1_entitlement_service_proto_goTypes = []any{
 	(*UpdateEntitlementResponse)(nil), // 8: om.wallet.v1.UpdateEntitlementResponse
 	(*DeleteEntitlementRequest)(nil),  // 9: om.wallet.v1.DeleteEntitlementRequest
 	(*DeleteEntitlementResponse)(nil), // 10: om.wallet.v1.DeleteEntitlementResponse
-	(*ListEntitlementsRequest)(nil),   // 11: om.wallet.v1.ListEntitlementsRequest
-	(*ListEntitlementsResponse)(nil),  // 12: om.wallet.v1.ListEntitlementsResponse
-	(*structpb.Struct)(nil),           // 13: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil),     // 14: google.protobuf.Timestamp
-	(*v1.Attribution)(nil),            // 15: om.type.v1.Attribution
-	(*v1.UsageLine)(nil),              // 16: om.type.v1.UsageLine
-	(v1.ErrorReason)(0),               // 17: om.type.v1.ErrorReason
-	(*v1.Money)(nil),                  // 18: om.type.v1.Money
-	(*v1.LimitWarning)(nil),           // 19: om.type.v1.LimitWarning
+	(*GetEntitlementRequest)(nil),     // 11: om.wallet.v1.GetEntitlementRequest
+	(*GetEntitlementResponse)(nil),    // 12: om.wallet.v1.GetEntitlementResponse
+	(*ListEntitlementsRequest)(nil),   // 13: om.wallet.v1.ListEntitlementsRequest
+	(*ListEntitlementsResponse)(nil),  // 14: om.wallet.v1.ListEntitlementsResponse
+	(*structpb.Struct)(nil),           // 15: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil),     // 16: google.protobuf.Timestamp
+	(*v1.Attribution)(nil),            // 17: om.type.v1.Attribution
+	(*v1.UsageLine)(nil),              // 18: om.type.v1.UsageLine
+	(v1.ErrorReason)(0),               // 19: om.type.v1.ErrorReason
+	(*v1.Money)(nil),                  // 20: om.type.v1.Money
+	(*v1.LimitWarning)(nil),           // 21: om.type.v1.LimitWarning
 }
 var file_om_wallet_v1_entitlement_service_proto_depIdxs = []int32{
 	0,  // 0: om.wallet.v1.Entitlement.type:type_name -> om.wallet.v1.LimitType
 	1,  // 1: om.wallet.v1.Entitlement.window:type_name -> om.wallet.v1.LimitWindow
-	13, // 2: om.wallet.v1.Entitlement.metadata:type_name -> google.protobuf.Struct
-	14, // 3: om.wallet.v1.Entitlement.effective_time:type_name -> google.protobuf.Timestamp
-	15, // 4: om.wallet.v1.CheckEntitlementRequest.attribution:type_name -> om.type.v1.Attribution
-	16, // 5: om.wallet.v1.CheckEntitlementRequest.lines:type_name -> om.type.v1.UsageLine
-	17, // 6: om.wallet.v1.CheckEntitlementResponse.reason:type_name -> om.type.v1.ErrorReason
-	18, // 7: om.wallet.v1.CheckEntitlementResponse.estimated_charge:type_name -> om.type.v1.Money
-	18, // 8: om.wallet.v1.CheckEntitlementResponse.estimated_cost:type_name -> om.type.v1.Money
-	18, // 9: om.wallet.v1.CheckEntitlementResponse.available:type_name -> om.type.v1.Money
-	19, // 10: om.wallet.v1.CheckEntitlementResponse.warnings:type_name -> om.type.v1.LimitWarning
+	15, // 2: om.wallet.v1.Entitlement.metadata:type_name -> google.protobuf.Struct
+	16, // 3: om.wallet.v1.Entitlement.effective_time:type_name -> google.protobuf.Timestamp
+	17, // 4: om.wallet.v1.CheckEntitlementRequest.attribution:type_name -> om.type.v1.Attribution
+	18, // 5: om.wallet.v1.CheckEntitlementRequest.lines:type_name -> om.type.v1.UsageLine
+	19, // 6: om.wallet.v1.CheckEntitlementResponse.reason:type_name -> om.type.v1.ErrorReason
+	20, // 7: om.wallet.v1.CheckEntitlementResponse.estimated_charge:type_name -> om.type.v1.Money
+	20, // 8: om.wallet.v1.CheckEntitlementResponse.estimated_cost:type_name -> om.type.v1.Money
+	20, // 9: om.wallet.v1.CheckEntitlementResponse.available:type_name -> om.type.v1.Money
+	21, // 10: om.wallet.v1.CheckEntitlementResponse.warnings:type_name -> om.type.v1.LimitWarning
 	2,  // 11: om.wallet.v1.CreateEntitlementRequest.entitlement:type_name -> om.wallet.v1.Entitlement
 	2,  // 12: om.wallet.v1.CreateEntitlementResponse.entitlement:type_name -> om.wallet.v1.Entitlement
 	2,  // 13: om.wallet.v1.UpdateEntitlementRequest.entitlement:type_name -> om.wallet.v1.Entitlement
 	2,  // 14: om.wallet.v1.UpdateEntitlementResponse.entitlement:type_name -> om.wallet.v1.Entitlement
-	2,  // 15: om.wallet.v1.ListEntitlementsResponse.entitlements:type_name -> om.wallet.v1.Entitlement
-	3,  // 16: om.wallet.v1.EntitlementService.CheckEntitlement:input_type -> om.wallet.v1.CheckEntitlementRequest
-	5,  // 17: om.wallet.v1.EntitlementService.CreateEntitlement:input_type -> om.wallet.v1.CreateEntitlementRequest
-	7,  // 18: om.wallet.v1.EntitlementService.UpdateEntitlement:input_type -> om.wallet.v1.UpdateEntitlementRequest
-	9,  // 19: om.wallet.v1.EntitlementService.DeleteEntitlement:input_type -> om.wallet.v1.DeleteEntitlementRequest
-	11, // 20: om.wallet.v1.EntitlementService.ListEntitlements:input_type -> om.wallet.v1.ListEntitlementsRequest
-	4,  // 21: om.wallet.v1.EntitlementService.CheckEntitlement:output_type -> om.wallet.v1.CheckEntitlementResponse
-	6,  // 22: om.wallet.v1.EntitlementService.CreateEntitlement:output_type -> om.wallet.v1.CreateEntitlementResponse
-	8,  // 23: om.wallet.v1.EntitlementService.UpdateEntitlement:output_type -> om.wallet.v1.UpdateEntitlementResponse
-	10, // 24: om.wallet.v1.EntitlementService.DeleteEntitlement:output_type -> om.wallet.v1.DeleteEntitlementResponse
-	12, // 25: om.wallet.v1.EntitlementService.ListEntitlements:output_type -> om.wallet.v1.ListEntitlementsResponse
-	21, // [21:26] is the sub-list for method output_type
-	16, // [16:21] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	2,  // 15: om.wallet.v1.GetEntitlementResponse.entitlement:type_name -> om.wallet.v1.Entitlement
+	2,  // 16: om.wallet.v1.ListEntitlementsResponse.entitlements:type_name -> om.wallet.v1.Entitlement
+	3,  // 17: om.wallet.v1.EntitlementService.CheckEntitlement:input_type -> om.wallet.v1.CheckEntitlementRequest
+	5,  // 18: om.wallet.v1.EntitlementService.CreateEntitlement:input_type -> om.wallet.v1.CreateEntitlementRequest
+	7,  // 19: om.wallet.v1.EntitlementService.UpdateEntitlement:input_type -> om.wallet.v1.UpdateEntitlementRequest
+	9,  // 20: om.wallet.v1.EntitlementService.DeleteEntitlement:input_type -> om.wallet.v1.DeleteEntitlementRequest
+	11, // 21: om.wallet.v1.EntitlementService.GetEntitlement:input_type -> om.wallet.v1.GetEntitlementRequest
+	13, // 22: om.wallet.v1.EntitlementService.ListEntitlements:input_type -> om.wallet.v1.ListEntitlementsRequest
+	4,  // 23: om.wallet.v1.EntitlementService.CheckEntitlement:output_type -> om.wallet.v1.CheckEntitlementResponse
+	6,  // 24: om.wallet.v1.EntitlementService.CreateEntitlement:output_type -> om.wallet.v1.CreateEntitlementResponse
+	8,  // 25: om.wallet.v1.EntitlementService.UpdateEntitlement:output_type -> om.wallet.v1.UpdateEntitlementResponse
+	10, // 26: om.wallet.v1.EntitlementService.DeleteEntitlement:output_type -> om.wallet.v1.DeleteEntitlementResponse
+	12, // 27: om.wallet.v1.EntitlementService.GetEntitlement:output_type -> om.wallet.v1.GetEntitlementResponse
+	14, // 28: om.wallet.v1.EntitlementService.ListEntitlements:output_type -> om.wallet.v1.ListEntitlementsResponse
+	23, // [23:29] is the sub-list for method output_type
+	17, // [17:23] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_om_wallet_v1_entitlement_service_proto_init() }
@@ -1081,7 +1184,7 @@ func file_om_wallet_v1_entitlement_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_om_wallet_v1_entitlement_service_proto_rawDesc), len(file_om_wallet_v1_entitlement_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	EntitlementService_CreateEntitlement_FullMethodName = "/om.wallet.v1.EntitlementService/CreateEntitlement"
 	EntitlementService_UpdateEntitlement_FullMethodName = "/om.wallet.v1.EntitlementService/UpdateEntitlement"
 	EntitlementService_DeleteEntitlement_FullMethodName = "/om.wallet.v1.EntitlementService/DeleteEntitlement"
+	EntitlementService_GetEntitlement_FullMethodName    = "/om.wallet.v1.EntitlementService/GetEntitlement"
 	EntitlementService_ListEntitlements_FullMethodName  = "/om.wallet.v1.EntitlementService/ListEntitlements"
 )
 
@@ -43,6 +44,8 @@ type EntitlementServiceClient interface {
 	UpdateEntitlement(ctx context.Context, in *UpdateEntitlementRequest, opts ...grpc.CallOption) (*UpdateEntitlementResponse, error)
 	// Deletes a limit. Deleting it again is NOT_FOUND.
 	DeleteEntitlement(ctx context.Context, in *DeleteEntitlementRequest, opts ...grpc.CallOption) (*DeleteEntitlementResponse, error)
+	// Gets a limit with what is used of it.
+	GetEntitlement(ctx context.Context, in *GetEntitlementRequest, opts ...grpc.CallOption) (*GetEntitlementResponse, error)
 	// Lists limits with what is used of them, oldest first.
 	ListEntitlements(ctx context.Context, in *ListEntitlementsRequest, opts ...grpc.CallOption) (*ListEntitlementsResponse, error)
 }
@@ -95,6 +98,16 @@ func (c *entitlementServiceClient) DeleteEntitlement(ctx context.Context, in *De
 	return out, nil
 }
 
+func (c *entitlementServiceClient) GetEntitlement(ctx context.Context, in *GetEntitlementRequest, opts ...grpc.CallOption) (*GetEntitlementResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetEntitlementResponse)
+	err := c.cc.Invoke(ctx, EntitlementService_GetEntitlement_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *entitlementServiceClient) ListEntitlements(ctx context.Context, in *ListEntitlementsRequest, opts ...grpc.CallOption) (*ListEntitlementsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListEntitlementsResponse)
@@ -120,6 +133,8 @@ type EntitlementServiceServer interface {
 	UpdateEntitlement(context.Context, *UpdateEntitlementRequest) (*UpdateEntitlementResponse, error)
 	// Deletes a limit. Deleting it again is NOT_FOUND.
 	DeleteEntitlement(context.Context, *DeleteEntitlementRequest) (*DeleteEntitlementResponse, error)
+	// Gets a limit with what is used of it.
+	GetEntitlement(context.Context, *GetEntitlementRequest) (*GetEntitlementResponse, error)
 	// Lists limits with what is used of them, oldest first.
 	ListEntitlements(context.Context, *ListEntitlementsRequest) (*ListEntitlementsResponse, error)
 	mustEmbedUnimplementedEntitlementServiceServer()
@@ -143,6 +158,9 @@ func (UnimplementedEntitlementServiceServer) UpdateEntitlement(context.Context, 
 }
 func (UnimplementedEntitlementServiceServer) DeleteEntitlement(context.Context, *DeleteEntitlementRequest) (*DeleteEntitlementResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteEntitlement not implemented")
+}
+func (UnimplementedEntitlementServiceServer) GetEntitlement(context.Context, *GetEntitlementRequest) (*GetEntitlementResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetEntitlement not implemented")
 }
 func (UnimplementedEntitlementServiceServer) ListEntitlements(context.Context, *ListEntitlementsRequest) (*ListEntitlementsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListEntitlements not implemented")
@@ -240,6 +258,24 @@ func _EntitlementService_DeleteEntitlement_Handler(srv interface{}, ctx context.
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EntitlementService_GetEntitlement_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetEntitlementRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EntitlementServiceServer).GetEntitlement(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EntitlementService_GetEntitlement_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EntitlementServiceServer).GetEntitlement(ctx, req.(*GetEntitlementRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _EntitlementService_ListEntitlements_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListEntitlementsRequest)
 	if err := dec(in); err != nil {
@@ -280,6 +316,10 @@ var EntitlementService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteEntitlement",
 			Handler:    _EntitlementService_DeleteEntitlement_Handler,
+		},
+		{
+			MethodName: "GetEntitlement",
+			Handler:    _EntitlementService_GetEntitlement_Handler,
 		},
 		{
 			MethodName: "ListEntitlements",

@@ -248,7 +248,7 @@ class AccountServiceServicer:
 
     def RequestPasswordReset(self, request, context):
         """Sends a link that sets a new password, if the address has an account. The answer never says
-        whether it has, and comes before the mail is sent. An address gets at most 5 mails in an hour.
+        whether it has, and comes before the mail is sent. An address gets at most 5 in an hour.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -286,8 +286,9 @@ class AccountServiceServicer:
 
     def CreateInvite(self, request, context):
         """Invites a person by e-mail. A second invite to the same address replaces the first. ALREADY_EXISTS if
-        the person is a member. UNAVAILABLE if no mail server took the mail: the invite is listed, and
-        repeating the call sends another.
+        the person is a member. OVERLOADED beyond 5 invites to an address, or 100 of an organization, in an
+        hour. UNAVAILABLE if no mail server took the mail: the invite is listed, and repeating the call sends
+        another.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

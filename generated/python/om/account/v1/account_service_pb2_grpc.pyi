@@ -58,7 +58,7 @@ class AccountServiceStub:
     """Ends the caller's session."""
     RequestPasswordReset: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.RequestPasswordResetRequest, _account_service_pb2.RequestPasswordResetResponse]
     """Sends a link that sets a new password, if the address has an account. The answer never says
-    whether it has, and comes before the mail is sent. An address gets at most 5 mails in an hour.
+    whether it has, and comes before the mail is sent. An address gets at most 5 in an hour.
     """
     ResetPassword: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ResetPasswordRequest, _account_service_pb2.ResetPasswordResponse]
     """Sets a new password with the secret from the link, once, within an hour, and ends all sessions of
@@ -74,8 +74,9 @@ class AccountServiceStub:
     """
     CreateInvite: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CreateInviteRequest, _account_service_pb2.CreateInviteResponse]
     """Invites a person by e-mail. A second invite to the same address replaces the first. ALREADY_EXISTS if
-    the person is a member. UNAVAILABLE if no mail server took the mail: the invite is listed, and
-    repeating the call sends another.
+    the person is a member. OVERLOADED beyond 5 invites to an address, or 100 of an organization, in an
+    hour. UNAVAILABLE if no mail server took the mail: the invite is listed, and repeating the call sends
+    another.
     """
     ListInvites: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListInvitesRequest, _account_service_pb2.ListInvitesResponse]
     """Lists open invites, oldest first."""
@@ -145,7 +146,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Ends the caller's session."""
     RequestPasswordReset: _aio.UnaryUnaryMultiCallable[_account_service_pb2.RequestPasswordResetRequest, _account_service_pb2.RequestPasswordResetResponse]  # type: ignore[assignment]
     """Sends a link that sets a new password, if the address has an account. The answer never says
-    whether it has, and comes before the mail is sent. An address gets at most 5 mails in an hour.
+    whether it has, and comes before the mail is sent. An address gets at most 5 in an hour.
     """
     ResetPassword: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ResetPasswordRequest, _account_service_pb2.ResetPasswordResponse]  # type: ignore[assignment]
     """Sets a new password with the secret from the link, once, within an hour, and ends all sessions of
@@ -161,8 +162,9 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """
     CreateInvite: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CreateInviteRequest, _account_service_pb2.CreateInviteResponse]  # type: ignore[assignment]
     """Invites a person by e-mail. A second invite to the same address replaces the first. ALREADY_EXISTS if
-    the person is a member. UNAVAILABLE if no mail server took the mail: the invite is listed, and
-    repeating the call sends another.
+    the person is a member. OVERLOADED beyond 5 invites to an address, or 100 of an organization, in an
+    hour. UNAVAILABLE if no mail server took the mail: the invite is listed, and repeating the call sends
+    another.
     """
     ListInvites: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListInvitesRequest, _account_service_pb2.ListInvitesResponse]  # type: ignore[assignment]
     """Lists open invites, oldest first."""
@@ -269,7 +271,7 @@ class AccountServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.RequestPasswordResetResponse, _abc.Awaitable[_account_service_pb2.RequestPasswordResetResponse]]:
         """Sends a link that sets a new password, if the address has an account. The answer never says
-        whether it has, and comes before the mail is sent. An address gets at most 5 mails in an hour.
+        whether it has, and comes before the mail is sent. An address gets at most 5 in an hour.
         """
 
     def ResetPassword(
@@ -310,8 +312,9 @@ class AccountServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.CreateInviteResponse, _abc.Awaitable[_account_service_pb2.CreateInviteResponse]]:
         """Invites a person by e-mail. A second invite to the same address replaces the first. ALREADY_EXISTS if
-        the person is a member. UNAVAILABLE if no mail server took the mail: the invite is listed, and
-        repeating the call sends another.
+        the person is a member. OVERLOADED beyond 5 invites to an address, or 100 of an organization, in an
+        hour. UNAVAILABLE if no mail server took the mail: the invite is listed, and repeating the call sends
+        another.
         """
 
     def ListInvites(

@@ -423,10 +423,13 @@ class QuerySpendRequest(_message.Message):
     GROUP_BY_FIELD_NUMBER: _builtins.int
     GRANULARITY_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
+    ROW_LIMIT_FIELD_NUMBER: _builtins.int
     granularity: Global___Granularity.ValueType
     """How to cut time."""
     time_zone: _builtins.str
     """IANA name of the time zone; empty means UTC."""
+    row_limit: _builtins.int
+    """How many rows at most, in the order of the answer; 0 means 50,000, more is lowered to that."""
     @_builtins.property
     def filter(self) -> Global___EventFilter:
         """Which events; no start means the current calendar month in the time zone."""
@@ -442,10 +445,11 @@ class QuerySpendRequest(_message.Message):
         group_by: _abc.Iterable[Global___Dimension.ValueType] | None = ...,
         granularity: Global___Granularity.ValueType = ...,
         time_zone: _builtins.str = ...,
+        row_limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "granularity", b"granularity", "group_by", b"group_by", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "granularity", b"granularity", "group_by", b"group_by", "row_limit", b"row_limit", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -510,6 +514,9 @@ class QuerySpendResponse(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    total_size: _builtins.int
+    """How many rows there are; more than were given where the limit cut them off."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpendRow]:
         """By period, then by cost downwards, then by group."""
@@ -528,10 +535,11 @@ class QuerySpendResponse(_message.Message):
         rows: _abc.Iterable[Global___SpendRow] | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        total_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "rows", b"rows", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "rows", b"rows", "start_time", b"start_time", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

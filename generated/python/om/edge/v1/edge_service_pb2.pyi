@@ -779,7 +779,9 @@ class KeyRevoked(_message.Message):
     """The key."""
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """When it ends: a replaced key may work a little longer."""
+        """When it ends: a replaced key may work a little longer. Absent: what was said before of its end does not
+        hold any more, because its organization may use its keys again.
+        """
 
     def __init__(
         self,

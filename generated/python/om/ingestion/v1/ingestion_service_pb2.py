@@ -30,7 +30,7 @@ from om.type.v1 import error_reason_pb2 as om_dot_type_dot_v1_dot_error__reason_
 from om.type.v1 import event_pb2 as om_dot_type_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'om/ingestion/v1/ingestion_service.proto\x12\x0fom.ingestion.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x1dom/type/v1/error_reason.proto\x1a\x16om/type/v1/event.proto\"U\n\nEdgeSource\x12*\n\x07\x65\x64ge_id\x18\x01 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^edg_[0-9a-z]{26}$\x12\x1b\n\nedge_epoch\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\"z\n\x13IngestEventsRequest\x12)\n\x04\x65\x64ge\x18\x01 \x01(\x0b\x32\x1b.om.ingestion.v1.EdgeSource\x12\x38\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x16.om.type.v1.UsageEventB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xe8\x07\"\x03\xd8\x01\x03\"\x96\x01\n\x0cIngestResult\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.om.ingestion.v1.IngestState\x12\'\n\x06reason\x18\x03 \x01(\x0e\x32\x17.om.type.v1.ErrorReason\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\r\n\x05\x66ield\x18\x05 \x01(\t\"\xa1\x01\n\x14IngestEventsResponse\x12.\n\x07results\x18\x01 \x03(\x0b\x32\x1d.om.ingestion.v1.IngestResult\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x03 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x04 \x01(\x05\x12\x16\n\x0erejected_count\x18\x05 \x01(\x05\"N\n\x15GetEventStatusRequest\x12\x1c\n\x08\x65vent_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x17\n\x06source\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xaf\x01\n\x16GetEventStatusResponse\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.om.ingestion.v1.EventState\x12/\n\x0bsettle_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06reason\x18\x03 \x01(\x0e\x32\x17.om.type.v1.ErrorReason\x12\x0f\n\x07message\x18\x04 \x01(\t\"\xea\x01\n\nDeadLetter\x12\x16\n\x0e\x64\x65\x61\x64_letter_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\'\n\x06reason\x18\x03 \x01(\x0e\x32\x17.om.type.v1.ErrorReason\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x15\n\rattempt_count\x18\x05 \x01(\x05\x12\x30\n\x0creceive_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x16ListDeadLettersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"e\n\x17ListDeadLettersResponse\x12\x31\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x1b.om.ingestion.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x18ReplayDeadLettersRequest\x12\"\n\x0f\x64\x65\x61\x64_letter_ids\x18\x01 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12\x0f\n\x07\x64iscard\x18\x02 \x01(\x08\"\x9f\x01\n\x0cReplayResult\x12\x16\n\x0e\x64\x65\x61\x64_letter_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.om.ingestion.v1.ReplayState\x12\'\n\x06reason\x18\x04 \x01(\x0e\x32\x17.om.type.v1.ErrorReason\x12\x0f\n\x07message\x18\x05 \x01(\t\"c\n\x19ReplayDeadLettersResponse\x12\x16\n\x0ereplayed_count\x18\x01 \x01(\x05\x12.\n\x07results\x18\x02 \x03(\x0b\x32\x1d.om.ingestion.v1.ReplayResult\"\x1a\n\x18GetPipelineStatusRequest\"\x80\x01\n\x19GetPipelineStatusResponse\x12\x1a\n\x12queued_batch_count\x18\x01 \x01(\x03\x12\x15\n\roldest_age_ms\x18\x02 \x01(\x03\x12\x19\n\x11\x64\x65\x61\x64_letter_count\x18\x03 \x01(\x03\x12\x15\n\runrated_count\x18\x04 \x01(\x03*}\n\x0bIngestState\x12\x1c\n\x18INGEST_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15INGEST_STATE_ACCEPTED\x10\x01\x12\x1a\n\x16INGEST_STATE_DUPLICATE\x10\x02\x12\x19\n\x15INGEST_STATE_REJECTED\x10\x03*\xc0\x01\n\nEventState\x12\x1b\n\x17\x45VENT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45VENT_STATE_QUEUED\x10\x01\x12\x17\n\x13\x45VENT_STATE_CHARGED\x10\x02\x12\x17\n\x13\x45VENT_STATE_UNRATED\x10\x03\x12\x14\n\x10\x45VENT_STATE_ZERO\x10\x04\x12\x1b\n\x17\x45VENT_STATE_DEAD_LETTER\x10\x05\x12\x18\n\x14\x45VENT_STATE_DEFERRED\x10\x06*\x96\x01\n\x0bReplayState\x12\x1c\n\x18REPLAY_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14REPLAY_STATE_SETTLED\x10\x01\x12\x1a\n\x16REPLAY_STATE_DISCARDED\x10\x02\x12\x17\n\x13REPLAY_STATE_FAILED\x10\x03\x12\x1a\n\x16REPLAY_STATE_NOT_FOUND\x10\x04\x32\xfe\x05\n\x10IngestionService\x12\x83\x01\n\x0cIngestEvents\x12$.om.ingestion.v1.IngestEventsRequest\x1a%.om.ingestion.v1.IngestEventsResponse\"&\x90\x02\x02\x8a\xb5\x18\x06\n\x02\x02\x05\x10\x01\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/events:\x01*\x12\x99\x01\n\x0eGetEventStatus\x12&.om.ingestion.v1.GetEventStatusRequest\x1a\'.om.ingestion.v1.GetEventStatusResponse\"6\x90\x02\x01\x8a\xb5\x18\x07\n\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\"\x12 /api/v1/events/{event_id}/status\x12\x90\x01\n\x0fListDeadLetters\x12\'.om.ingestion.v1.ListDeadLettersRequest\x1a(.om.ingestion.v1.ListDeadLettersResponse\"*\x90\x02\x01\x8a\xb5\x18\x07\n\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/dead-letters\x12\x9f\x01\n\x11ReplayDeadLetters\x12).om.ingestion.v1.ReplayDeadLettersRequest\x1a*.om.ingestion.v1.ReplayDeadLettersResponse\"3\x90\x02\x02\x8a\xb5\x18\x06\n\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02 \"\x1b/api/v1/dead-letters/replay:\x01*\x12\x92\x01\n\x11GetPipelineStatus\x12).om.ingestion.v1.GetPipelineStatusRequest\x1a*.om.ingestion.v1.GetPipelineStatusResponse\"&\x90\x02\x01\x8a\xb5\x18\x07\n\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/pipelineb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'om/ingestion/v1/ingestion_service.proto\x12\x0fom.ingestion.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17om/type/v1/access.proto\x1a\x1dom/type/v1/error_reason.proto\x1a\x16om/type/v1/event.proto\"U\n\nEdgeSource\x12*\n\x07\x65\x64ge_id\x18\x01 \x01(\tB\x19\xbaH\x16r\x14\x32\x12^edg_[0-9a-z]{26}$\x12\x1b\n\nedge_epoch\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\"z\n\x13IngestEventsRequest\x12)\n\x04\x65\x64ge\x18\x01 \x01(\x0b\x32\x1b.om.ingestion.v1.EdgeSource\x12\x38\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x16.om.type.v1.UsageEventB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xe8\x07\"\x03\xd8\x01\x03\"\x96\x01\n\x0cIngestResult\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.om.ingestion.v1.IngestState\x12\'\n\x06reason\x18\x03 \x01(\x0e\x32\x17.om.type.v1.ErrorReason\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\r\n\x05\x66ield\x18\x05 \x01(\t\"\xd7\x01\n\x14IngestEventsResponse\x12.\n\x07results\x18\x01 \x03(\x0b\x32\x1d.om.ingestion.v1.IngestResult\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x03 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x04 \x01(\x05\x12\x16\n\x0erejected_count\x18\x05 \x01(\x05\x12\x34\n\rmonthly_quota\x18\x06 \x01(\x0b\x32\x1d.om.ingestion.v1.MonthlyQuota\"0\n\x0cMonthlyQuota\x12\r\n\x05limit\x18\x01 \x01(\x03\x12\x11\n\tremaining\x18\x02 \x01(\x03\"N\n\x15GetEventStatusRequest\x12\x1c\n\x08\x65vent_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\x12\x17\n\x06source\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xaf\x01\n\x16GetEventStatusResponse\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.om.ingestion.v1.EventState\x12/\n\x0bsettle_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06reason\x18\x03 \x01(\x0e\x32\x17.om.type.v1.ErrorReason\x12\x0f\n\x07message\x18\x04 \x01(\t\"\x91\x02\n\nDeadLetter\x12\x16\n\x0e\x64\x65\x61\x64_letter_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\'\n\x06reason\x18\x03 \x01(\x0e\x32\x17.om.type.v1.ErrorReason\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x15\n\rattempt_count\x18\x05 \x01(\x05\x12\x30\n\x0creceive_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x05\x65vent\x18\x08 \x01(\x0b\x32\x16.om.type.v1.UsageEvent\"R\n\x16ListDeadLettersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"e\n\x17ListDeadLettersResponse\x12\x31\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x1b.om.ingestion.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x18ReplayDeadLettersRequest\x12\"\n\x0f\x64\x65\x61\x64_letter_ids\x18\x01 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12\x0f\n\x07\x64iscard\x18\x02 \x01(\x08\"\x9f\x01\n\x0cReplayResult\x12\x16\n\x0e\x64\x65\x61\x64_letter_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.om.ingestion.v1.ReplayState\x12\'\n\x06reason\x18\x04 \x01(\x0e\x32\x17.om.type.v1.ErrorReason\x12\x0f\n\x07message\x18\x05 \x01(\t\"c\n\x19ReplayDeadLettersResponse\x12\x16\n\x0ereplayed_count\x18\x01 \x01(\x05\x12.\n\x07results\x18\x02 \x03(\x0b\x32\x1d.om.ingestion.v1.ReplayResult\"\x1a\n\x18GetPipelineStatusRequest\"\x80\x01\n\x19GetPipelineStatusResponse\x12\x1a\n\x12queued_batch_count\x18\x01 \x01(\x03\x12\x15\n\roldest_age_ms\x18\x02 \x01(\x03\x12\x19\n\x11\x64\x65\x61\x64_letter_count\x18\x03 \x01(\x03\x12\x15\n\runrated_count\x18\x04 \x01(\x03*}\n\x0bIngestState\x12\x1c\n\x18INGEST_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15INGEST_STATE_ACCEPTED\x10\x01\x12\x1a\n\x16INGEST_STATE_DUPLICATE\x10\x02\x12\x19\n\x15INGEST_STATE_REJECTED\x10\x03*\xc0\x01\n\nEventState\x12\x1b\n\x17\x45VENT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45VENT_STATE_QUEUED\x10\x01\x12\x17\n\x13\x45VENT_STATE_CHARGED\x10\x02\x12\x17\n\x13\x45VENT_STATE_UNRATED\x10\x03\x12\x14\n\x10\x45VENT_STATE_ZERO\x10\x04\x12\x1b\n\x17\x45VENT_STATE_DEAD_LETTER\x10\x05\x12\x18\n\x14\x45VENT_STATE_DEFERRED\x10\x06*\x96\x01\n\x0bReplayState\x12\x1c\n\x18REPLAY_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14REPLAY_STATE_SETTLED\x10\x01\x12\x1a\n\x16REPLAY_STATE_DISCARDED\x10\x02\x12\x17\n\x13REPLAY_STATE_FAILED\x10\x03\x12\x1a\n\x16REPLAY_STATE_NOT_FOUND\x10\x04\x32\xfe\x05\n\x10IngestionService\x12\x83\x01\n\x0cIngestEvents\x12$.om.ingestion.v1.IngestEventsRequest\x1a%.om.ingestion.v1.IngestEventsResponse\"&\x90\x02\x02\x8a\xb5\x18\x06\n\x02\x02\x05\x10\x01\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/events:\x01*\x12\x99\x01\n\x0eGetEventStatus\x12&.om.ingestion.v1.GetEventStatusRequest\x1a\'.om.ingestion.v1.GetEventStatusResponse\"6\x90\x02\x01\x8a\xb5\x18\x07\n\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\"\x12 /api/v1/events/{event_id}/status\x12\x90\x01\n\x0fListDeadLetters\x12\'.om.ingestion.v1.ListDeadLettersRequest\x1a(.om.ingestion.v1.ListDeadLettersResponse\"*\x90\x02\x01\x8a\xb5\x18\x07\n\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/dead-letters\x12\x9f\x01\n\x11ReplayDeadLetters\x12).om.ingestion.v1.ReplayDeadLettersRequest\x1a*.om.ingestion.v1.ReplayDeadLettersResponse\"3\x90\x02\x02\x8a\xb5\x18\x06\n\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02 \"\x1b/api/v1/dead-letters/replay:\x01*\x12\x92\x01\n\x11GetPipelineStatus\x12).om.ingestion.v1.GetPipelineStatusRequest\x1a*.om.ingestion.v1.GetPipelineStatusResponse\"&\x90\x02\x01\x8a\xb5\x18\x07\n\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/pipelineb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,12 +63,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INGESTIONSERVICE'].methods_by_name['ReplayDeadLetters']._serialized_options = b'\220\002\002\212\265\030\006\n\002\002\004\020\004\202\323\344\223\002 \"\033/api/v1/dead-letters/replay:\001*'
   _globals['_INGESTIONSERVICE'].methods_by_name['GetPipelineStatus']._loaded_options = None
   _globals['_INGESTIONSERVICE'].methods_by_name['GetPipelineStatus']._serialized_options = b'\220\002\001\212\265\030\007\n\003\002\003\004\020\003\202\323\344\223\002\022\022\020/api/v1/pipeline'
-  _globals['_INGESTSTATE']._serialized_start=1945
-  _globals['_INGESTSTATE']._serialized_end=2070
-  _globals['_EVENTSTATE']._serialized_start=2073
-  _globals['_EVENTSTATE']._serialized_end=2265
-  _globals['_REPLAYSTATE']._serialized_start=2268
-  _globals['_REPLAYSTATE']._serialized_end=2418
+  _globals['_INGESTSTATE']._serialized_start=2088
+  _globals['_INGESTSTATE']._serialized_end=2213
+  _globals['_EVENTSTATE']._serialized_start=2216
+  _globals['_EVENTSTATE']._serialized_end=2408
+  _globals['_REPLAYSTATE']._serialized_start=2411
+  _globals['_REPLAYSTATE']._serialized_end=2561
   _globals['_EDGESOURCE']._serialized_start=232
   _globals['_EDGESOURCE']._serialized_end=317
   _globals['_INGESTEVENTSREQUEST']._serialized_start=319
@@ -76,27 +76,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INGESTRESULT']._serialized_start=444
   _globals['_INGESTRESULT']._serialized_end=594
   _globals['_INGESTEVENTSRESPONSE']._serialized_start=597
-  _globals['_INGESTEVENTSRESPONSE']._serialized_end=758
-  _globals['_GETEVENTSTATUSREQUEST']._serialized_start=760
-  _globals['_GETEVENTSTATUSREQUEST']._serialized_end=838
-  _globals['_GETEVENTSTATUSRESPONSE']._serialized_start=841
-  _globals['_GETEVENTSTATUSRESPONSE']._serialized_end=1016
-  _globals['_DEADLETTER']._serialized_start=1019
-  _globals['_DEADLETTER']._serialized_end=1253
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=1255
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=1337
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1339
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1440
-  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=1442
-  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=1521
-  _globals['_REPLAYRESULT']._serialized_start=1524
-  _globals['_REPLAYRESULT']._serialized_end=1683
-  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=1685
-  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=1784
-  _globals['_GETPIPELINESTATUSREQUEST']._serialized_start=1786
-  _globals['_GETPIPELINESTATUSREQUEST']._serialized_end=1812
-  _globals['_GETPIPELINESTATUSRESPONSE']._serialized_start=1815
-  _globals['_GETPIPELINESTATUSRESPONSE']._serialized_end=1943
-  _globals['_INGESTIONSERVICE']._serialized_start=2421
-  _globals['_INGESTIONSERVICE']._serialized_end=3187
+  _globals['_INGESTEVENTSRESPONSE']._serialized_end=812
+  _globals['_MONTHLYQUOTA']._serialized_start=814
+  _globals['_MONTHLYQUOTA']._serialized_end=862
+  _globals['_GETEVENTSTATUSREQUEST']._serialized_start=864
+  _globals['_GETEVENTSTATUSREQUEST']._serialized_end=942
+  _globals['_GETEVENTSTATUSRESPONSE']._serialized_start=945
+  _globals['_GETEVENTSTATUSRESPONSE']._serialized_end=1120
+  _globals['_DEADLETTER']._serialized_start=1123
+  _globals['_DEADLETTER']._serialized_end=1396
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=1398
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=1480
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1482
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1583
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=1585
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=1664
+  _globals['_REPLAYRESULT']._serialized_start=1667
+  _globals['_REPLAYRESULT']._serialized_end=1826
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=1828
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=1927
+  _globals['_GETPIPELINESTATUSREQUEST']._serialized_start=1929
+  _globals['_GETPIPELINESTATUSREQUEST']._serialized_end=1955
+  _globals['_GETPIPELINESTATUSRESPONSE']._serialized_start=1958
+  _globals['_GETPIPELINESTATUSRESPONSE']._serialized_end=2086
+  _globals['_INGESTIONSERVICE']._serialized_start=2564
+  _globals['_INGESTIONSERVICE']._serialized_end=3330
 # @@protoc_insertion_point(module_scope)

@@ -229,6 +229,7 @@ class IngestEventsResponse(_message.Message):
     ACCEPTED_COUNT_FIELD_NUMBER: _builtins.int
     DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
     REJECTED_COUNT_FIELD_NUMBER: _builtins.int
+    MONTHLY_QUOTA_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
     """Names the durable write; empty if no event was accepted."""
     accepted_count: _builtins.int
@@ -241,6 +242,10 @@ class IngestEventsResponse(_message.Message):
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___IngestResult]:
         """One for each event, in the order sent."""
 
+    @_builtins.property
+    def monthly_quota(self) -> Global___MonthlyQuota:
+        """What is left of the month; absent where no quota applies, and for edges."""
+
     def __init__(
         self,
         *,
@@ -249,14 +254,43 @@ class IngestEventsResponse(_message.Message):
         accepted_count: _builtins.int = ...,
         duplicate_count: _builtins.int = ...,
         rejected_count: _builtins.int = ...,
+        monthly_quota: Global___MonthlyQuota | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["monthly_quota", b"monthly_quota"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_count", b"accepted_count", "batch_id", b"batch_id", "duplicate_count", b"duplicate_count", "rejected_count", b"rejected_count", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_count", b"accepted_count", "batch_id", b"batch_id", "duplicate_count", b"duplicate_count", "monthly_quota", b"monthly_quota", "rejected_count", b"rejected_count", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IngestEventsResponse: _TypeAlias = IngestEventsResponse  # noqa: Y015
+
+@_typing.final
+class MonthlyQuota(_message.Message):
+    """How many events the plan of an organization takes in within a calendar month of UTC. Only new events count:
+    a duplicate and one that was rejected are free. Usage that edges report is never refused and never counted.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """How many may be taken in."""
+    remaining: _builtins.int
+    """How many more may be."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+        remaining: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "remaining", b"remaining"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MonthlyQuota: _TypeAlias = MonthlyQuota  # noqa: Y015
 
 @_typing.final
 class GetEventStatusRequest(_message.Message):
@@ -333,6 +367,7 @@ class DeadLetter(_message.Message):
     ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
     RECEIVE_TIME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
     dead_letter_id: _builtins.str
     """Names the dead letter."""
     event_id: _builtins.str
@@ -351,6 +386,10 @@ class DeadLetter(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was set aside."""
 
+    @_builtins.property
+    def event(self) -> _event_pb2.UsageEvent:
+        """The event as it was reported; absent where it cannot be read."""
+
     def __init__(
         self,
         *,
@@ -361,10 +400,11 @@ class DeadLetter(_message.Message):
         attempt_count: _builtins.int = ...,
         receive_time: _timestamp_pb2.Timestamp | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        event: _event_pb2.UsageEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "receive_time", b"receive_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "event", b"event", "receive_time", b"receive_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "create_time", b"create_time", "dead_letter_id", b"dead_letter_id", "event_id", b"event_id", "message", b"message", "reason", b"reason", "receive_time", b"receive_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "create_time", b"create_time", "dead_letter_id", b"dead_letter_id", "event", b"event", "event_id", b"event_id", "message", b"message", "reason", b"reason", "receive_time", b"receive_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -68,7 +68,8 @@ class IngestionServiceServicer:
 
     def IngestEvents(self, request, context):
         """Validates each event by itself and queues the valid ones in one durable write. One bad event
-        never costs its neighbours. An answer is given for each event, in order. Safe to repeat.
+        never costs its neighbours. An answer is given for each event, in order. Safe to repeat. Where plans
+        have quotas, a batch of an application whose new events do not fit into the month is refused as a whole.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

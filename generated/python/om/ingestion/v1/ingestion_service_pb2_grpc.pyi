@@ -35,7 +35,8 @@ class IngestionServiceStub:
     def __new__(cls, channel: _aio.Channel) -> IngestionServiceAsyncStub: ...
     IngestEvents: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.IngestEventsRequest, _ingestion_service_pb2.IngestEventsResponse]
     """Validates each event by itself and queues the valid ones in one durable write. One bad event
-    never costs its neighbours. An answer is given for each event, in order. Safe to repeat.
+    never costs its neighbours. An answer is given for each event, in order. Safe to repeat. Where plans
+    have quotas, a batch of an application whose new events do not fit into the month is refused as a whole.
     """
     GetEventStatus: _grpc.UnaryUnaryMultiCallable[_ingestion_service_pb2.GetEventStatusRequest, _ingestion_service_pb2.GetEventStatusResponse]
     """Tells where an event stands. NOT_FOUND if it was never settled nor is queued. Best effort for what
@@ -57,7 +58,8 @@ class IngestionServiceAsyncStub(IngestionServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     IngestEvents: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.IngestEventsRequest, _ingestion_service_pb2.IngestEventsResponse]  # type: ignore[assignment]
     """Validates each event by itself and queues the valid ones in one durable write. One bad event
-    never costs its neighbours. An answer is given for each event, in order. Safe to repeat.
+    never costs its neighbours. An answer is given for each event, in order. Safe to repeat. Where plans
+    have quotas, a batch of an application whose new events do not fit into the month is refused as a whole.
     """
     GetEventStatus: _aio.UnaryUnaryMultiCallable[_ingestion_service_pb2.GetEventStatusRequest, _ingestion_service_pb2.GetEventStatusResponse]  # type: ignore[assignment]
     """Tells where an event stands. NOT_FOUND if it was never settled nor is queued. Best effort for what
@@ -81,7 +83,8 @@ class IngestionServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_ingestion_service_pb2.IngestEventsResponse, _abc.Awaitable[_ingestion_service_pb2.IngestEventsResponse]]:
         """Validates each event by itself and queues the valid ones in one durable write. One bad event
-        never costs its neighbours. An answer is given for each event, in order. Safe to repeat.
+        never costs its neighbours. An answer is given for each event, in order. Safe to repeat. Where plans
+        have quotas, a batch of an application whose new events do not fit into the month is refused as a whole.
         """
 
     def GetEventStatus(

@@ -36,6 +36,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED. Only an edge may set this field. Metadata: field."""
     ERROR_REASON_SIGN_UP_CLOSED: _ErrorReason.ValueType  # 6
     """PERMISSION_DENIED. People join this installation by invitation only. Metadata: none."""
+    ERROR_REASON_CSRF_REFUSED: _ErrorReason.ValueType  # 7
+    """PERMISSION_DENIED. A request with a session cookie, or for one, does not show that it comes from a page of this
+    installation. Metadata: none.
+    """
+    ERROR_REASON_OIDC_REFUSED: _ErrorReason.ValueType  # 8
+    """UNAUTHENTICATED. What came back from the identity provider proves nobody. Metadata: check (what failed, such
+    as state, nonce, aud, email_verified).
+    """
     ERROR_REASON_INVALID_ARGUMENT: _ErrorReason.ValueType  # 10
     """INVALID_ARGUMENT. A field breaks its rule; BadRequest names each. Metadata: field."""
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 11
@@ -104,6 +112,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_LIMIT_REACHED: _ErrorReason.ValueType  # 61
     """FAILED_PRECONDITION. A hard limit would be passed. Metadata: limit_id, window, needed, available."""
+    ERROR_REASON_MONTHLY_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 62
+    """RESOURCE_EXHAUSTED. The organization's plan takes in no more events this month, and none of the batch
+    was taken. Metadata: current_usage, limit, period (a month, such as 2026-01).
+    """
+    ERROR_REASON_OIDC_NOT_CONFIGURED: _ErrorReason.ValueType  # 63
+    """FAILED_PRECONDITION. This installation names no OpenID Connect provider. Metadata: none."""
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 70
     """UNIMPLEMENTED. The contract has this RPC, this server does not have it yet. Metadata: rpc."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 71
@@ -122,6 +136,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """OUT_OF_RANGE. What happened since the cursor is too much, or not known any more; export it, and watch
     without a cursor. Metadata: none.
     """
+    ERROR_REASON_OIDC_UNAVAILABLE: _ErrorReason.ValueType  # 77
+    """UNAVAILABLE. The identity provider does not answer, or not in a form that can be used. Metadata: none."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reason of a google.rpc.ErrorInfo. On the wire it is the value's name without the prefix
@@ -144,6 +160,14 @@ ERROR_REASON_EDGE_FIELD_FORBIDDEN: ErrorReason.ValueType  # 5
 """PERMISSION_DENIED. Only an edge may set this field. Metadata: field."""
 ERROR_REASON_SIGN_UP_CLOSED: ErrorReason.ValueType  # 6
 """PERMISSION_DENIED. People join this installation by invitation only. Metadata: none."""
+ERROR_REASON_CSRF_REFUSED: ErrorReason.ValueType  # 7
+"""PERMISSION_DENIED. A request with a session cookie, or for one, does not show that it comes from a page of this
+installation. Metadata: none.
+"""
+ERROR_REASON_OIDC_REFUSED: ErrorReason.ValueType  # 8
+"""UNAUTHENTICATED. What came back from the identity provider proves nobody. Metadata: check (what failed, such
+as state, nonce, aud, email_verified).
+"""
 ERROR_REASON_INVALID_ARGUMENT: ErrorReason.ValueType  # 10
 """INVALID_ARGUMENT. A field breaks its rule; BadRequest names each. Metadata: field."""
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 11
@@ -212,6 +236,12 @@ in credits), and output_tokens_max where the request can be made smaller.
 """
 ERROR_REASON_LIMIT_REACHED: ErrorReason.ValueType  # 61
 """FAILED_PRECONDITION. A hard limit would be passed. Metadata: limit_id, window, needed, available."""
+ERROR_REASON_MONTHLY_QUOTA_EXCEEDED: ErrorReason.ValueType  # 62
+"""RESOURCE_EXHAUSTED. The organization's plan takes in no more events this month, and none of the batch
+was taken. Metadata: current_usage, limit, period (a month, such as 2026-01).
+"""
+ERROR_REASON_OIDC_NOT_CONFIGURED: ErrorReason.ValueType  # 63
+"""FAILED_PRECONDITION. This installation names no OpenID Connect provider. Metadata: none."""
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 70
 """UNIMPLEMENTED. The contract has this RPC, this server does not have it yet. Metadata: rpc."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 71
@@ -230,4 +260,6 @@ ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 76
 """OUT_OF_RANGE. What happened since the cursor is too much, or not known any more; export it, and watch
 without a cursor. Metadata: none.
 """
+ERROR_REASON_OIDC_UNAVAILABLE: ErrorReason.ValueType  # 77
+"""UNAVAILABLE. The identity provider does not answer, or not in a form that can be used. Metadata: none."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -291,6 +291,7 @@ class UsageEvent(_message.Message):
     JOB_ID_FIELD_NUMBER: _builtins.int
     HTTP_STATUS_FIELD_NUMBER: _builtins.int
     LATENCY_MS_FIELD_NUMBER: _builtins.int
+    TRACE_PARENT_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Any non-empty string, stable across retries."""
     source: _builtins.str
@@ -319,6 +320,11 @@ class UsageEvent(_message.Message):
     """The status that the provider answered with; 0 if there was none or it is not known."""
     latency_ms: _builtins.int
     """Time from the first byte sent to the last byte received, in milliseconds. Absent: not measured."""
+    trace_parent: _builtins.str
+    """The W3C traceparent of the request that consumed, so that settlement is seen in the same trace.
+    Not part of what is claimed: the same event with another one changes nothing. What cannot be read as
+    one is ignored.
+    """
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened; chooses the prices. Absent: when it was received. A future time is
@@ -362,10 +368,11 @@ class UsageEvent(_message.Message):
         job_id: _builtins.str = ...,
         http_status: _builtins.int = ...,
         latency_ms: _builtins.int | None = ...,
+        trace_parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_latency_ms", b"_latency_ms", "attribution", b"attribution", "latency_ms", b"latency_ms", "metadata", b"metadata", "occur_time", b"occur_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_latency_ms", b"_latency_ms", "attribution", b"attribution", "event_id", b"event_id", "funding", b"funding", "http_status", b"http_status", "idempotency_key", b"idempotency_key", "job_id", b"job_id", "key_id", b"key_id", "latency_ms", b"latency_ms", "lines", b"lines", "metadata", b"metadata", "occur_time", b"occur_time", "outcome", b"outcome", "sandbox", b"sandbox", "sequence", b"sequence", "source", b"source", "type", b"type", "unfunded", b"unfunded", "wallet_id", b"wallet_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_latency_ms", b"_latency_ms", "attribution", b"attribution", "event_id", b"event_id", "funding", b"funding", "http_status", b"http_status", "idempotency_key", b"idempotency_key", "job_id", b"job_id", "key_id", b"key_id", "latency_ms", b"latency_ms", "lines", b"lines", "metadata", b"metadata", "occur_time", b"occur_time", "outcome", b"outcome", "sandbox", b"sandbox", "sequence", b"sequence", "source", b"source", "trace_parent", b"trace_parent", "type", b"type", "unfunded", b"unfunded", "wallet_id", b"wallet_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__latency_ms: _TypeAlias = _typing.Literal["latency_ms"]  # noqa: Y015
     _WhichOneofArgType__latency_ms: _TypeAlias = _typing.Literal["_latency_ms", b"_latency_ms"]  # noqa: Y015

@@ -421,6 +421,52 @@ class DeleteEntitlementResponse(_message.Message):
 Global___DeleteEntitlementResponse: _TypeAlias = DeleteEntitlementResponse  # noqa: Y015
 
 @_typing.final
+class GetEntitlementRequest(_message.Message):
+    """Request message for GetEntitlement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTITLEMENT_ID_FIELD_NUMBER: _builtins.int
+    entitlement_id: _builtins.str
+    """The limit."""
+    def __init__(
+        self,
+        *,
+        entitlement_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entitlement_id", b"entitlement_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEntitlementRequest: _TypeAlias = GetEntitlementRequest  # noqa: Y015
+
+@_typing.final
+class GetEntitlementResponse(_message.Message):
+    """Response message for GetEntitlement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTITLEMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entitlement(self) -> Global___Entitlement:
+        """The limit."""
+
+    def __init__(
+        self,
+        *,
+        entitlement: Global___Entitlement | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entitlement", b"entitlement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entitlement", b"entitlement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEntitlementResponse: _TypeAlias = GetEntitlementResponse  # noqa: Y015
+
+@_typing.final
 class ListEntitlementsRequest(_message.Message):
     """Request message for ListEntitlements."""
 

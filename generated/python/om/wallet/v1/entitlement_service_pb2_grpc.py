@@ -55,6 +55,11 @@ class EntitlementServiceStub:
                 request_serializer=om_dot_wallet_dot_v1_dot_entitlement__service__pb2.DeleteEntitlementRequest.SerializeToString,
                 response_deserializer=om_dot_wallet_dot_v1_dot_entitlement__service__pb2.DeleteEntitlementResponse.FromString,
                 _registered_method=True)
+        self.GetEntitlement = channel.unary_unary(
+                '/om.wallet.v1.EntitlementService/GetEntitlement',
+                request_serializer=om_dot_wallet_dot_v1_dot_entitlement__service__pb2.GetEntitlementRequest.SerializeToString,
+                response_deserializer=om_dot_wallet_dot_v1_dot_entitlement__service__pb2.GetEntitlementResponse.FromString,
+                _registered_method=True)
         self.ListEntitlements = channel.unary_unary(
                 '/om.wallet.v1.EntitlementService/ListEntitlements',
                 request_serializer=om_dot_wallet_dot_v1_dot_entitlement__service__pb2.ListEntitlementsRequest.SerializeToString,
@@ -95,6 +100,13 @@ class EntitlementServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetEntitlement(self, request, context):
+        """Gets a limit with what is used of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEntitlements(self, request, context):
         """Lists limits with what is used of them, oldest first.
         """
@@ -124,6 +136,11 @@ def add_EntitlementServiceServicer_to_server(servicer, server):
                     servicer.DeleteEntitlement,
                     request_deserializer=om_dot_wallet_dot_v1_dot_entitlement__service__pb2.DeleteEntitlementRequest.FromString,
                     response_serializer=om_dot_wallet_dot_v1_dot_entitlement__service__pb2.DeleteEntitlementResponse.SerializeToString,
+            ),
+            'GetEntitlement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEntitlement,
+                    request_deserializer=om_dot_wallet_dot_v1_dot_entitlement__service__pb2.GetEntitlementRequest.FromString,
+                    response_serializer=om_dot_wallet_dot_v1_dot_entitlement__service__pb2.GetEntitlementResponse.SerializeToString,
             ),
             'ListEntitlements': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEntitlements,
@@ -240,6 +257,33 @@ class EntitlementService:
             '/om.wallet.v1.EntitlementService/DeleteEntitlement',
             om_dot_wallet_dot_v1_dot_entitlement__service__pb2.DeleteEntitlementRequest.SerializeToString,
             om_dot_wallet_dot_v1_dot_entitlement__service__pb2.DeleteEntitlementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEntitlement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/om.wallet.v1.EntitlementService/GetEntitlement',
+            om_dot_wallet_dot_v1_dot_entitlement__service__pb2.GetEntitlementRequest.SerializeToString,
+            om_dot_wallet_dot_v1_dot_entitlement__service__pb2.GetEntitlementResponse.FromString,
             options,
             channel_credentials,
             insecure,

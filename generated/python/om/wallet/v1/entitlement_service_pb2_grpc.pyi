@@ -43,6 +43,8 @@ class EntitlementServiceStub:
     """Replaces a limit. A lowered hard limit holds from one rate card lifetime after it is written."""
     DeleteEntitlement: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.DeleteEntitlementRequest, _entitlement_service_pb2.DeleteEntitlementResponse]
     """Deletes a limit. Deleting it again is NOT_FOUND."""
+    GetEntitlement: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.GetEntitlementRequest, _entitlement_service_pb2.GetEntitlementResponse]
+    """Gets a limit with what is used of it."""
     ListEntitlements: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.ListEntitlementsRequest, _entitlement_service_pb2.ListEntitlementsResponse]
     """Lists limits with what is used of them, oldest first."""
 
@@ -61,6 +63,8 @@ class EntitlementServiceAsyncStub(EntitlementServiceStub):
     """Replaces a limit. A lowered hard limit holds from one rate card lifetime after it is written."""
     DeleteEntitlement: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.DeleteEntitlementRequest, _entitlement_service_pb2.DeleteEntitlementResponse]  # type: ignore[assignment]
     """Deletes a limit. Deleting it again is NOT_FOUND."""
+    GetEntitlement: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.GetEntitlementRequest, _entitlement_service_pb2.GetEntitlementResponse]  # type: ignore[assignment]
+    """Gets a limit with what is used of it."""
     ListEntitlements: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.ListEntitlementsRequest, _entitlement_service_pb2.ListEntitlementsResponse]  # type: ignore[assignment]
     """Lists limits with what is used of them, oldest first."""
 
@@ -96,6 +100,13 @@ class EntitlementServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_entitlement_service_pb2.DeleteEntitlementResponse, _abc.Awaitable[_entitlement_service_pb2.DeleteEntitlementResponse]]:
         """Deletes a limit. Deleting it again is NOT_FOUND."""
+
+    def GetEntitlement(
+        self,
+        request: _entitlement_service_pb2.GetEntitlementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entitlement_service_pb2.GetEntitlementResponse, _abc.Awaitable[_entitlement_service_pb2.GetEntitlementResponse]]:
+        """Gets a limit with what is used of it."""
 
     def ListEntitlements(
         self,

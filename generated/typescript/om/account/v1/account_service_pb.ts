@@ -2177,7 +2177,7 @@ export const AccountService: GenService<{
   },
   /**
    * Sends a link that sets a new password, if the address has an account. The answer never says
-   * whether it has, and comes before the mail is sent. An address gets at most 5 mails in an hour.
+   * whether it has, and comes before the mail is sent. An address gets at most 5 in an hour.
    *
    * @generated from rpc om.account.v1.AccountService.RequestPasswordReset
    */
@@ -2230,8 +2230,9 @@ export const AccountService: GenService<{
   },
   /**
    * Invites a person by e-mail. A second invite to the same address replaces the first. ALREADY_EXISTS if
-   * the person is a member. UNAVAILABLE if no mail server took the mail: the invite is listed, and
-   * repeating the call sends another.
+   * the person is a member. OVERLOADED beyond 5 invites to an address, or 100 of an organization, in an
+   * hour. UNAVAILABLE if no mail server took the mail: the invite is listed, and repeating the call sends
+   * another.
    *
    * @generated from rpc om.account.v1.AccountService.CreateInvite
    */

@@ -833,7 +833,8 @@ export type KeyRevoked = Message<"om.edge.v1.KeyRevoked"> & {
   keyId: string;
 
   /**
-   * When it ends: a replaced key may work a little longer.
+   * When it ends: a replaced key may work a little longer. Absent: what was said before of its end does not
+   * hold any more, because its organization may use its keys again.
    *
    * @generated from field: google.protobuf.Timestamp end_time = 2;
    */

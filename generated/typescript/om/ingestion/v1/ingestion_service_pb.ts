@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file om/ingestion/v1/ingestion_service.proto.
  */
 export const file_om_ingestion_v1_ingestion_service: GenFile = /*@__PURE__*/
-  fileDesc("CidvbS9pbmdlc3Rpb24vdjEvaW5nZXN0aW9uX3NlcnZpY2UucHJvdG8SD29tLmluZ2VzdGlvbi52MSJVCgpFZGdlU291cmNlEioKB2VkZ2VfaWQYASABKAlCGbpIFnIUMhJeZWRnX1swLTlhLXpdezI2fSQSGwoKZWRnZV9lcG9jaBgCIAEoA0IHukgEIgIgACJ6ChNJbmdlc3RFdmVudHNSZXF1ZXN0EikKBGVkZ2UYASABKAsyGy5vbS5pbmdlc3Rpb24udjEuRWRnZVNvdXJjZRI4CgZldmVudHMYAiADKAsyFi5vbS50eXBlLnYxLlVzYWdlRXZlbnRCELpIDZIBCggBEOgHIgPYAQMilgEKDEluZ2VzdFJlc3VsdBIQCghldmVudF9pZBgBIAEoCRIrCgVzdGF0ZRgCIAEoDjIcLm9tLmluZ2VzdGlvbi52MS5Jbmdlc3RTdGF0ZRInCgZyZWFzb24YAyABKA4yFy5vbS50eXBlLnYxLkVycm9yUmVhc29uEg8KB21lc3NhZ2UYBCABKAkSDQoFZmllbGQYBSABKAkioQEKFEluZ2VzdEV2ZW50c1Jlc3BvbnNlEi4KB3Jlc3VsdHMYASADKAsyHS5vbS5pbmdlc3Rpb24udjEuSW5nZXN0UmVzdWx0EhAKCGJhdGNoX2lkGAIgASgJEhYKDmFjY2VwdGVkX2NvdW50GAMgASgFEhcKD2R1cGxpY2F0ZV9jb3VudBgEIAEoBRIWCg5yZWplY3RlZF9jb3VudBgFIAEoBSJOChVHZXRFdmVudFN0YXR1c1JlcXVlc3QSHAoIZXZlbnRfaWQYASABKAlCCrpIB3IFEAEY/wESFwoGc291cmNlGAIgASgJQge6SARyAhhAIq8BChZHZXRFdmVudFN0YXR1c1Jlc3BvbnNlEioKBXN0YXRlGAEgASgOMhsub20uaW5nZXN0aW9uLnYxLkV2ZW50U3RhdGUSLwoLc2V0dGxlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKBnJlYXNvbhgDIAEoDjIXLm9tLnR5cGUudjEuRXJyb3JSZWFzb24SDwoHbWVzc2FnZRgEIAEoCSLqAQoKRGVhZExldHRlchIWCg5kZWFkX2xldHRlcl9pZBgBIAEoCRIQCghldmVudF9pZBgCIAEoCRInCgZyZWFzb24YAyABKA4yFy5vbS50eXBlLnYxLkVycm9yUmVhc29uEg8KB21lc3NhZ2UYBCABKAkSFQoNYXR0ZW1wdF9jb3VudBgFIAEoBRIwCgxyZWNlaXZlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJSChZMaXN0RGVhZExldHRlcnNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAECJlChdMaXN0RGVhZExldHRlcnNSZXNwb25zZRIxCgxkZWFkX2xldHRlcnMYASADKAsyGy5vbS5pbmdlc3Rpb24udjEuRGVhZExldHRlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiTwoYUmVwbGF5RGVhZExldHRlcnNSZXF1ZXN0EiIKD2RlYWRfbGV0dGVyX2lkcxgBIAMoCUIJukgGkgEDEOgHEg8KB2Rpc2NhcmQYAiABKAginwEKDFJlcGxheVJlc3VsdBIWCg5kZWFkX2xldHRlcl9pZBgBIAEoCRIQCghldmVudF9pZBgCIAEoCRIrCgVzdGF0ZRgDIAEoDjIcLm9tLmluZ2VzdGlvbi52MS5SZXBsYXlTdGF0ZRInCgZyZWFzb24YBCABKA4yFy5vbS50eXBlLnYxLkVycm9yUmVhc29uEg8KB21lc3NhZ2UYBSABKAkiYwoZUmVwbGF5RGVhZExldHRlcnNSZXNwb25zZRIWCg5yZXBsYXllZF9jb3VudBgBIAEoBRIuCgdyZXN1bHRzGAIgAygLMh0ub20uaW5nZXN0aW9uLnYxLlJlcGxheVJlc3VsdCIaChhHZXRQaXBlbGluZVN0YXR1c1JlcXVlc3QigAEKGUdldFBpcGVsaW5lU3RhdHVzUmVzcG9uc2USGgoScXVldWVkX2JhdGNoX2NvdW50GAEgASgDEhUKDW9sZGVzdF9hZ2VfbXMYAiABKAMSGQoRZGVhZF9sZXR0ZXJfY291bnQYAyABKAMSFQoNdW5yYXRlZF9jb3VudBgEIAEoAyp9CgtJbmdlc3RTdGF0ZRIcChhJTkdFU1RfU1RBVEVfVU5TUEVDSUZJRUQQABIZChVJTkdFU1RfU1RBVEVfQUNDRVBURUQQARIaChZJTkdFU1RfU1RBVEVfRFVQTElDQVRFEAISGQoVSU5HRVNUX1NUQVRFX1JFSkVDVEVEEAMqwAEKCkV2ZW50U3RhdGUSGwoXRVZFTlRfU1RBVEVfVU5TUEVDSUZJRUQQABIWChJFVkVOVF9TVEFURV9RVUVVRUQQARIXChNFVkVOVF9TVEFURV9DSEFSR0VEEAISFwoTRVZFTlRfU1RBVEVfVU5SQVRFRBADEhQKEEVWRU5UX1NUQVRFX1pFUk8QBBIbChdFVkVOVF9TVEFURV9ERUFEX0xFVFRFUhAFEhgKFEVWRU5UX1NUQVRFX0RFRkVSUkVEEAYqlgEKC1JlcGxheVN0YXRlEhwKGFJFUExBWV9TVEFURV9VTlNQRUNJRklFRBAAEhgKFFJFUExBWV9TVEFURV9TRVRUTEVEEAESGgoWUkVQTEFZX1NUQVRFX0RJU0NBUkRFRBACEhcKE1JFUExBWV9TVEFURV9GQUlMRUQQAxIaChZSRVBMQVlfU1RBVEVfTk9UX0ZPVU5EEAQy/gUKEEluZ2VzdGlvblNlcnZpY2USgwEKDEluZ2VzdEV2ZW50cxIkLm9tLmluZ2VzdGlvbi52MS5Jbmdlc3RFdmVudHNSZXF1ZXN0GiUub20uaW5nZXN0aW9uLnYxLkluZ2VzdEV2ZW50c1Jlc3BvbnNlIiaQAgKKtRgGCgICBRABgtPkkwITOgEqIg4vYXBpL3YxL2V2ZW50cxKZAQoOR2V0RXZlbnRTdGF0dXMSJi5vbS5pbmdlc3Rpb24udjEuR2V0RXZlbnRTdGF0dXNSZXF1ZXN0Gicub20uaW5nZXN0aW9uLnYxLkdldEV2ZW50U3RhdHVzUmVzcG9uc2UiNpACAYq1GAcKAwIDBBADgtPkkwIiEiAvYXBpL3YxL2V2ZW50cy97ZXZlbnRfaWR9L3N0YXR1cxKQAQoPTGlzdERlYWRMZXR0ZXJzEicub20uaW5nZXN0aW9uLnYxLkxpc3REZWFkTGV0dGVyc1JlcXVlc3QaKC5vbS5pbmdlc3Rpb24udjEuTGlzdERlYWRMZXR0ZXJzUmVzcG9uc2UiKpACAYq1GAcKAwIDBBADgtPkkwIWEhQvYXBpL3YxL2RlYWQtbGV0dGVycxKfAQoRUmVwbGF5RGVhZExldHRlcnMSKS5vbS5pbmdlc3Rpb24udjEuUmVwbGF5RGVhZExldHRlcnNSZXF1ZXN0Gioub20uaW5nZXN0aW9uLnYxLlJlcGxheURlYWRMZXR0ZXJzUmVzcG9uc2UiM5ACAoq1GAYKAgIEEASC0+STAiA6ASoiGy9hcGkvdjEvZGVhZC1sZXR0ZXJzL3JlcGxheRKSAQoRR2V0UGlwZWxpbmVTdGF0dXMSKS5vbS5pbmdlc3Rpb24udjEuR2V0UGlwZWxpbmVTdGF0dXNSZXF1ZXN0Gioub20uaW5nZXN0aW9uLnYxLkdldFBpcGVsaW5lU3RhdHVzUmVzcG9uc2UiJpACAYq1GAcKAwIDBBADgtPkkwISEhAvYXBpL3YxL3BpcGVsaW5lQk9aTWdpdGh1Yi5jb20vb3Blbm1vbmV0aXplL29wZW5tb25ldGl6ZS9nZW5lcmF0ZWQvZ28vb20vaW5nZXN0aW9uL3YxO2luZ2VzdGlvbnYxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_om_type_v1_access, file_om_type_v1_error_reason, file_om_type_v1_event]);
+  fileDesc("CidvbS9pbmdlc3Rpb24vdjEvaW5nZXN0aW9uX3NlcnZpY2UucHJvdG8SD29tLmluZ2VzdGlvbi52MSJVCgpFZGdlU291cmNlEioKB2VkZ2VfaWQYASABKAlCGbpIFnIUMhJeZWRnX1swLTlhLXpdezI2fSQSGwoKZWRnZV9lcG9jaBgCIAEoA0IHukgEIgIgACJ6ChNJbmdlc3RFdmVudHNSZXF1ZXN0EikKBGVkZ2UYASABKAsyGy5vbS5pbmdlc3Rpb24udjEuRWRnZVNvdXJjZRI4CgZldmVudHMYAiADKAsyFi5vbS50eXBlLnYxLlVzYWdlRXZlbnRCELpIDZIBCggBEOgHIgPYAQMilgEKDEluZ2VzdFJlc3VsdBIQCghldmVudF9pZBgBIAEoCRIrCgVzdGF0ZRgCIAEoDjIcLm9tLmluZ2VzdGlvbi52MS5Jbmdlc3RTdGF0ZRInCgZyZWFzb24YAyABKA4yFy5vbS50eXBlLnYxLkVycm9yUmVhc29uEg8KB21lc3NhZ2UYBCABKAkSDQoFZmllbGQYBSABKAki1wEKFEluZ2VzdEV2ZW50c1Jlc3BvbnNlEi4KB3Jlc3VsdHMYASADKAsyHS5vbS5pbmdlc3Rpb24udjEuSW5nZXN0UmVzdWx0EhAKCGJhdGNoX2lkGAIgASgJEhYKDmFjY2VwdGVkX2NvdW50GAMgASgFEhcKD2R1cGxpY2F0ZV9jb3VudBgEIAEoBRIWCg5yZWplY3RlZF9jb3VudBgFIAEoBRI0Cg1tb250aGx5X3F1b3RhGAYgASgLMh0ub20uaW5nZXN0aW9uLnYxLk1vbnRobHlRdW90YSIwCgxNb250aGx5UXVvdGESDQoFbGltaXQYASABKAMSEQoJcmVtYWluaW5nGAIgASgDIk4KFUdldEV2ZW50U3RhdHVzUmVxdWVzdBIcCghldmVudF9pZBgBIAEoCUIKukgHcgUQARj/ARIXCgZzb3VyY2UYAiABKAlCB7pIBHICGEAirwEKFkdldEV2ZW50U3RhdHVzUmVzcG9uc2USKgoFc3RhdGUYASABKA4yGy5vbS5pbmdlc3Rpb24udjEuRXZlbnRTdGF0ZRIvCgtzZXR0bGVfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoGcmVhc29uGAMgASgOMhcub20udHlwZS52MS5FcnJvclJlYXNvbhIPCgdtZXNzYWdlGAQgASgJIpECCgpEZWFkTGV0dGVyEhYKDmRlYWRfbGV0dGVyX2lkGAEgASgJEhAKCGV2ZW50X2lkGAIgASgJEicKBnJlYXNvbhgDIAEoDjIXLm9tLnR5cGUudjEuRXJyb3JSZWFzb24SDwoHbWVzc2FnZRgEIAEoCRIVCg1hdHRlbXB0X2NvdW50GAUgASgFEjAKDHJlY2VpdmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiUKBWV2ZW50GAggASgLMhYub20udHlwZS52MS5Vc2FnZUV2ZW50IlIKFkxpc3REZWFkTGV0dGVyc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAQImUKF0xpc3REZWFkTGV0dGVyc1Jlc3BvbnNlEjEKDGRlYWRfbGV0dGVycxgBIAMoCzIbLm9tLmluZ2VzdGlvbi52MS5EZWFkTGV0dGVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJPChhSZXBsYXlEZWFkTGV0dGVyc1JlcXVlc3QSIgoPZGVhZF9sZXR0ZXJfaWRzGAEgAygJQgm6SAaSAQMQ6AcSDwoHZGlzY2FyZBgCIAEoCCKfAQoMUmVwbGF5UmVzdWx0EhYKDmRlYWRfbGV0dGVyX2lkGAEgASgJEhAKCGV2ZW50X2lkGAIgASgJEisKBXN0YXRlGAMgASgOMhwub20uaW5nZXN0aW9uLnYxLlJlcGxheVN0YXRlEicKBnJlYXNvbhgEIAEoDjIXLm9tLnR5cGUudjEuRXJyb3JSZWFzb24SDwoHbWVzc2FnZRgFIAEoCSJjChlSZXBsYXlEZWFkTGV0dGVyc1Jlc3BvbnNlEhYKDnJlcGxheWVkX2NvdW50GAEgASgFEi4KB3Jlc3VsdHMYAiADKAsyHS5vbS5pbmdlc3Rpb24udjEuUmVwbGF5UmVzdWx0IhoKGEdldFBpcGVsaW5lU3RhdHVzUmVxdWVzdCKAAQoZR2V0UGlwZWxpbmVTdGF0dXNSZXNwb25zZRIaChJxdWV1ZWRfYmF0Y2hfY291bnQYASABKAMSFQoNb2xkZXN0X2FnZV9tcxgCIAEoAxIZChFkZWFkX2xldHRlcl9jb3VudBgDIAEoAxIVCg11bnJhdGVkX2NvdW50GAQgASgDKn0KC0luZ2VzdFN0YXRlEhwKGElOR0VTVF9TVEFURV9VTlNQRUNJRklFRBAAEhkKFUlOR0VTVF9TVEFURV9BQ0NFUFRFRBABEhoKFklOR0VTVF9TVEFURV9EVVBMSUNBVEUQAhIZChVJTkdFU1RfU1RBVEVfUkVKRUNURUQQAyrAAQoKRXZlbnRTdGF0ZRIbChdFVkVOVF9TVEFURV9VTlNQRUNJRklFRBAAEhYKEkVWRU5UX1NUQVRFX1FVRVVFRBABEhcKE0VWRU5UX1NUQVRFX0NIQVJHRUQQAhIXChNFVkVOVF9TVEFURV9VTlJBVEVEEAMSFAoQRVZFTlRfU1RBVEVfWkVSTxAEEhsKF0VWRU5UX1NUQVRFX0RFQURfTEVUVEVSEAUSGAoURVZFTlRfU1RBVEVfREVGRVJSRUQQBiqWAQoLUmVwbGF5U3RhdGUSHAoYUkVQTEFZX1NUQVRFX1VOU1BFQ0lGSUVEEAASGAoUUkVQTEFZX1NUQVRFX1NFVFRMRUQQARIaChZSRVBMQVlfU1RBVEVfRElTQ0FSREVEEAISFwoTUkVQTEFZX1NUQVRFX0ZBSUxFRBADEhoKFlJFUExBWV9TVEFURV9OT1RfRk9VTkQQBDL+BQoQSW5nZXN0aW9uU2VydmljZRKDAQoMSW5nZXN0RXZlbnRzEiQub20uaW5nZXN0aW9uLnYxLkluZ2VzdEV2ZW50c1JlcXVlc3QaJS5vbS5pbmdlc3Rpb24udjEuSW5nZXN0RXZlbnRzUmVzcG9uc2UiJpACAoq1GAYKAgIFEAGC0+STAhM6ASoiDi9hcGkvdjEvZXZlbnRzEpkBCg5HZXRFdmVudFN0YXR1cxImLm9tLmluZ2VzdGlvbi52MS5HZXRFdmVudFN0YXR1c1JlcXVlc3QaJy5vbS5pbmdlc3Rpb24udjEuR2V0RXZlbnRTdGF0dXNSZXNwb25zZSI2kAIBirUYBwoDAgMEEAOC0+STAiISIC9hcGkvdjEvZXZlbnRzL3tldmVudF9pZH0vc3RhdHVzEpABCg9MaXN0RGVhZExldHRlcnMSJy5vbS5pbmdlc3Rpb24udjEuTGlzdERlYWRMZXR0ZXJzUmVxdWVzdBooLm9tLmluZ2VzdGlvbi52MS5MaXN0RGVhZExldHRlcnNSZXNwb25zZSIqkAIBirUYBwoDAgMEEAOC0+STAhYSFC9hcGkvdjEvZGVhZC1sZXR0ZXJzEp8BChFSZXBsYXlEZWFkTGV0dGVycxIpLm9tLmluZ2VzdGlvbi52MS5SZXBsYXlEZWFkTGV0dGVyc1JlcXVlc3QaKi5vbS5pbmdlc3Rpb24udjEuUmVwbGF5RGVhZExldHRlcnNSZXNwb25zZSIzkAICirUYBgoCAgQQBILT5JMCIDoBKiIbL2FwaS92MS9kZWFkLWxldHRlcnMvcmVwbGF5EpIBChFHZXRQaXBlbGluZVN0YXR1cxIpLm9tLmluZ2VzdGlvbi52MS5HZXRQaXBlbGluZVN0YXR1c1JlcXVlc3QaKi5vbS5pbmdlc3Rpb24udjEuR2V0UGlwZWxpbmVTdGF0dXNSZXNwb25zZSImkAIBirUYBwoDAgMEEAOC0+STAhISEC9hcGkvdjEvcGlwZWxpbmVCT1pNZ2l0aHViLmNvbS9vcGVubW9uZXRpemUvb3Blbm1vbmV0aXplL2dlbmVyYXRlZC9nby9vbS9pbmdlc3Rpb24vdjE7aW5nZXN0aW9udjFiBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp, file_om_type_v1_access, file_om_type_v1_error_reason, file_om_type_v1_event]);
 
 /**
  * The edge that ships a batch.
@@ -169,6 +169,13 @@ export type IngestEventsResponse = Message<"om.ingestion.v1.IngestEventsResponse
    * @generated from field: int32 rejected_count = 5;
    */
   rejectedCount: number;
+
+  /**
+   * What is left of the month; absent where no quota applies, and for edges.
+   *
+   * @generated from field: om.ingestion.v1.MonthlyQuota monthly_quota = 6;
+   */
+  monthlyQuota?: MonthlyQuota | undefined;
 };
 
 /**
@@ -177,6 +184,35 @@ export type IngestEventsResponse = Message<"om.ingestion.v1.IngestEventsResponse
  */
 export const IngestEventsResponseSchema: GenMessage<IngestEventsResponse> = /*@__PURE__*/
   messageDesc(file_om_ingestion_v1_ingestion_service, 3);
+
+/**
+ * How many events the plan of an organization takes in within a calendar month of UTC. Only new events count:
+ * a duplicate and one that was rejected are free. Usage that edges report is never refused and never counted.
+ *
+ * @generated from message om.ingestion.v1.MonthlyQuota
+ */
+export type MonthlyQuota = Message<"om.ingestion.v1.MonthlyQuota"> & {
+  /**
+   * How many may be taken in.
+   *
+   * @generated from field: int64 limit = 1;
+   */
+  limit: bigint;
+
+  /**
+   * How many more may be.
+   *
+   * @generated from field: int64 remaining = 2;
+   */
+  remaining: bigint;
+};
+
+/**
+ * Describes the message om.ingestion.v1.MonthlyQuota.
+ * Use `create(MonthlyQuotaSchema)` to create a new message.
+ */
+export const MonthlyQuotaSchema: GenMessage<MonthlyQuota> = /*@__PURE__*/
+  messageDesc(file_om_ingestion_v1_ingestion_service, 4);
 
 /**
  * Request message for GetEventStatus.
@@ -204,7 +240,7 @@ export type GetEventStatusRequest = Message<"om.ingestion.v1.GetEventStatusReque
  * Use `create(GetEventStatusRequestSchema)` to create a new message.
  */
 export const GetEventStatusRequestSchema: GenMessage<GetEventStatusRequest> = /*@__PURE__*/
-  messageDesc(file_om_ingestion_v1_ingestion_service, 4);
+  messageDesc(file_om_ingestion_v1_ingestion_service, 5);
 
 /**
  * Response message for GetEventStatus.
@@ -246,7 +282,7 @@ export type GetEventStatusResponse = Message<"om.ingestion.v1.GetEventStatusResp
  * Use `create(GetEventStatusResponseSchema)` to create a new message.
  */
 export const GetEventStatusResponseSchema: GenMessage<GetEventStatusResponse> = /*@__PURE__*/
-  messageDesc(file_om_ingestion_v1_ingestion_service, 5);
+  messageDesc(file_om_ingestion_v1_ingestion_service, 6);
 
 /**
  * An event that could not be settled.
@@ -302,6 +338,13 @@ export type DeadLetter = Message<"om.ingestion.v1.DeadLetter"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 7;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * The event as it was reported; absent where it cannot be read.
+   *
+   * @generated from field: om.type.v1.UsageEvent event = 8;
+   */
+  event?: UsageEvent | undefined;
 };
 
 /**
@@ -309,7 +352,7 @@ export type DeadLetter = Message<"om.ingestion.v1.DeadLetter"> & {
  * Use `create(DeadLetterSchema)` to create a new message.
  */
 export const DeadLetterSchema: GenMessage<DeadLetter> = /*@__PURE__*/
-  messageDesc(file_om_ingestion_v1_ingestion_service, 6);
+  messageDesc(file_om_ingestion_v1_ingestion_service, 7);
 
 /**
  * Request message for ListDeadLetters.
@@ -337,7 +380,7 @@ export type ListDeadLettersRequest = Message<"om.ingestion.v1.ListDeadLettersReq
  * Use `create(ListDeadLettersRequestSchema)` to create a new message.
  */
 export const ListDeadLettersRequestSchema: GenMessage<ListDeadLettersRequest> = /*@__PURE__*/
-  messageDesc(file_om_ingestion_v1_ingestion_service, 7);
+  messageDesc(file_om_ingestion_v1_ingestion_service, 8);
 
 /**
  * Response message for ListDeadLetters.
@@ -365,7 +408,7 @@ export type ListDeadLettersResponse = Message<"om.ingestion.v1.ListDeadLettersRe
  * Use `create(ListDeadLettersResponseSchema)` to create a new message.
  */
 export const ListDeadLettersResponseSchema: GenMessage<ListDeadLettersResponse> = /*@__PURE__*/
-  messageDesc(file_om_ingestion_v1_ingestion_service, 8);
+  messageDesc(file_om_ingestion_v1_ingestion_service, 9);
 
 /**
  * Request message for ReplayDeadLetters.
@@ -393,7 +436,7 @@ export type ReplayDeadLettersRequest = Message<"om.ingestion.v1.ReplayDeadLetter
  * Use `create(ReplayDeadLettersRequestSchema)` to create a new message.
  */
 export const ReplayDeadLettersRequestSchema: GenMessage<ReplayDeadLettersRequest> = /*@__PURE__*/
-  messageDesc(file_om_ingestion_v1_ingestion_service, 9);
+  messageDesc(file_om_ingestion_v1_ingestion_service, 10);
 
 /**
  * The answer for one dead letter.
@@ -442,7 +485,7 @@ export type ReplayResult = Message<"om.ingestion.v1.ReplayResult"> & {
  * Use `create(ReplayResultSchema)` to create a new message.
  */
 export const ReplayResultSchema: GenMessage<ReplayResult> = /*@__PURE__*/
-  messageDesc(file_om_ingestion_v1_ingestion_service, 10);
+  messageDesc(file_om_ingestion_v1_ingestion_service, 11);
 
 /**
  * Response message for ReplayDeadLetters.
@@ -470,7 +513,7 @@ export type ReplayDeadLettersResponse = Message<"om.ingestion.v1.ReplayDeadLette
  * Use `create(ReplayDeadLettersResponseSchema)` to create a new message.
  */
 export const ReplayDeadLettersResponseSchema: GenMessage<ReplayDeadLettersResponse> = /*@__PURE__*/
-  messageDesc(file_om_ingestion_v1_ingestion_service, 11);
+  messageDesc(file_om_ingestion_v1_ingestion_service, 12);
 
 /**
  * Request message for GetPipelineStatus.
@@ -485,7 +528,7 @@ export type GetPipelineStatusRequest = Message<"om.ingestion.v1.GetPipelineStatu
  * Use `create(GetPipelineStatusRequestSchema)` to create a new message.
  */
 export const GetPipelineStatusRequestSchema: GenMessage<GetPipelineStatusRequest> = /*@__PURE__*/
-  messageDesc(file_om_ingestion_v1_ingestion_service, 12);
+  messageDesc(file_om_ingestion_v1_ingestion_service, 13);
 
 /**
  * Response message for GetPipelineStatus.
@@ -527,7 +570,7 @@ export type GetPipelineStatusResponse = Message<"om.ingestion.v1.GetPipelineStat
  * Use `create(GetPipelineStatusResponseSchema)` to create a new message.
  */
 export const GetPipelineStatusResponseSchema: GenMessage<GetPipelineStatusResponse> = /*@__PURE__*/
-  messageDesc(file_om_ingestion_v1_ingestion_service, 13);
+  messageDesc(file_om_ingestion_v1_ingestion_service, 14);
 
 /**
  * What intake did with one event.
@@ -688,7 +731,8 @@ export const ReplayStateSchema: GenEnum<ReplayState> = /*@__PURE__*/
 export const IngestionService: GenService<{
   /**
    * Validates each event by itself and queues the valid ones in one durable write. One bad event
-   * never costs its neighbours. An answer is given for each event, in order. Safe to repeat.
+   * never costs its neighbours. An answer is given for each event, in order. Safe to repeat. Where plans
+   * have quotas, a batch of an application whose new events do not fit into the month is refused as a whole.
    *
    * @generated from rpc om.ingestion.v1.IngestionService.IngestEvents
    */

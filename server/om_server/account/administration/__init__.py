@@ -1,0 +1,1 @@
+"""What whoever runs an installation sees and does of organizations."""

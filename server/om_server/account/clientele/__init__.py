@@ -1,0 +1,1 @@
+"""Customers and end users: registered, or named by events."""

@@ -1,0 +1,1 @@
+"""Keys: who a program is."""

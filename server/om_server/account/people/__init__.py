@@ -1,0 +1,1 @@
+"""People: who they are, what lets them in, and what they are written."""

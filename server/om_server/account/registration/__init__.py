@@ -1,0 +1,1 @@
+"""Organizations that register without a person."""
