@@ -11,7 +11,6 @@ import os
 import pwd
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 import urllib.parse
@@ -20,18 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from tests.ports import free_ports
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FAST = ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
 _START_TIMEOUT_S = 30
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _binaries() -> Path:
@@ -59,7 +53,7 @@ def postgres_server(*, durable: bool = False) -> Iterator[str]:
         return
     folder = Path(tempfile.mkdtemp(prefix="om-pg-"))
     identity = _unprivileged(folder)
-    binaries, port = _binaries(), _free_port()
+    binaries, (port,) = _binaries(), free_ports(1)
     data = folder / "data"
     subprocess.run(
         [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"],

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from om_server.account.newcomers import Newcomers
 from om_server.account.people.mail import Letters
 from om_server.account.people.mailbox import FolderMailbox, MailServer, NoMailbox, SmtpMailbox
 from om_server.account.people.operations import PeopleOperations
@@ -63,12 +64,14 @@ def _mailbox(settings: Settings) -> Mailbox:
     return NoMailbox()
 
 
-def compose_people(known: Registry, settings: PeopleSettings, errands: Errands) -> People:
+def compose_people(
+    known: Registry, settings: PeopleSettings, errands: Errands, *, newcomers: Newcomers
+) -> People:
     """Compose everything that is done about people; what is left for later goes to the errands."""
     passwords, letters = PasswordHashing(settings.password_cost), Letters(settings.public_url)
     return People(
         PeopleOperations(known, mailbox=settings.mailbox, letters=letters),
-        SignInOperations(known, passwords=passwords, sign_up_open=settings.sign_up_open),
+        SignInOperations(known, passwords=passwords, newcomers=newcomers),
         PasswordResets(
             known, passwords=passwords, mailbox=settings.mailbox, letters=letters, later=errands.leave
         ),

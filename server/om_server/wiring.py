@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from om_server.account.administration.operations import Administration, Figures
 from om_server.account.administration.servicer import AdminServicer
 from om_server.account.authenticator import CallerAuthenticator
+from om_server.account.newcomers import Newcomers
 from om_server.account.oidc.operations import oidc_entrance
 from om_server.account.oidc.servicer import OidcServicer
 from om_server.account.operations import AccountOperations
@@ -219,8 +220,9 @@ def build(  # noqa: PLR0913 - what a process chooses of it
     )
     errands = Errands()
     people = people or PeopleSettings()
-    members = compose_people(known, people, errands)
-    registering = Registering(database, account, audit=audit, clock=clock, sign_up_open=people.sign_up_open)
+    newcomers = Newcomers(welcome=people.sign_up_open, clock=clock)
+    members = compose_people(known, people, errands, newcomers=newcomers)
+    registering = Registering(database, account, audit=audit, clock=clock, newcomers=newcomers)
     catalogue, tariff_store = load_catalogue(), TariffStore(database)
     tariffs = StoredTariffs(database, tariff_store, catalogue.book())
     rating = RatingOperations(catalogue, clock=clock, tariffs=tariffs)

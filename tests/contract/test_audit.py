@@ -34,7 +34,8 @@ _LATER = "om.account.v1.AccountService/RequestPasswordReset"
 #: What does what others do leaves their records.
 _COMPOSED = {
     "RegisterOrganization": {"RegisterOrganization", "CreateOrganization", "CreateKey"},
-    "CompleteOidcSignIn": {"SignUp"},
+    "SignUp": {"SignUp", "CreateOrganization"},
+    "CompleteOidcSignIn": {"SignUp", "CreateOrganization"},
 }
 
 _CANARY = "canary-of-an-end-user"

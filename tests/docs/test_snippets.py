@@ -32,7 +32,12 @@ _PROGRAMS = {"curl", "openmonetize", "uv"}
 NOT_RUN = {
     "README.md": ["the tests of the documents start the platform themselves"],
     "docs/architecture.md": ["it shows the processes"],
-    "docs/development.md": ["it shows the tree", "it shows the floors", "it shows the tree", "it asks a package index"],
+    "docs/development.md": [
+        "it shows the tree",
+        "it shows the floors",
+        "it shows the tree",
+        "it asks a package index",
+    ],
     "docs/crash-safety.md": ["it needs a backup"],
     "docs/burn-tables.md": [
         "it shows a file",

@@ -25,7 +25,8 @@ from tests.e2e.installation import (
     Addresses,
     closed_port,
 )
-from tests.server.cli.processes import SERVER, environment, free_ports
+from tests.ports import free_ports
+from tests.server.cli.processes import SERVER, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from tests.redis_server import RedisServer
 
 _START_TIMEOUT_S = 60
-_STOP_TIMEOUT_S = 30
+_STOP_PATIENCE_S = 3
+_STOP_TIMEOUT_S = 20
 _POLL_S = 0.02
 _UPSTREAMS = ("OM_OPENAI_BASE_URL", "OM_ANTHROPIC_BASE_URL", "OM_GEMINI_BASE_URL")
 
@@ -115,6 +117,16 @@ class _Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Ask all at once, and again: a stream that a test has left hanging would hold up a proxy's end."""
+        for patience_s in (_STOP_PATIENCE_S, _STOP_TIMEOUT_S, 0):
+            for process in self._running.values():
+                (process.terminate if patience_s else process.kill)()
+            deadline = time.monotonic() + patience_s
+            for process in self._running.values():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, deadline - time.monotonic()))
+        for process in self._running.values():
+            process.wait()
         self._stack.close()
 
     def port(self, variable: str) -> int:
@@ -137,7 +149,6 @@ class _Fleet:
             stdout=log,
             stderr=log,
         )
-        self._stack.callback(_stop, process)
         self._running[name] = process
 
     def begin_proxy(self, name: str, origin: str) -> str:
@@ -167,12 +178,3 @@ class _Fleet:
 
     def _last_words(self) -> str:
         return "\n".join(path.read_text()[-2_000:] for path in self._folder.glob("*.log"))
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

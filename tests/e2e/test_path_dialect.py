@@ -15,7 +15,8 @@ import pytest
 from google import genai
 from google.genai import types
 
-from om_server.account.keys.key import KeyWish
+from om_server.account.keys.call_settings import CallSettingsChange
+from om_server.account.keys.key import KeyChange, KeyWish
 from om_server.core.page import PageRequest
 from om_server.rpc.caller import Scope
 from tests.e2e.official_clients import OFFICIAL_CLIENTS, OfficialClient, Question
@@ -356,4 +357,29 @@ def test_a_cap_is_lowered_to_what_the_wallet_affords(installation: Installation)
     assert 0 < affordable < 100
     assert answer.headers["x-om-output-cap"] == str(affordable)
     assert (answer.parse().usage or pytest.fail("no usage")).completion_tokens <= affordable
+    tenant.event()
+
+
+def test_a_key_that_lowers_caps_does_so_from_the_moment_it_is_told(installation: Installation) -> None:
+    tenant = installation.tenant("1")
+    account = installation.platform.account
+    (key,) = account.list_keys(tenant.organization_id, PageRequest(10, "")).items
+
+    with openai_client(installation.addresses.proxy, tenant.key) as client:
+
+        def lowered(**headers: str) -> str | None:
+            try:
+                answer = client.chat.completions.with_raw_response.create(
+                    model="gpt-4o", messages=_MESSAGES, max_tokens=4_000, extra_headers=headers
+                )
+            except openai.APIStatusError as refused:
+                return None if refused.status_code == 402 else pytest.fail(str(refused))
+            return answer.headers["x-om-output-cap"]
+
+        assert lowered() is None
+        change = KeyChange(calls=CallSettingsChange(clamp_output=True))
+        account.update_key(tenant.organization_id, key.key_id, change)
+        assert 0 < int(awaited(lowered) or 0) < 100
+        assert lowered(**{"X-OM-Clamp-Output": "false"}) is None
+
     tenant.event()

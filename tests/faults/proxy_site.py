@@ -11,7 +11,7 @@ import httpx
 from tests.faults.host import PROXY
 from tests.faults.patience import PATIENCE_S, awaited
 from tests.faults.site import SERVICE_TOKEN, Site
-from tests.server.cli.processes import free_ports
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

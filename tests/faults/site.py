@@ -12,7 +12,7 @@ import psycopg
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.faults.patience import awaited
-from tests.server.cli.processes import free_ports
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

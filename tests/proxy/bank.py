@@ -85,6 +85,8 @@ class Bank(ServerClient):
     scopes: list[access_pb2.Scope.ValueType] = field(default_factory=lambda: [access_pb2.SCOPE_PROXY])
     expire_s: int = 0
     revoked: bool = False
+    #: What the key says about its calls.
+    calls: account_pb.AuthenticateKeyResponse = field(default_factory=account_pb.AuthenticateKeyResponse)
     store: str = "inc_1"
     life_s: float = _LIFE_S
     #: What a lease has at most, where the call that asks needs no more.
@@ -133,6 +135,7 @@ class Bank(ServerClient):
         answer = account_pb.AuthenticateKeyResponse(
             key_id=KEY_ID, organization_id=ORG, team_id=TEAM, scopes=self.scopes
         )
+        answer.MergeFrom(self.calls)
         if self.expire_s:
             answer.expire_time.CopyFrom(timestamp_pb2.Timestamp(seconds=self.expire_s))
         return answer

@@ -65,6 +65,8 @@ class FakeServer:
     scopes: tuple[access_pb2.Scope.ValueType, ...] = (access_pb2.SCOPE_PROXY,)
     test_mode: bool = False
     expire_s: int = 0
+    #: What the key says about its calls.
+    calls: account_pb.AuthenticateKeyResponse = field(default_factory=account_pb.AuthenticateKeyResponse)
     refusal: edge_pb.Refusal | None = None
     rates: list[edge_pb.ModelRate] = field(default_factory=list)
     card_s: int = 60
@@ -179,6 +181,7 @@ class _Account(account_grpc.AccountServiceServicer):
             scopes=self._fake.scopes,
             test_mode=self._fake.test_mode,
         )
+        answer.MergeFrom(self._fake.calls)
         if self._fake.expire_s:
             answer.expire_time.CopyFrom(timestamp_pb2.Timestamp(seconds=self._fake.expire_s))
         return answer

@@ -61,6 +61,8 @@ class Gate:
     concluded: asyncio.Event = field(default_factory=asyncio.Event)
     #: Refuse what may write more output than this.
     output_tokens_max: int | None = None
+    #: The platform key of whoever calls.
+    key: Key = field(default_factory=lambda: Key(KEY_ID, "org_test", test_mode=False))
     #: What the server says; None fails.
     rating: rating_pb.Rating | None = field(default_factory=lambda: rated(165_000, 165_000_000))
     posted_nanos: int | None = 10_000_000_000
@@ -105,9 +107,12 @@ def error_of(answer: Received) -> dict[str, Any]:
 
 
 class _Keys:
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
     async def find(self, secret: Secret) -> Key | Problem:
         known = secret.reveal() in {PLATFORM_KEY, "apc_of_the_gate"}
-        return Key(KEY_ID, "org_test", test_mode=False) if known else problem.invalid_api_key()
+        return self._gate.key if known else problem.invalid_api_key()
 
 
 class _Admissions:
@@ -202,7 +207,7 @@ async def gate(script: Script, *, cost_deadline_s: float = 5) -> AsyncIterator[G
             forwarder = Forwarder(upstream, book, origins=origins, costs=costs, departure=departure)
             handler = Handler(
                 providers,
-                keys=_Keys(),
+                keys=_Keys(opened),
                 admissions=_Admissions(opened),
                 forwarder=forwarder,
                 limits=BodyLimits(BODY_BYTES_MAX, 20),

@@ -12,10 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from om_proxy.counts import Counts
 from om_proxy.funding.drawers import LeaseTotals
 from om_proxy.metrics import ProxyMetrics, Standing, exposed
+from tests.ports import free_ports
 from tests.proxy.fake_servicer import KEY
 from tests.proxy.one_edge import PROVIDER_KEY, answers, edge
 from tests.proxy.raw_http import Exchange
-from tests.server.cli.processes import free_ports
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

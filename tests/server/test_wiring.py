@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from om_server import wiring
+from om_server.account.newcomers import SignUpClosed
 from om_server.account.people.mailbox import FolderMailbox, NoMailbox, SmtpMailbox
-from om_server.account.people.sign_in import SignUp, SignUpClosed
+from om_server.account.people.sign_in import SignUp
 from om_server.settings import load_settings
 from om_server.storage.inbox import SqlInbox
 from om_server.storage.queue import Batch

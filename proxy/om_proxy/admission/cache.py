@@ -119,6 +119,14 @@ class AnswerCache(Generic[K, V]):
             if doubtful(key, entry.value):
                 entry.refresh_at = now
 
+    def doubt(self, doubtful: Callable[[K, V], bool]) -> None:
+        """Ask again before the next use of every answer of which that is true; it holds if nobody answers."""
+        self._generation += 1
+        now = self._clock()
+        for key, entry in self._entries.items():
+            if doubtful(key, entry.value):
+                entry.good_until = entry.refresh_at = now
+
     def clear(self) -> None:
         """Forget everything."""
         self._generation += 1

@@ -10,8 +10,8 @@ import hashlib
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -19,6 +19,7 @@ import structlog
 from om.account.v1 import account_service_pb2 as account_pb
 from om.type.v1 import access_pb2
 from om_proxy.admission.cache import AnswerCache, Entry, ExpiringCache, Told
+from om_proxy.dialects.attribution import OnDisconnect
 from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Secret
@@ -37,6 +38,10 @@ _ENDS_MAX = 20_000
 _NO_SUCH_KEY = frozenset(
     {"CREDENTIAL_INVALID", "CREDENTIAL_MISSING", "INVALID_ARGUMENT", "NOT_FOUND", "KEY_REVOKED"}
 )
+_ON_DISCONNECT = {
+    account_pb.ON_DISCONNECT_CANCEL: OnDisconnect.CANCEL,
+    account_pb.ON_DISCONNECT_DRAIN: OnDisconnect.DRAIN,
+}
 _MAY_CALL = frozenset({access_pb2.SCOPE_PROXY, access_pb2.SCOPE_ADMIN})
 
 
@@ -48,6 +53,14 @@ class Key:
     organization_id: str
     test_mode: bool
     team_id: str = ""
+    #: What holds for its calls where they say nothing; None is what the proxy was set to.
+    on_disconnect: OnDisconnect | None = None
+    on_disconnect_by_operation: Mapping[str, OnDisconnect] = field(default_factory=dict, hash=False)
+    clamp_output: bool = False
+
+    def leaving(self, operation: str) -> OnDisconnect | None:
+        """What becomes of a call of this operation whose caller leaves."""
+        return self.on_disconnect_by_operation.get(operation, self.on_disconnect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +137,13 @@ class KeyRing:
             self._ends.popitem(last=False)
         if ends <= self._now():
             self._keys.drop(lambda _, known: known.key.key_id == key_id)
+        else:
+            self._doubt(key_id)
 
     def restore(self, key_id: str) -> None:
-        """Forget what was told of a key's end: its organization may use its keys again."""
+        """Forget what was told of a key's end, and believe nothing else of it without asking."""
         self._ends.pop(key_id, None)
+        self._doubt(key_id)
 
     def confirm(self) -> None:
         """Every revocation up to now was told, so what is known holds."""
@@ -141,6 +157,10 @@ class KeyRing:
     async def close(self) -> None:
         """Give up what is being asked."""
         await self._keys.close()
+
+    def _doubt(self, key_id: str) -> None:
+        """Ask again before the key's next call: what it says about its calls may have changed."""
+        self._keys.doubt(lambda _, known: known.key.key_id == key_id)
 
     def _living(self, digest: bytes) -> Entry[_Known] | None:
         """Find what is known of a key that has not ended."""
@@ -160,7 +180,7 @@ class KeyRing:
             if refused.reason in _NO_SUCH_KEY:
                 self._keys.drop(lambda known_digest, _: known_digest == digest)
             raise
-        key = Key(found.key_id, found.organization_id, found.test_mode, found.team_id)
+        key = key_from_proto(found)
         ends = found.expire_time.ToNanoseconds() / 10**9 if found.HasField("expire_time") else math.inf
         ends = min(ends, self._ends.get(key.key_id, math.inf))
         if not _MAY_CALL & set(found.scopes) or ends <= self._now():
@@ -181,3 +201,20 @@ class KeyRing:
         refused = problem.invalid_api_key()
         self._wrong.put(digest, refused, time_to_live_s=UNKNOWN_KEY_TIME_TO_LIVE_S)
         return refused
+
+
+def key_from_proto(found: account_pb.AuthenticateKeyResponse) -> Key:
+    """Read a key; a policy of a later contract is none."""
+    return Key(
+        found.key_id,
+        found.organization_id,
+        found.test_mode,
+        found.team_id,
+        _ON_DISCONNECT.get(found.on_disconnect),
+        {
+            operation: _ON_DISCONNECT[policy]
+            for operation, policy in found.on_disconnect_by_operation.items()
+            if policy in _ON_DISCONNECT
+        },
+        found.clamp_output,
+    )

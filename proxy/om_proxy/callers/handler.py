@@ -175,7 +175,9 @@ class Handler:
     ) -> Intent | Problem:
         """Admit a call; a smaller one where its caller prefers that to a refusal."""
         answer = await self._admissions.admit(event_id, key, call=call, who=who)
-        if not isinstance(answer, Problem) or not who.clamp_output or answer.output_tokens_max is None:
+        if not isinstance(answer, Problem) or answer.output_tokens_max is None:
+            return answer
+        if not (key.clamp_output if who.clamp_output is None else who.clamp_output):
             return answer
         cap = answer.output_tokens_max
         smaller = await off_loop(len(call.body), partial(_clamped, found, call, cap))

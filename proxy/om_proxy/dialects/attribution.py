@@ -75,7 +75,7 @@ class Attribution:
     prompt_key: str = ""
     prompt_version: int | None = None
     include_cost: bool = False  # Tell with the answer what it cost.
-    clamp_output: bool = False  # Lower the output cap to what is affordable, instead of refusing.
+    clamp_output: bool | None = None  # Lower the output cap to what is affordable, instead of refusing.
     on_disconnect: OnDisconnect | None = None  # Where the caller leaves before the answer has ended.
 
 
@@ -117,7 +117,7 @@ def attributed(headers: MultiMapping[str], key: str) -> Attribution | Problem:
         prompt_key=names[PROMPT_KEY],
         prompt_version=version,
         include_cost=_is_true(headers, INCLUDE_COST),
-        clamp_output=_is_true(headers, CLAMP_OUTPUT),
+        clamp_output=_is_true(headers, CLAMP_OUTPUT) if headers.get(CLAMP_OUTPUT, "").strip() else None,
         on_disconnect=OnDisconnect(leaving) if leaving else None,
     )
 

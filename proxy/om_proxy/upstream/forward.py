@@ -96,7 +96,8 @@ class Forwarder:
             )
         else:
             tally = Tally(intent, sending.provider)
-        drains = (intent.who.on_disconnect or self._departure.chosen) is OnDisconnect.DRAIN
+        said = intent.who.on_disconnect or intent.key.leaving(sending.target.route.operation)
+        drains = (said or self._departure.chosen) is OnDisconnect.DRAIN
         exchange = self._exchange(request, sending, tally, drains=drains)
         conclude = partial(self._conclude, tally)
         if drains:

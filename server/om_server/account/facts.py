@@ -26,6 +26,9 @@ def key_facts(key: Key) -> Facts:
         "test_mode": key.test_mode,
         "expire_time": moment(key.life.expire_time),
         "revoke_time": moment(key.life.revoke_time),
+        "on_disconnect": key.calls.on_disconnect.value,
+        "on_disconnect_by_operation": [f"{name}={policy.value}" for name, policy in key.calls.by_operation],
+        "clamp_output": key.calls.clamp_output,
     }
 
 

@@ -8,11 +8,11 @@ from om_server.account import development
 from om_server.account.authenticator import KeyAuthenticator
 from om_server.account.clientele.operations import Clientele
 from om_server.account.facts import organization_facts, team_facts
-from om_server.account.keys.key import Key, KeyOwner, KeyUse, KeyWish, NewKey
+from om_server.account.founding import Founding
+from om_server.account.keys.key import Key, KeyChange, KeyOwner, KeyUse, KeyWish, NewKey
 from om_server.account.keys.operations import KeyOperations
 from om_server.account.listing import Listing, Page
 from om_server.account.organization import (
-    TEAM_DEFAULT,
     Customer,
     Organization,
     OrganizationChange,
@@ -54,6 +54,7 @@ class AccountOperations:
         self._clock = clock
         self._payers_changed = payers_changed
         self._trail = AuditTrail(database, ids=ids, clock=clock, actor=actor)
+        self._founding = Founding(store, self._trail, ids=ids, clock=clock)
         self._clientele = Clientele(database, self._trail, clock=clock)
         self._keys = KeyOperations(
             database, store, self._trail, ids=ids, clock=clock, random_bytes=random_bytes
@@ -78,7 +79,7 @@ class AccountOperations:
 
         def write() -> str:
             if self._store.find_organization(organization.organization_id) is None:
-                self._found(organization, development.team(now))
+                self._founding.place(organization, development.team(now))
             self._keys.seed(development.key(secret, now), secret)
             return organization.organization_id
 
@@ -90,11 +91,7 @@ class AccountOperations:
 
     def create_organization(self, display_name: str) -> Organization:
         """Create an organization with a first team. It has no wallet."""
-        now = self._clock()
-        organization = Organization(self._ids.new("org"), display_name, now)
-        team = Team(organization.organization_id, self._ids.new("team"), TEAM_DEFAULT, now)
-        self._database.write(lambda: self._found(organization, team))
-        return organization
+        return self._database.write(lambda: self._founding.found(display_name))
 
     def default_organization(self) -> Organization:
         """Return the oldest organization, or create one: whom the command line works for."""
@@ -201,6 +198,10 @@ class AccountOperations:
         """Return keys, oldest first, ended ones too, with their last use."""
         return self._keys.page(organization_id, page, team_id=team_id)
 
+    def update_key(self, organization_id: str, key_id: str, change: KeyChange) -> Key:
+        """Change a key's description and what holds for its calls; the same again changes nothing."""
+        return self._keys.update(organization_id, key_id, change)
+
     def revoke_key(self, organization_id: str, key_id: str) -> Key:
         """End a key for good; the first time stays if it is repeated."""
         return self._keys.revoke(organization_id, key_id)
@@ -253,14 +254,6 @@ class AccountOperations:
                 return self._database.read(lambda: self._store.key_names(organization_id))
             case _:
                 return {}
-
-    def _found(self, organization: Organization, team: Team) -> None:
-        self._store.add_organization(organization)
-        self._store.add_team(team)
-        organization_id = organization.organization_id
-        facts = organization_facts(organization)
-        entry = AuditEntry("CreateOrganization", "organization", organization_id, after=facts)
-        self._trail.record(organization_id, entry)
 
     def _note(self, action: str, before: Team | None, after: Team) -> None:
         facts = None if before is None else team_facts(before)

@@ -5,6 +5,7 @@ from typing import Any
 
 import peewee
 
+from om_server.account.keys.call_settings import CallSettings, OnDisconnect, read
 from om_server.account.keys.key import Key, KeyLife, KeyOwner
 from om_server.account.organization import Organization
 from om_server.account.record import KeyLookupRow, KeyRow, OrganizationRow
@@ -25,7 +26,7 @@ ORGANIZATION_COLUMNS = (
     OrganizationRow.suspend_time,
 )
 
-#: In the order of the fields of `Key`, whose life is made of two columns.
+#: In the order of the fields of `Key`, whose life is made of two columns and its settings of three.
 KEY_COLUMNS = (
     KeyRow.organization_id,
     KeyRow.key_id,
@@ -37,6 +38,10 @@ KEY_COLUMNS = (
     KeyRow.expire_time,
     KeyRow.revoke_time,
     KeyRow.create_time,
+    KeyRow.on_disconnect,
+    KeyRow.on_disconnect_by_operation,
+    KeyRow.clamp_output,
+    KeyRow.owner_expire_time,
 )
 
 
@@ -130,9 +135,12 @@ def organization_from_row(row: Row) -> Organization:
 
 def key_from_row(row: Row) -> Key:
     """Make a key of the columns of KEY_COLUMNS."""
-    *columns, scopes, test_mode, expire_time, revoke_time, create_time = row
+    who, (scopes, test_mode, expire_time, revoke_time, create_time) = row[:5], row[5:10]
+    on_disconnect, by_operation, clamp_output, owner_expire_time = row[10:]
     named = frozenset(Scope(name) for name in scopes.split())
-    fields: list[Any] = [*columns, named, bool(test_mode), KeyLife(expire_time, revoke_time), create_time]
+    calls = CallSettings(OnDisconnect(on_disconnect), read(by_operation), bool(clamp_output))
+    life = KeyLife(expire_time, revoke_time)
+    fields: list[Any] = [*who, named, bool(test_mode), life, create_time, calls, owner_expire_time]
     return Key(*fields)
 
 

@@ -40,6 +40,11 @@ class KeyRow(Record):
     expire_time = peewee.BigIntegerField(null=True)
     revoke_time = peewee.BigIntegerField(null=True)
     create_time = peewee.BigIntegerField()
+    on_disconnect = peewee.TextField()
+    # Such as chat=drain, sorted, with a comma between.
+    on_disconnect_by_operation = peewee.TextField()
+    clamp_output = peewee.BooleanField()
+    owner_expire_time = peewee.BigIntegerField(null=True)
 
     class Meta:
         table_name = "api_keys"

@@ -5,14 +5,18 @@ import grpc
 from om.account.v1 import account_service_pb2 as pb
 from om.account.v1 import account_service_pb2_grpc
 from om.type.v1 import access_pb2
-from om_server.account.keys.key import Key, KeyWish
+from om_server.account.keys.wire import (
+    authenticated_to_proto,
+    key_change_from_proto,
+    key_to_proto,
+    key_wish_from_proto,
+    scopes_to_proto,
+)
 from om_server.account.operations import AccountOperations
 from om_server.account.organization import Customer, Organization, OrganizationChange, Team, User
-from om_server.rpc.caller import Principal, Scope, caller
+from om_server.rpc.caller import Principal, caller
 from om_server.rpc.convert import (
-    optional_timestamp_to_proto,
     page_from_proto,
-    timestamp_from_proto,
     timestamp_to_proto,
 )
 from om_server.rpc.convert_struct import struct_from_proto, struct_to_proto
@@ -29,14 +33,7 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         self, request: pb.AuthenticateKeyRequest, context: grpc.ServicerContext
     ) -> pb.AuthenticateKeyResponse:
         key = self._operations.authenticate_key(request.secret)
-        return pb.AuthenticateKeyResponse(
-            key_id=key.key_id,
-            organization_id=key.organization_id,
-            team_id=key.team_id,
-            scopes=scopes_to_proto(key.scopes),
-            test_mode=key.test_mode,
-            expire_time=optional_timestamp_to_proto(key.life.expire_time),
-        )
+        return authenticated_to_proto(key)
 
     def GetCaller(self, request: pb.GetCallerRequest, context: grpc.ServicerContext) -> pb.GetCallerResponse:
         who = caller()
@@ -90,6 +87,12 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
     def CreateKey(self, request: pb.CreateKeyRequest, context: grpc.ServicerContext) -> pb.CreateKeyResponse:
         new = self._operations.create_key(caller().organization_id, key_wish_from_proto(request))
         return pb.CreateKeyResponse(key=key_to_proto(new.key), secret=new.secret)
+
+    def UpdateKey(self, request: pb.UpdateKeyRequest, context: grpc.ServicerContext) -> pb.UpdateKeyResponse:
+        key = self._operations.update_key(
+            caller().organization_id, request.key_id, key_change_from_proto(request)
+        )
+        return pb.UpdateKeyResponse(key=key_to_proto(key))
 
     def ListKeys(self, request: pb.ListKeysRequest, context: grpc.ServicerContext) -> pb.ListKeysResponse:
         page = self._operations.list_keys(
@@ -176,18 +179,6 @@ def organization_change_from_proto(request: pb.UpdateOrganizationRequest) -> Org
     )
 
 
-def key_wish_from_proto(request: pb.CreateKeyRequest) -> KeyWish:
-    expires = request.HasField("expire_time")
-    return KeyWish(
-        team_id=request.team_id,
-        description=request.description,
-        scopes=frozenset(scope_from_proto(scope) for scope in request.scopes),
-        test_mode=request.test_mode,
-        expire_time=timestamp_from_proto(request.expire_time, "expire_time") if expires else None,
-        prefix=request.prefix,
-    )
-
-
 def organization_to_proto(organization: Organization) -> pb.Organization:
     return pb.Organization(
         organization_id=organization.organization_id,
@@ -204,21 +195,6 @@ def team_to_proto(team: Team) -> pb.Team:
         display_name=team.display_name,
         key_count=team.key_count,
         create_time=timestamp_to_proto(team.create_time),
-    )
-
-
-def key_to_proto(key: Key) -> pb.Key:
-    return pb.Key(
-        key_id=key.key_id,
-        team_id=key.team_id,
-        description=key.description,
-        masked_secret=key.masked_secret,
-        scopes=scopes_to_proto(key.scopes),
-        test_mode=key.test_mode,
-        expire_time=optional_timestamp_to_proto(key.life.expire_time),
-        revoke_time=optional_timestamp_to_proto(key.life.revoke_time),
-        last_use_time=optional_timestamp_to_proto(key.last_use_time),
-        create_time=timestamp_to_proto(key.create_time),
     )
 
 
@@ -252,15 +228,6 @@ def audit_record_to_proto(record: AuditRecord) -> pb.AuditRecord:
         request_id=record.request_id,
         create_time=timestamp_to_proto(record.create_time),
     )
-
-
-def scope_from_proto(scope: "access_pb2.Scope.ValueType") -> Scope:
-    return Scope[access_pb2.Scope.Name(scope).removeprefix("SCOPE_")]
-
-
-def scopes_to_proto(scopes: frozenset[Scope]) -> "list[access_pb2.Scope.ValueType]":
-    """Return the scopes in the contract's order."""
-    return sorted(access_pb2.Scope.Value(f"SCOPE_{scope.name}") for scope in scopes)
 
 
 def principal_to_proto(principal: Principal) -> "access_pb2.Principal.ValueType":

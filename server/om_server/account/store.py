@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import peewee
 
+from om_server.account.keys.call_settings import written
 from om_server.account.keys.key import Key, KeyLife, KeyOwner, KeyUse
 from om_server.account.listing import Position
 from om_server.account.organization import Organization, Team
@@ -141,6 +142,10 @@ class AccountStore:
             expire_time=key.life.expire_time,
             revoke_time=key.life.revoke_time,
             create_time=key.create_time,
+            on_disconnect=key.calls.on_disconnect.value,
+            on_disconnect_by_operation=written(key.calls.by_operation),
+            clamp_output=key.calls.clamp_output,
+            owner_expire_time=key.owner_expire_time,
         ).on_conflict_ignore().execute()
         KeyLookupRow.insert(
             key_hash=key_hash, key_id=key.key_id, organization_id=key.organization_id
@@ -194,6 +199,22 @@ class AccountStore:
             & KeyRow.revoke_time.is_null()
         )
         return bool(update.execute())
+
+    def lock_key(self, organization_id: str, *, key_id: str) -> None:
+        """Let nobody else change the key until the transaction ends."""
+        query: peewee.ModelSelect[Any] = KeyRow.select(KeyRow.key_id).where(
+            (KeyRow.organization_id == organization_id) & (KeyRow.key_id == key_id)
+        )
+        self._database.locked(query).tuples().first()
+
+    def save_key(self, key: Key) -> None:
+        """Write what may change of a key but its life; a trigger tells the edges of its settings."""
+        KeyRow.update(
+            description=key.description,
+            on_disconnect=key.calls.on_disconnect.value,
+            on_disconnect_by_operation=written(key.calls.by_operation),
+            clamp_output=key.calls.clamp_output,
+        ).where((KeyRow.organization_id == key.organization_id) & (KeyRow.key_id == key.key_id)).execute()
 
     def replace_life(self, key: Key, *, life: KeyLife) -> bool:
         """Change when a key ends; False if somebody changed it since it was read."""

@@ -159,18 +159,29 @@ def _halves(field: peewee.Field, *, exact: bool) -> list[_Column]:
 
 
 def _selected(row: Any, part: _Part, *, unit: _Column, numbers: Sequence[_Column]) -> peewee.ModelSelect[Any]:  # noqa: ANN401 - a table of rollups
-    """Sum rows by period, tag or series, and unit; then, where dimensions are the groups, by those."""
-    question = part.question
-    by_tag, joined = question.query.by_tag, bool(question.query.group_by) and not question.query.by_tag
-    period = peewee.SQL(_number(question.cut, part.source.hour)).alias("period")
-    groups = [row.tag] if by_tag else [row.series_id] if joined else []
+    """Sum rows by period, group and unit: in two steps where the groups are dimensions of a facet."""
+    question, source = part.question, part.source
+    by_dimensions = bool(question.query.group_by) and not question.query.by_tag
+    stepped = by_dimensions and source.facet is not None
+    period = peewee.SQL(_number(question.cut, source.hour)).alias("period")
+    groups = [row.tag] if question.query.by_tag else _dimensions(part)
+    groups = [row.series_id] if stepped else groups
     units = [unit] if isinstance(unit, peewee.Field) else []
-    query: peewee.ModelSelect[Any] = (
-        row.select(period, *groups, unit.alias("unit"), *_named(numbers))
-        .where(*_conditions(row, part, joined=joined))
-        .group_by(*_grouped_period(question.cut), *groups, *units)
+    query: peewee.ModelSelect[Any] = row.select(period, *groups, unit.alias("unit"), *_named(numbers))
+    if by_dimensions and not stepped:
+        query = query.join(SeriesRow, on=_same_series(row))
+    query = query.where(*_conditions(row, part, stepped=stepped)).group_by(
+        *_grouped_period(question.cut), *groups, *units
     )
-    return _by_dimensions(query, part) if joined else query
+    return _by_dimensions(query, part) if stepped else query
+
+
+def _dimensions(part: _Part) -> list[peewee.Field]:
+    return [getattr(part.source.series, dimension.value) for dimension in part.question.query.group_by]
+
+
+def _same_series(row: Any) -> Any:  # noqa: ANN401 - as above
+    return (SeriesRow.organization_id == row.organization_id) & (SeriesRow.series_id == row.series_id)
 
 
 def _named(numbers: Sequence[_Column]) -> list[_Column]:
@@ -178,10 +189,13 @@ def _named(numbers: Sequence[_Column]) -> list[_Column]:
 
 
 def _by_dimensions(summed: peewee.ModelSelect[Any], part: _Part) -> peewee.ModelSelect[Any]:
-    """Sum the sums of series by the dimensions asked for: a series is looked up once, not once a row."""
+    """Sum the sums of a facet's series by dimension: a series is looked up once, not once a row.
+
+    Of all dimensions together there are nearly as many series as rows, so that it would take longer.
+    """
     series, question = part.source.series, part.question
     sums = summed.alias("sums")
-    groups = [getattr(series, dimension.value) for dimension in question.query.group_by]
+    groups = _dimensions(part)
     numbers = [peewee.fn.SUM(getattr(sums.c, f"n{index}")) for index in range(8)]
     conditions = [series.organization_id == question.organization_id]
     if part.source.facet is not None:
@@ -220,7 +234,7 @@ def _bisect(periods: Sequence[Period], hour: str, *, number: int) -> str:
     return f"CASE WHEN {hour} < {periods[middle].first_hour} THEN {before} ELSE {after} END"
 
 
-def _conditions(row: Any, part: _Part, *, joined: bool) -> Iterator[peewee.Node]:  # noqa: ANN401 - as above
+def _conditions(row: Any, part: _Part, *, stepped: bool) -> Iterator[peewee.Node]:  # noqa: ANN401 - as above
     source, wanted = part.source, part.question.query.filter
     time = getattr(row, source.column)
     yield row.organization_id == part.question.organization_id
@@ -233,10 +247,10 @@ def _conditions(row: Any, part: _Part, *, joined: bool) -> Iterator[peewee.Node]
         yield row.tag.in_(wanted.tags)
     else:
         yield row.tag != TAG_ALL
-    yield from _of_series(row, part, joined=joined)
+    yield from _of_series(row, part, stepped=stepped)
 
 
-def _of_series(row: Any, part: _Part, *, joined: bool) -> Iterator[peewee.Node]:  # noqa: ANN401 - as above
+def _of_series(row: Any, part: _Part, *, stepped: bool) -> Iterator[peewee.Node]:  # noqa: ANN401 - as above
     """Match series by id: few that match are looked up, and of none named the few of the sandbox left out."""
     series, wanted = part.source.series, part.question.query.filter
     ids = series.select(series.series_id).where(series.organization_id == part.question.organization_id)
@@ -247,7 +261,7 @@ def _of_series(row: Any, part: _Part, *, joined: bool) -> Iterator[peewee.Node]:
     if matching:
         matching += [] if wanted.include_sandbox else [~series.sandbox]
         yield row.series_id.in_(ids.where(*matching))
-    elif not wanted.include_sandbox and not joined:
+    elif not wanted.include_sandbox and not stepped:
         yield row.series_id.not_in(ids.where(series.sandbox))
 
 

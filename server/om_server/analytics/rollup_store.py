@@ -86,10 +86,9 @@ class _Sums:
     def counter_rows(self) -> Iterator[Row]:
         place = self.place
         for (organization_id, hour, tag, series_id), row in self.delta.counters.items():
-            numbers = row.numbers
-            if place:
-                numbers = (*numbers[:4], *divmod(row.cost, HALF), *divmod(row.charge, HALF))
-            yield (organization_id, *place, hour, tag, series_id, *numbers)
+            *counts, cost, charge = row.numbers
+            money = (*divmod(cost, HALF), *divmod(charge, HALF)) if place else (cost, charge)
+            yield (organization_id, *place, hour, tag, series_id, *counts, *money)
 
     def quantity_rows(self) -> Iterator[Row]:
         place = self.place

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from om.account.v1 import account_service_pb2 as pb
 from om.account.v1 import account_service_pb2_grpc
 from om_server.account.keys.key import Key, KeyLife, NewKey
-from om_server.account.servicer import scope_from_proto, scopes_to_proto
+from om_server.account.keys.wire import scope_from_proto, scopes_to_proto
 from om_server.cli.key_desk import collected
 from om_server.core.page import PAGE_SIZE_MAX
 from om_server.rpc.convert import timestamp_from_proto

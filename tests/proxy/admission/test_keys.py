@@ -8,9 +8,11 @@ import hashlib
 import pytest
 from structlog.testing import capture_logs
 
+from om.account.v1 import account_service_pb2 as account_pb
 from om.edge.v1 import edge_service_pb2 as edge_pb
 from om.type.v1 import access_pb2
 from om_proxy.admission.keys import KEY_TIME_TO_LIVE_S, UNKNOWN_KEY_TIME_TO_LIVE_S, Key, KeyRing
+from om_proxy.dialects.attribution import OnDisconnect
 from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Secret
@@ -88,6 +90,42 @@ async def test_a_key_that_may_be_used_again_is_asked_about_anew(ring: Ring) -> N
     ring.bank.revoked = False
     ring.keys.restore(KEY_ID)
     ring.clock.now = UNKNOWN_KEY_TIME_TO_LIVE_S
+
+    assert await ring.find() == KNOWN
+
+
+async def test_a_key_that_changed_is_asked_about_before_its_next_call(ring: Ring) -> None:
+    await ring.find()
+    ring.bank.calls = account_pb.AuthenticateKeyResponse(
+        on_disconnect=account_pb.ON_DISCONNECT_DRAIN,
+        on_disconnect_by_operation={"chat": account_pb.ON_DISCONNECT_CANCEL},
+        clamp_output=True,
+    )
+    assert await ring.find() == KNOWN, "nobody told"
+
+    ring.keys.restore(KEY_ID)
+    key = await ring.find()
+
+    assert isinstance(key, Key)
+    assert (key.leaving("chat"), key.leaving("messages")) == (OnDisconnect.CANCEL, OnDisconnect.DRAIN)
+    assert key.clamp_output
+
+
+async def test_a_key_that_changed_goes_on_as_it_was_while_the_server_is_away(ring: Ring) -> None:
+    await ring.find()
+    ring.keys.restore(KEY_ID)
+    ring.bank.down = True
+
+    assert await ring.find() == KNOWN
+
+
+@pytest.mark.parametrize("policy", [account_pb.ON_DISCONNECT_UNSPECIFIED, 99])
+async def test_a_policy_that_says_nothing_here_leaves_it_to_the_proxys_setting(
+    ring: Ring, policy: account_pb.OnDisconnect.ValueType
+) -> None:
+    ring.bank.calls = account_pb.AuthenticateKeyResponse(
+        on_disconnect=policy, on_disconnect_by_operation={"chat": policy}
+    )
 
     assert await ring.find() == KNOWN
 

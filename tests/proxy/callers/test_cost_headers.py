@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 import pytest
@@ -363,6 +363,19 @@ async def test_otherwise_the_refusal_says_what_would_be_affordable(headers: tupl
     assert "40 output tokens" in error["message"]
     assert front.provider.exchanges == []
     assert len(front.asked) == 1
+
+
+@pytest.mark.parametrize(("headers", "status"), [((), 200), (("X-OM-Clamp-Output: false",), 402)])
+async def test_a_key_lets_us_lower_caps_unless_the_call_says_otherwise(
+    headers: tuple[str, ...], status: int
+) -> None:
+    async with gate(answers) as front:
+        front.output_tokens_max = 40
+        front.key = replace(front.key, clamp_output=True)
+        answer = await ask(front, CHAT, *headers)
+
+    assert answer.status == status
+    assert answer.named("x-om-output-cap") == (["40"] if status == 200 else [])
 
 
 async def test_a_call_that_is_affordable_is_not_touched() -> None:

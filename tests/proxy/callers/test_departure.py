@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from om.account.v1 import account_service_pb2 as account_pb
 from om.type.v1 import event_pb2, usage_pb2
 from om_proxy.callers.departure import Drains
 from om_proxy.edge.call_book import CallBook
@@ -228,6 +229,42 @@ async def test_a_caller_leaves_during_a_plain_answer(mode: str, told: tuple[str,
         assert used(event) == {"input_tokens": (3, True), "output_tokens": (2, True)}
     else:
         assert event.outcome == event_pb2.OUTCOME_ESTIMATED
+
+
+@pytest.mark.parametrize(
+    ("policies", "headers", "drained"),
+    [
+        ({}, (), True),
+        ({"messages": account_pb.ON_DISCONNECT_CANCEL}, (), True),
+        ({"chat": account_pb.ON_DISCONNECT_CANCEL}, (), False),
+        ({}, ("X-OM-On-Disconnect: cancel",), False),
+    ],
+)
+async def test_a_key_says_what_becomes_of_its_calls_by_operation_unless_the_request_does(
+    policies: dict[str, account_pb.OnDisconnect.ValueType], headers: tuple[str, ...], *, drained: bool
+) -> None:
+    left = asyncio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.stream(FRAMES[0])
+        await left.wait()
+        if drained:
+            for frame in (*FRAMES[1:], USAGE, DONE, b""):
+                await exchange.chunk(frame)
+        else:
+            await exchange.gone()
+
+    async with edge(script) as proxy:
+        proxy.server.calls = account_pb.AuthenticateKeyResponse(
+            on_disconnect=account_pb.ON_DISCONNECT_DRAIN, on_disconnect_by_operation=policies
+        )
+        async with proxy.caller() as caller:
+            await caller.send(request_bytes(STREAM, *HEADERS, *headers))
+            await caller.read_head()
+        left.set()
+        event = await the_end(proxy)
+
+    assert (event.outcome == event_pb2.OUTCOME_ESTIMATED) is not drained
 
 
 async def test_what_the_request_says_counts_before_the_setting() -> None:

@@ -99,7 +99,11 @@ def test_facets_of_before_the_migration_are_summed_from_series(database: Databas
     def asked() -> list[Any]:
         return [operations.query_usage(ORG, UsageQuery(wanted, group)).rows for group in groups]
 
-    before = asked()
+    def counted() -> list[int]:
+        statements = [f"SELECT COUNT(*) FROM {table}" for table in _FACET_TABLES]  # noqa: S608 - fixed names
+        return [database.engine.execute_sql(statement).fetchone()[0] for statement in statements]
+
+    before, rows_before = asked(), database.read(counted)
     backfill = [part for part in dict(migrations())["0015_facets"].split(";\n") if "INSERT INTO" in part]
 
     def migrate_again() -> None:
@@ -112,9 +116,23 @@ def test_facets_of_before_the_migration_are_summed_from_series(database: Databas
 
     assert len(backfill) == 11
     assert sum(row.counters.event_count for row in before[0]) == 7
-    assert asked() == before
+    assert (asked(), database.read(counted)) == (before, rows_before)
     # The next event's series has another id than the one that the migration lent, and is in the same group.
     operations.record([settled("late", line(model="m0", cost=1), tags=("t",), user_id="u0")])
     later = asked()
     assert [len(rows) for rows in later] == [len(rows) for rows in before]
     assert all(sum(row.counters.event_count for row in rows) == 8 for rows in later)
+
+
+def test_users_are_summed_by_tag_although_their_facet_has_none(database: Database) -> None:
+    operations = AnalyticsOperations(database, AnalyticsStore(database), clock=lambda: NOW)
+    operations.record([settled("e1", tags=("t",), user_id="u"), settled("e2", user_id="u")])
+    day = NOW // (24 * HOUR) * 24 * HOUR
+
+    def users(*tags: str) -> list[tuple[str, int]]:
+        wanted = EventFilter(start_time=day, end_time=day + 24 * HOUR, tags=tags)
+        report = operations.query_usage(ORG, UsageQuery(wanted, (Dimension.USER,)))
+        return [(row.group[0].value, row.counters.event_count) for row in report.rows]
+
+    assert users() == [("u", 2)]
+    assert users("t") == [("u", 1)]

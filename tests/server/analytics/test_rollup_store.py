@@ -70,6 +70,25 @@ def test_sums_beyond_64_bits_are_exact(database: Database, store: RollupStore) -
     assert all(type(number) is int for number in (found.counters.cost, found.counters.event_count))
 
 
+@pytest.mark.parametrize("group", [(), (Dimension.MODEL,), (Dimension.CUSTOMER,), (Dimension.TAG,)])
+def test_what_all_series_of_an_hour_have_may_pass_64_bits(
+    database: Database, store: RollupStore, group: tuple[Dimension, ...]
+) -> None:
+    """A day is read by facet, whose rows have the money of many series."""
+    amount = 2**62 - 1
+    of_day = [
+        settled(f"e{number}", line(cost=amount, charge=-amount), user_id=f"u{number}", tags=("t",))
+        for number in range(3)
+    ]
+    add(database, store, *of_day)
+    add(database, store, settled("late", line(cost=-5, charge=7), user_id="u9", tags=("t",)))
+    day = hour_of(NOW) // 24 * 24
+
+    for hours in (HourRange(day, day + 24), HourRange(hour_of(NOW), hour_of(NOW) + 1)):
+        [found] = sums(database, store, UsageQuery(group_by=group), hours=hours).values()
+        assert (found.counters.cost, found.counters.charge) == (3 * amount - 5, 7 - 3 * amount)
+
+
 def test_nothing_is_no_group(database: Database, store: RollupStore) -> None:
     assert sums(database, store, UsageQuery()) == {}
     assert sums(database, store, UsageQuery(group_by=(Dimension.MODEL,))) == {}

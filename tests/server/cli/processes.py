@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from typing import TYPE_CHECKING
 
+from tests.ports import free_ports
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 SERVER = (sys.executable, "-m", "om_server")
@@ -29,12 +29,3 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OM_", "LOG_LEVEL"))}
     ports = {name: str(port) for name, port in zip(_PORTS, free_ports(len(_PORTS)), strict=True)}
     return {**kept, **ports, "OM_DATA_DIR": str(folder / "data"), **variables}
-
-
-def free_ports(count: int) -> Sequence[int]:
-    """Ports that were free together."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports

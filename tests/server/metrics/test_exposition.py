@@ -9,7 +9,7 @@ from om_server.failure import CommandFailed
 from om_server.metrics.exposition import exposed, registry_of
 from om_server.metrics.rest import RestMetrics
 from om_server.metrics.rpc import RpcMetrics
-from tests.server.cli.processes import free_ports
+from tests.ports import free_ports
 
 
 def test_what_is_counted_is_read_over_http() -> None:

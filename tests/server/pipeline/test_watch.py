@@ -10,6 +10,8 @@ import grpc
 import pytest
 
 from om.edge.v1 import edge_service_pb2 as pb
+from om_server.account.keys.call_settings import CallSettingsChange
+from om_server.account.keys.key import KeyChange
 from om_server.core.clock import system_clock
 from om_server.core.sequence_range import SequenceRange
 from om_server.pipeline.change_feed import Audience, ChangeFeed, FeedLimits
@@ -124,6 +126,19 @@ async def test_a_revoked_key_arrives(serve: Serve, world: World, tenant: Tenant)
     assert then.key_revoked.end_time.ToMicroseconds() == world.clock.now
     assert first.cursor
     assert then.cursor
+
+
+async def test_a_key_whose_settings_changed_is_told_with_its_end_if_it_has_one(
+    serve: Serve, world: World, tenant: Tenant
+) -> None:
+    change = KeyChange(calls=CallSettingsChange(clamp_output=True))
+    async with serve() as edge:
+        stream = edge.watch()
+        await read(stream)
+        await written(world.account.update_key, tenant.organization_id, tenant.key_id, change)
+        then = await read(stream)
+
+    assert (then.key_revoked.key_id, then.key_revoked.HasField("end_time")) == (tenant.key_id, False)
 
 
 async def test_after_a_break_nothing_is_lost(serve: Serve, world: World, tenant: Tenant) -> None:

@@ -14,6 +14,7 @@ def test_every_service_of_the_platform_is_known() -> None:
     assert set(SERVICES) == {
         "om.account.v1.AccountService",
         "om.account.v1.AdminService",
+        "om.account.v1.OidcService",
         "om.account.v1.RegistrationService",
         "om.analytics.v1.AnalyticsService",
         "om.edge.v1.EdgeService",

@@ -1,7 +1,8 @@
 """Rules of API keys: who may be let in, until when, and what a new key looks like. Secrets are never kept."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from om_server.account.keys.call_settings import CallSettings, CallSettingsChange
 from om_server.core.errors import Code, DomainError, InvalidArgument
 from om_server.core.ids import KEY_LIVE, KEY_PREFIXES, KEY_TEST, checksum_ok, mask_key
 from om_server.rpc.caller import Scope
@@ -48,6 +49,9 @@ class Key:
     test_mode: bool
     life: KeyLife
     create_time: int
+    calls: CallSettings = field(default_factory=CallSettings)
+    #: The end that its owner gave it. An overlap moves the end of its life, and never this one.
+    owner_expire_time: int | None = None
     #: When it was last used, to the minute, where somebody asked. Two keys are not told apart by it.
     last_use_time: int | None = field(default=None, compare=False)
 
@@ -92,6 +96,7 @@ class KeyWish:
     test_mode: bool = False
     expire_time: int | None = None
     prefix: str = ""
+    calls: CallSettings = field(default_factory=CallSettings)
 
     @property
     def secret_prefix(self) -> str:
@@ -102,6 +107,19 @@ class KeyWish:
         """Refuse a key that would have ended before it began."""
         if self.expire_time is not None and self.expire_time <= now:
             raise InvalidArgument("expire_time", "not in the future")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """What of a key shall be different; None stays."""
+
+    description: str | None = None
+    calls: CallSettingsChange = field(default_factory=CallSettingsChange)
+
+    def applied(self, key: Key) -> Key:
+        """Return the key after the change."""
+        description = key.description if self.description is None else self.description
+        return replace(key, description=description, calls=self.calls.applied(key.calls))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +141,19 @@ def masked(secret: str) -> str:
 
 
 def successor(key: Key) -> KeyWish:
-    """Return the wish for a key that takes this one's place: everything but the secret stays."""
+    """Return the wish for a key that takes this one's place: everything but the secret stays.
+
+    It ends when the owner said, not with the overlap of a key that was replaced before: whoever lost the
+    answer of a rotation and asks again gets a key that lasts.
+    """
     return KeyWish(
         team_id=key.team_id,
         description=key.description,
         scopes=key.scopes,
         test_mode=key.test_mode,
-        expire_time=key.life.expire_time,
+        expire_time=key.owner_expire_time,
         prefix=key.prefix,
+        calls=key.calls,
     )
 
 

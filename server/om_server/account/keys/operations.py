@@ -7,6 +7,7 @@ from om_server.account.facts import key_facts
 from om_server.account.keys.key import (
     SCOPES_DEFAULT,
     Key,
+    KeyChange,
     KeyLife,
     KeyOwner,
     KeyRevoked,
@@ -116,6 +117,23 @@ class KeyOperations:
 
         return self._database.read(read)
 
+    def update(self, organization_id: str, key_id: str, change: KeyChange) -> Key:
+        """Change what is given; the same again changes nothing. KEY_REVOKED for a key that has ended."""
+        now = self._clock()
+
+        def write() -> Key:
+            self._store.lock_key(organization_id, key_id=key_id)
+            before = self._key(organization_id, key_id)
+            if before.life.ended(now):
+                raise KeyRevoked(key_id)
+            after = change.applied(before)
+            if after != before:
+                self._store.save_key(after)
+                self._note("UpdateKey", before, after)
+            return self._with_use(after)
+
+        return self._database.write(write)
+
     def revoke(self, organization_id: str, key_id: str) -> Key:
         """End a key for good; the first time stays if it is repeated."""
         now = self._clock()
@@ -126,8 +144,7 @@ class KeyOperations:
             after = self._key(organization_id, key_id)
             if ended:
                 self._note("RevokeKey", before, after)
-            uses = self._store.last_uses(organization_id, [key_id])
-            return replace(after, last_use_time=uses.get(key_id))
+            return self._with_use(after)
 
         return self._database.write(write)
 
@@ -160,6 +177,10 @@ class KeyOperations:
             raise NotFound("key", key_id)
         return found
 
+    def _with_use(self, key: Key) -> Key:
+        uses = self._store.last_uses(key.organization_id, [key.key_id])
+        return replace(key, last_use_time=uses.get(key.key_id))
+
     def _mint(self, organization_id: str, wish: KeyWish, *, now: int) -> NewKey:
         secret = new_key(wish.secret_prefix, self._random_bytes(_KEY_RANDOM_BYTES))
         key = Key(
@@ -172,6 +193,8 @@ class KeyOperations:
             test_mode=wish.test_mode,
             life=KeyLife(wish.expire_time),
             create_time=now,
+            calls=wish.calls,
+            owner_expire_time=wish.expire_time,
         )
         self._store.add_key(key, key_hash=hash_key(secret))
         return NewKey(key, secret)

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 
-from om_server.account.organization import TEAM_DEFAULT, Organization, Team
-from om_server.account.people.attempt import FAILED_SIGN_INS, SignInLimited
+from om_server.account.founding import Founding
+from om_server.account.newcomers import Newcomers
+from om_server.account.organization import Organization
+from om_server.account.people.attempt import FAILED_SIGN_INS, Attempts, SignInLimited
 from om_server.account.people.facts import member_facts
 from om_server.account.people.invite import Invite, LinkInvalid
 from om_server.account.people.member import Account, Member, Role, normal_email
@@ -13,18 +15,8 @@ from om_server.account.people.secret import INVITE, credible
 from om_server.account.people.session import NewSession
 from om_server.core.audit import AuditEntry
 from om_server.core.clock import MICROS_PER_SECOND
-from om_server.core.errors import AlreadyExists, Code, DomainError, NotFound, Unauthenticated
+from om_server.core.errors import AlreadyExists, NotFound, Overloaded, Unauthenticated
 from om_server.rpc.caller import Caller, actor
-
-
-class SignUpClosed(DomainError):
-    """People join this installation by invitation only."""
-
-    code = Code.PERMISSION_DENIED
-    reason = "SIGN_UP_CLOSED"
-
-    def __init__(self) -> None:
-        super().__init__("sign-up is closed; ask an owner for an invitation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +40,25 @@ class Identity:
 class SignInOperations:
     """Gives sessions to people who prove who they are."""
 
-    def __init__(self, registry: Registry, *, passwords: PasswordHashing, sign_up_open: bool) -> None:
+    def __init__(self, registry: Registry, *, passwords: PasswordHashing, newcomers: Newcomers) -> None:
         self._registry = registry
         self._database = registry.database
         self._members = registry.members
         self._passwords = passwords
-        self._sign_up_open = sign_up_open
+        self._newcomers = newcomers
+        self._founding = Founding(
+            registry.organizations, registry.audit, ids=registry.ids, clock=registry.clock
+        )
 
     def sign_up(self, wish: SignUp) -> NewSession:
-        """Create an organization with its owner and a first team; ALREADY_EXISTS if the address is taken."""
-        self._check_sign_up_open()
+        """Create an organization with its owner and a first team.
+
+        ALREADY_EXISTS if the address is taken; OVERLOADED if too many were founded in this hour.
+        """
+        self._newcomers.check()
         email = normal_email(wish.email)
         check_password(wish.password, "password")
+        self._newcomers.admit()
         password_hash = self._passwords.hash(wish.password)
         return self._database.write(lambda: self._found(wish, email, password_hash=password_hash))
 
@@ -70,12 +69,10 @@ class SignInOperations:
         SIGN_IN_LIMITED after ten of them in a quarter of an hour, whoever the address belongs to.
         """
         address = normal_email(email)
-        self._check_attempts(address)
+        self._guess(address)
         account = self._database.read(lambda: self._members.find_account(address))
         password_hash = account.password_hash if account else ""
-        if not self._passwords.verify(password_hash, password):
-            now = self._registry.clock()
-            self._database.write(lambda: self._members.count_attempt(FAILED_SIGN_INS, address, now=now))
+        if not self._verify(address, password_hash=password_hash, password=password):
             raise Unauthenticated("the address or the password is wrong")
         outdated = self._passwords.outdated(password_hash)
         renewed = self._passwords.hash(password) if outdated else password_hash
@@ -96,7 +93,7 @@ class SignInOperations:
             if self._invite(invite_secret).email != address:
                 raise LinkInvalid
             return self._join(invite_secret, display_name=identity.display_name, password_hash="")
-        self._check_sign_up_open()
+        self._newcomers.admit()
         wish = SignUp(address, identity.display_name or address, identity.display_name)
         return self._database.write(lambda: self._found(wish, address, email_proven=True))
 
@@ -122,12 +119,11 @@ class SignInOperations:
     def _found(
         self, wish: SignUp, email: str, *, password_hash: str = "", email_proven: bool = False
     ) -> NewSession:
-        registry, now = self._registry, self._registry.clock()
-        organization = Organization(registry.ids.new("org"), wish.organization_name, now)
-        organization_id = organization.organization_id
-        registry.organizations.add_organization(organization)
-        registry.organizations.add_team(Team(organization_id, registry.ids.new("team"), TEAM_DEFAULT, now))
-        member = Member(organization_id, registry.ids.new("mem"), email, wish.display_name, Role.OWNER, now)
+        member_id = self._registry.ids.new("mem")
+        founder = replace(actor(), actor_id=member_id)
+        organization = self._founding.found(wish.organization_name, founder=founder)
+        organization_id, now = organization.organization_id, organization.create_time
+        member = Member(organization_id, member_id, email, wish.display_name, Role.OWNER, now)
         return self._admit(Account(member, password_hash, email_proven), organization, action="SignUp")
 
     def _join(self, secret: str, *, display_name: str, password_hash: str) -> NewSession:
@@ -205,12 +201,32 @@ class SignInOperations:
             raise NotFound("organization", organization_id)
         return found
 
-    def _check_sign_up_open(self) -> None:
-        if not self._sign_up_open:
-            raise SignUpClosed
+    def _guess(self, email: str) -> None:
+        """Count a guess before it is made, so that those that are made at once stay within the limit.
 
-    def _check_attempts(self, email: str) -> None:
-        attempts = self._database.read(lambda: self._members.attempts(FAILED_SIGN_INS, email))
-        wait = FAILED_SIGN_INS.wait(attempts, self._registry.clock())
+        One that is refused is not counted: its transaction ends with it.
+        """
+        now = self._registry.clock()
+        # A flood only reads.
+        self._check_wait(self._database.read(lambda: self._members.attempts(FAILED_SIGN_INS, email)), now)
+
+        def write() -> None:
+            self._members.count_attempt(FAILED_SIGN_INS, email, now=now)
+            # The count holds the row, so nobody else's comes between the two.
+            attempts = self._members.attempts(FAILED_SIGN_INS, email)
+            self._check_wait(replace(attempts, count=attempts.count - 1), now)
+
+        self._database.write(write)
+
+    def _check_wait(self, attempts: Attempts, now: int) -> None:
+        wait = FAILED_SIGN_INS.wait(attempts, now)
         if wait:
             raise SignInLimited(-(-wait // MICROS_PER_SECOND))
+
+    def _verify(self, email: str, *, password_hash: str, password: str) -> bool:
+        """Check a password; a guess that was not made, because too many were, is not counted."""
+        try:
+            return self._passwords.verify(password_hash, password)
+        except Overloaded:
+            self._database.write(lambda: self._members.uncount_attempt(FAILED_SIGN_INS, email))
+            raise

@@ -108,6 +108,12 @@ class MemberStore:
             update={AddressAttemptsRow.attempt_count: AddressAttemptsRow.attempt_count + 1},
         ).execute()
 
+    def uncount_attempt(self, limit: AttemptLimit, subject: str) -> None:
+        """Count one less."""
+        AddressAttemptsRow.update(attempt_count=AddressAttemptsRow.attempt_count - 1).where(
+            _tried(limit, subject) & (AddressAttemptsRow.attempt_count > 0)
+        ).execute()
+
     def forget_attempts(self, limit: AttemptLimit, subject: str) -> None:
         AddressAttemptsRow.delete().where(_tried(limit, subject)).execute()
 

@@ -3,22 +3,20 @@
 from dataclasses import dataclass
 
 from om_server.account.keys.key import KeyWish, NewKey
+from om_server.account.newcomers import Newcomers
 from om_server.account.operations import AccountOperations
 from om_server.account.organization import Organization
 from om_server.account.people.member import normal_email
-from om_server.account.people.sign_in import SignUpClosed
-from om_server.account.registration.registration import Allowance, Registration, Tier
+from om_server.account.registration.registration import Registration, Tier
 from om_server.account.registration.store import RegistrationStore
 from om_server.core.audit import AuditEntry
 from om_server.core.clock import Clock
-from om_server.core.errors import AlreadyExists, Overloaded
+from om_server.core.errors import AlreadyExists
 from om_server.core.page import PageRequest
 from om_server.rpc.caller import Scope
 from om_server.storage.audit import AuditTrail
 from om_server.storage.database import Database
 
-#: More than people who try something out, and few enough that a loop does no harm.
-REGISTRATIONS_PER_HOUR = 60
 _KEY_DESCRIPTION = "Made at registration"
 
 
@@ -41,23 +39,19 @@ class Registering:
         *,
         audit: AuditTrail,
         clock: Clock,
-        sign_up_open: bool,
+        newcomers: Newcomers,
     ) -> None:
         self._database = database
         self._accounts = accounts
         self._store = RegistrationStore()
         self._audit = audit
         self._clock = clock
-        self._sign_up_open = sign_up_open
-        self._allowance = Allowance(REGISTRATIONS_PER_HOUR)
+        self._newcomers = newcomers
 
     def register(self, display_name: str, *, email: str, tier: Tier) -> Registered:
         """Create the organization; ALREADY_EXISTS if the address is registered, and nothing is created."""
-        if not self._sign_up_open:
-            raise SignUpClosed
+        self._newcomers.admit()
         now = self._clock()
-        if not self._allowance.take(now):
-            raise Overloaded("too many organizations register; retry later")
         registration = Registration(normal_email(email), tier)
         facts = {"email": registration.email, "tier": tier.value}
 

@@ -4,10 +4,11 @@ import grpc
 
 from om.account.v1 import registration_service_pb2 as pb
 from om.account.v1 import registration_service_pb2_grpc
+from om_server.account.keys.wire import key_to_proto
 from om_server.account.organization import Organization
 from om_server.account.registration.operations import Registering
 from om_server.account.registration.registration import Registration, Tier
-from om_server.account.servicer import key_to_proto, organization_to_proto
+from om_server.account.servicer import organization_to_proto
 from om_server.rpc.caller import caller
 
 

@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
+from om_server.account.keys.call_settings import CallSettings, CallSettingsChange, OnDisconnect
 from om_server.account.keys.key import (
     Key,
+    KeyChange,
     KeyLife,
     KeyRevoked,
     KeyWish,
@@ -93,13 +97,68 @@ def test_a_key_does_not_end_before_it_begins() -> None:
 
 
 def test_a_successor_keeps_everything_but_the_secret() -> None:
-    assert successor(key(KeyLife(expire_time=9000))) == KeyWish(
+    calls = CallSettings(OnDisconnect.DRAIN, (("chat", OnDisconnect.CANCEL),), clamp_output=True)
+    given = replace(key(KeyLife(expire_time=9000)), owner_expire_time=9000, calls=calls)
+
+    assert successor(given) == KeyWish(
         team_id="team_1",
         description="for tests",
         scopes=frozenset({Scope.READ}),
         test_mode=False,
         expire_time=9000,
         prefix="apc_",
+        calls=calls,
+    )
+
+
+@pytest.mark.parametrize("given", [None, 9000])
+def test_a_successor_of_a_key_in_its_overlap_lasts_as_long_as_the_owner_said(given: int | None) -> None:
+    replaced = replace(key(KeyLife(expire_time=NOW + 5)), owner_expire_time=given)
+
+    assert successor(replaced).expire_time == given
+
+
+@pytest.mark.parametrize(
+    ("change", "after"),
+    [
+        (
+            CallSettingsChange(),
+            CallSettings(OnDisconnect.DRAIN, (("chat", OnDisconnect.CANCEL),), clamp_output=True),
+        ),
+        (
+            CallSettingsChange(
+                OnDisconnect.UNSPECIFIED, (("chat", OnDisconnect.UNSPECIFIED),), clamp_output=False
+            ),
+            CallSettings(),
+        ),
+        (
+            CallSettingsChange(by_operation=(("batch", OnDisconnect.DRAIN),)),
+            CallSettings(
+                OnDisconnect.DRAIN,
+                (("batch", OnDisconnect.DRAIN), ("chat", OnDisconnect.CANCEL)),
+                clamp_output=True,
+            ),
+        ),
+    ],
+)
+def test_what_is_not_named_stays_and_what_is_unspecified_goes(
+    change: CallSettingsChange, after: CallSettings
+) -> None:
+    before = CallSettings(OnDisconnect.DRAIN, (("chat", OnDisconnect.CANCEL),), clamp_output=True)
+
+    changed = KeyChange(calls=change).applied(replace(key(), calls=before))
+
+    assert (changed.calls, changed.description) == (after, "for tests")
+    assert KeyChange("").applied(key()).description == ""
+
+
+def test_a_key_has_something_to_say_of_so_many_operations_at_most() -> None:
+    many = tuple((f"operation {number}", OnDisconnect.DRAIN) for number in range(65))
+
+    with pytest.raises(InvalidArgument):
+        CallSettingsChange(by_operation=many).applied(CallSettings())
+    assert CallSettingsChange(by_operation=many[:64]).applied(CallSettings()).by_operation == tuple(
+        sorted(many[:64])
     )
 
 

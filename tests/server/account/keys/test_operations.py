@@ -1,11 +1,13 @@
 """What operations do with keys."""
 
 import hashlib
+import json
 import threading
 
 import pytest
 
-from om_server.account.keys.key import KeyLife, KeyOwner, KeyRevoked
+from om_server.account.keys.call_settings import CallSettings, CallSettingsChange, OnDisconnect
+from om_server.account.keys.key import KeyChange, KeyLife, KeyOwner, KeyRevoked
 from om_server.account.operations import AccountOperations
 from om_server.account.organization import Team
 from om_server.account.store import MODELS
@@ -152,6 +154,75 @@ def test_a_key_rotated_without_overlap_ends_at_once(accounts: AccountOperations,
         accounts.authenticate_key(old.secret)
     with pytest.raises(KeyRevoked):
         accounts.rotate_key(team.organization_id, old.key.key_id, overlap_seconds=60)
+
+
+def test_a_rotation_that_is_repeated_because_its_answer_was_lost_makes_a_key_that_lasts(
+    accounts: AccountOperations, team: Team, clock: SetClock
+) -> None:
+    ends = START + 3600 * SECOND
+    for given in (None, ends):
+        old = create(accounts, team, expire_time=given)
+        accounts.rotate_key(team.organization_id, old.key.key_id, overlap_seconds=60)
+
+        again = accounts.rotate_key(team.organization_id, old.key.key_id, overlap_seconds=60)
+
+        assert again.key.life == KeyLife(given)
+        assert accounts.authenticate_key(again.secret) == again.key
+    clock.advance(61)
+    assert accounts.authenticate_key(again.secret) == again.key
+
+
+def test_a_key_says_what_holds_for_its_calls_and_its_successor_says_the_same(
+    accounts: AccountOperations, team: Team
+) -> None:
+    new = create(accounts, team, description="Shop")
+    calls = CallSettings(
+        OnDisconnect.DRAIN,
+        (("chat", OnDisconnect.CANCEL), ("image edit", OnDisconnect.DRAIN)),
+        clamp_output=True,
+    )
+    change = KeyChange(
+        "Front", CallSettingsChange(calls.on_disconnect, calls.by_operation, calls.clamp_output)
+    )
+
+    changed = accounts.update_key(team.organization_id, new.key.key_id, change)
+
+    assert (changed.description, changed.calls) == ("Front", calls)
+    assert accounts.authenticate_key(new.secret).calls == calls
+    [listed] = accounts.list_keys(team.organization_id, ALL).items
+    assert listed == changed
+    successor = accounts.rotate_key(team.organization_id, new.key.key_id, overlap_seconds=60)
+    assert successor.key.calls == calls
+
+
+def test_a_change_of_a_key_is_audited_and_the_same_again_is_none(
+    accounts: AccountOperations, team: Team
+) -> None:
+    key_id = create(accounts, team, description="Shop").key.key_id
+    change = KeyChange(calls=CallSettingsChange(by_operation=(("chat", OnDisconnect.DRAIN),)))
+
+    for _ in range(2):
+        accounts.update_key(team.organization_id, key_id, change)
+
+    records = accounts.list_audit_records(team.organization_id, ALL).items
+    [record] = [record for record in records if record.action == "UpdateKey"]
+    assert record.before is not None
+    assert record.after is not None
+    before, after = json.loads(record.before), json.loads(record.after)
+    assert before | {"on_disconnect_by_operation": ["chat=drain"]} == after != before
+
+
+def test_neither_a_key_that_has_ended_nor_anothers_is_changed(
+    accounts: AccountOperations, team: Team
+) -> None:
+    key = create(accounts, team).key
+    other = accounts.create_organization("Another")
+    with pytest.raises(NotFound):
+        accounts.update_key(other.organization_id, key.key_id, KeyChange("theirs"))
+    accounts.revoke_key(team.organization_id, key.key_id)
+
+    with pytest.raises(KeyRevoked):
+        accounts.update_key(team.organization_id, key.key_id, KeyChange("late"))
 
 
 def test_a_key_has_one_successor_though_two_ask_at_once(accounts: AccountOperations, team: Team) -> None:

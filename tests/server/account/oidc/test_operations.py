@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
+from om_server.account.newcomers import SignUpClosed
 from om_server.account.oidc.bounded_http import HttpLimits
 from om_server.account.oidc.client import OidcRefused, OidcUnavailable
 from om_server.account.oidc.flow import Destination
 from om_server.account.people.invite import LinkInvalid
 from om_server.account.people.member import Role
-from om_server.account.people.sign_in import SignUpClosed
 from om_server.core.clock import system_clock
 from om_server.storage.database import Database
 from tests.oidc_provider import Claims, Provider

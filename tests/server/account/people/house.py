@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from om_server.account.authenticator import CallerAuthenticator
+from om_server.account.newcomers import Newcomers
 from om_server.account.people.mail import Letters, Mail, MailUndelivered
 from om_server.account.people.member import Role
 from om_server.account.people.operations import PeopleOperations
@@ -84,7 +85,7 @@ def make_house(
     mail, letters, passwords = KeptMail(), Letters("https://om.example"), PasswordHashing(cost)
     people = People(
         PeopleOperations(known, mailbox=mail, letters=letters),
-        SignInOperations(known, passwords=passwords, sign_up_open=sign_up_open),
+        SignInOperations(known, passwords=passwords, newcomers=Newcomers(welcome=sign_up_open, clock=clock)),
         PasswordResets(known, passwords=passwords, mailbox=mail, letters=letters, later=later),
     )
     keys = make_operations(database, clock).authenticator()

@@ -228,4 +228,9 @@ def test_the_audit_log_tells_what_was_done_about_whom(house: House) -> None:
         ("RemoveMember", bob, member | {"role": "OWNER"}),
         ("UpdateMember", bob, member),
     ]
-    assert [action for action, *_ in told[2:]] == ["AcceptInvite", "CreateInvite", "SignUp"]
+    assert [action for action, *_ in told[2:]] == [
+        "AcceptInvite",
+        "CreateInvite",
+        "SignUp",
+        "CreateOrganization",
+    ]

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from om_server.account.people.attempt import FAILED_SIGN_INS, SignInLimited
 from om_server.account.people.member import Role
-from om_server.core.errors import DomainError
+from om_server.core.errors import DomainError, Unauthenticated
 from om_server.core.page import PageRequest
 from tests.server.account.people.house import PASSWORD, House
 
@@ -72,6 +73,24 @@ def test_an_address_that_two_sign_up_at_once_has_one_account(house: House) -> No
     outcomes = together([house.sign_up, house.sign_up, house.sign_up])
 
     assert sorted(outcomes) == ["ALREADY_EXISTS", "ALREADY_EXISTS", "done"]
+
+
+@pytest.mark.parametrize("email", ["ada@example.com", "nobody@example.com"])
+def test_of_guesses_at_once_no_more_are_made_than_the_limit_allows(house: House, email: str) -> None:
+    house.sign_up()
+
+    outcomes = together(
+        [lambda: house.people.entrance.sign_in(email, "another horse battery") for _ in range(16)]
+    )
+
+    # Too many hashes at once are refused before a guess is made, and may be tried again.
+    guesses = FAILED_SIGN_INS.count_max - outcomes.count("CREDENTIAL_INVALID")
+    assert guesses >= 0
+    for _ in range(guesses):
+        with pytest.raises(Unauthenticated):
+            house.people.entrance.sign_in(email, "another horse battery")
+    with pytest.raises(SignInLimited):
+        house.people.entrance.sign_in(email, PASSWORD)
 
 
 def test_a_link_that_two_use_at_once_sets_one_password(house: House) -> None:

@@ -2,14 +2,21 @@
 
 import pytest
 
+from om_server.account.newcomers import FOUNDED_PER_HOUR, SignUpClosed
 from om_server.account.people.attempt import SignInLimited
 from om_server.account.people.invite import INVITE_LIFE, LinkInvalid
 from om_server.account.people.member import Role
 from om_server.account.people.password import Cost
 from om_server.account.people.record import MODELS, MemberRow, SecretLookupRow, SessionRow
 from om_server.account.people.session import ABSOLUTE_LIMIT, IDLE_LIMIT, NewSession
-from om_server.account.people.sign_in import Identity, SignUp, SignUpClosed
-from om_server.core.errors import AlreadyExists, DependencyUnavailable, InvalidArgument, Unauthenticated
+from om_server.account.people.sign_in import Identity, SignUp
+from om_server.core.errors import (
+    AlreadyExists,
+    DependencyUnavailable,
+    InvalidArgument,
+    Overloaded,
+    Unauthenticated,
+)
 from om_server.core.page import PageRequest
 from om_server.rpc.caller import Principal
 from om_server.storage.audit import AuditRow
@@ -42,7 +49,10 @@ def test_who_signs_up_owns_a_new_organization_with_a_team(house: House) -> None:
         lambda: house.registry.organizations.teams(organization_id, now=session.session.create_time)
     )
     assert [team.display_name for team in teams] == ["Default"]
-    assert actions(house, session) == [("SignUp", session.member.member_id)]
+    assert actions(house, session) == [
+        ("CreateOrganization", session.member.member_id),
+        ("SignUp", session.member.member_id),
+    ]
 
 
 def test_an_address_has_one_account(house: House) -> None:
@@ -78,6 +88,23 @@ def test_where_sign_up_is_closed_nobody_signs_up(database: Database, clock: SetC
         house.sign_up()
     with pytest.raises(SignUpClosed):
         house.people.entrance.sign_in_verified(Identity(ADA))
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_only_so_many_sign_up_in_an_hour(house: House, clock: SetClock) -> None:
+    house.sign_up()
+    for _ in range(FOUNDED_PER_HOUR - 1):
+        # A taken address counts too, so that addresses cannot be tried out.
+        with pytest.raises(AlreadyExists):
+            house.sign_up()
+
+    with pytest.raises(Overloaded):
+        house.sign_up("bob@example.com")
+    with pytest.raises(Overloaded):
+        house.people.entrance.sign_in_verified(Identity("bob@example.com"))
+    house.people.entrance.sign_in(ADA, PASSWORD)
+    clock.advance(3600)
+    house.sign_up("bob@example.com")
 
 
 def test_the_right_password_starts_a_session(house: House) -> None:

@@ -4,9 +4,9 @@ import secrets
 
 import pytest
 
-from om_server.account.people.sign_in import SignUpClosed
-from om_server.account.registration.operations import REGISTRATIONS_PER_HOUR, Registering
-from om_server.account.registration.registration import Allowance, Registration, Tier
+from om_server.account.newcomers import FOUNDED_PER_HOUR, Allowance, Newcomers, SignUpClosed
+from om_server.account.registration.operations import Registering
+from om_server.account.registration.registration import Registration, Tier
 from om_server.core.errors import AlreadyExists, InvalidArgument, NotFound, Overloaded
 from om_server.core.ids import IdSource
 from om_server.core.page import PageRequest
@@ -36,7 +36,8 @@ def registering(database: Database, clock: Clock, *, sign_up_open: bool = True) 
     platform = build(database, clock=clock, people=PeopleSettings(sign_up_open=sign_up_open))
     ids = IdSource(lambda: clock.now // 1000, secrets.token_bytes)
     audit = AuditTrail(database, ids=ids, clock=clock, actor=actor)
-    return Registering(database, platform.account, audit=audit, clock=clock, sign_up_open=sign_up_open)
+    newcomers = Newcomers(welcome=sign_up_open, clock=clock)
+    return Registering(database, platform.account, audit=audit, clock=clock, newcomers=newcomers)
 
 
 def test_an_organization_a_team_and_a_key_come_together(database: Database, clock: Clock) -> None:
@@ -97,7 +98,7 @@ def test_an_organization_that_did_not_register_has_no_address(database: Database
 
 def test_only_so_many_register_in_an_hour(database: Database, clock: Clock) -> None:
     desk = registering(database, clock)
-    for _ in range(REGISTRATIONS_PER_HOUR):
+    for _ in range(FOUNDED_PER_HOUR):
         # Refused ones count too, so that addresses cannot be tried out.
         with pytest.raises(InvalidArgument):
             desk.register("Acme", email="nowhere", tier=Tier.STARTER)

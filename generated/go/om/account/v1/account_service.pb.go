@@ -81,6 +81,59 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{0}
 }
 
+// What becomes of a call whose caller leaves before its answer has ended.
+type OnDisconnect int32
+
+const (
+	// What the proxy was set to, which is to cancel unless it was told otherwise.
+	OnDisconnect_ON_DISCONNECT_UNSPECIFIED OnDisconnect = 0
+	// It is dropped at the provider; what was produced until then is charged.
+	OnDisconnect_ON_DISCONNECT_CANCEL OnDisconnect = 1
+	// Its answer is read to the end, and exactly that is charged.
+	OnDisconnect_ON_DISCONNECT_DRAIN OnDisconnect = 2
+)
+
+// Enum value maps for OnDisconnect.
+var (
+	OnDisconnect_name = map[int32]string{
+		0: "ON_DISCONNECT_UNSPECIFIED",
+		1: "ON_DISCONNECT_CANCEL",
+		2: "ON_DISCONNECT_DRAIN",
+	}
+	OnDisconnect_value = map[string]int32{
+		"ON_DISCONNECT_UNSPECIFIED": 0,
+		"ON_DISCONNECT_CANCEL":      1,
+		"ON_DISCONNECT_DRAIN":       2,
+	}
+)
+
+func (x OnDisconnect) Enum() *OnDisconnect {
+	p := new(OnDisconnect)
+	*p = x
+	return p
+}
+
+func (x OnDisconnect) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OnDisconnect) Descriptor() protoreflect.EnumDescriptor {
+	return file_om_account_v1_account_service_proto_enumTypes[1].Descriptor()
+}
+
+func (OnDisconnect) Type() protoreflect.EnumType {
+	return &file_om_account_v1_account_service_proto_enumTypes[1]
+}
+
+func (x OnDisconnect) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OnDisconnect.Descriptor instead.
+func (OnDisconnect) EnumDescriptor() ([]byte, []int) {
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{1}
+}
+
 // The tenant. Everything belongs to exactly one.
 type Organization struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -423,7 +476,15 @@ type Key struct {
 	// of a call that it signed if that is later; of calls without events up to a minute is not told.
 	LastUseTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=last_use_time,json=lastUseTime,proto3" json:"last_use_time,omitempty"`
 	// When it was created.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// What becomes of calls whose callers leave, where neither the call nor its operation says. A call says it
+	// with X-OM-On-Disconnect.
+	OnDisconnect OnDisconnect `protobuf:"varint,11,opt,name=on_disconnect,json=onDisconnect,proto3,enum=om.account.v1.OnDisconnect" json:"on_disconnect,omitempty"`
+	// The same by operation, for example chat; the names are in docs/keys.md.
+	OnDisconnectByOperation map[string]OnDisconnect `protobuf:"bytes,12,rep,name=on_disconnect_by_operation,json=onDisconnectByOperation,proto3" json:"on_disconnect_by_operation,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value,enum=om.account.v1.OnDisconnect"`
+	// Whether the output cap of a call is lowered to what its wallet affords, instead of refusing it. A call
+	// says it with X-OM-Clamp-Output.
+	ClampOutput   bool `protobuf:"varint,13,opt,name=clamp_output,json=clampOutput,proto3" json:"clamp_output,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -526,6 +587,27 @@ func (x *Key) GetCreateTime() *timestamppb.Timestamp {
 		return x.CreateTime
 	}
 	return nil
+}
+
+func (x *Key) GetOnDisconnect() OnDisconnect {
+	if x != nil {
+		return x.OnDisconnect
+	}
+	return OnDisconnect_ON_DISCONNECT_UNSPECIFIED
+}
+
+func (x *Key) GetOnDisconnectByOperation() map[string]OnDisconnect {
+	if x != nil {
+		return x.OnDisconnectByOperation
+	}
+	return nil
+}
+
+func (x *Key) GetClampOutput() bool {
+	if x != nil {
+		return x.ClampOutput
+	}
+	return false
 }
 
 // Whom the organization bills; created on first sight.
@@ -926,7 +1008,13 @@ type AuthenticateKeyResponse struct {
 	// Whether every call must be simulated.
 	TestMode bool `protobuf:"varint,5,opt,name=test_mode,json=testMode,proto3" json:"test_mode,omitempty"`
 	// When the key ends by itself; absent for never.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// What becomes of calls whose callers leave, where neither the call nor its operation says.
+	OnDisconnect OnDisconnect `protobuf:"varint,7,opt,name=on_disconnect,json=onDisconnect,proto3,enum=om.account.v1.OnDisconnect" json:"on_disconnect,omitempty"`
+	// The same by operation.
+	OnDisconnectByOperation map[string]OnDisconnect `protobuf:"bytes,8,rep,name=on_disconnect_by_operation,json=onDisconnectByOperation,proto3" json:"on_disconnect_by_operation,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value,enum=om.account.v1.OnDisconnect"`
+	// Whether the output cap of a call is lowered to what its wallet affords, where the call does not say.
+	ClampOutput   bool `protobuf:"varint,9,opt,name=clamp_output,json=clampOutput,proto3" json:"clamp_output,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1001,6 +1089,27 @@ func (x *AuthenticateKeyResponse) GetExpireTime() *timestamppb.Timestamp {
 		return x.ExpireTime
 	}
 	return nil
+}
+
+func (x *AuthenticateKeyResponse) GetOnDisconnect() OnDisconnect {
+	if x != nil {
+		return x.OnDisconnect
+	}
+	return OnDisconnect_ON_DISCONNECT_UNSPECIFIED
+}
+
+func (x *AuthenticateKeyResponse) GetOnDisconnectByOperation() map[string]OnDisconnect {
+	if x != nil {
+		return x.OnDisconnectByOperation
+	}
+	return nil
+}
+
+func (x *AuthenticateKeyResponse) GetClampOutput() bool {
+	if x != nil {
+		return x.ClampOutput
+	}
+	return false
 }
 
 // Request message for GetCaller.
@@ -2900,7 +3009,13 @@ type CreateKeyRequest struct {
 	// When it ends by itself; absent for never.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// om_live_ (also when empty), or apc_. Test mode gives om_test_.
-	Prefix        string `protobuf:"bytes,6,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	Prefix string `protobuf:"bytes,6,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// What becomes of calls whose callers leave.
+	OnDisconnect OnDisconnect `protobuf:"varint,7,opt,name=on_disconnect,json=onDisconnect,proto3,enum=om.account.v1.OnDisconnect" json:"on_disconnect,omitempty"`
+	// The same by operation.
+	OnDisconnectByOperation map[string]OnDisconnect `protobuf:"bytes,8,rep,name=on_disconnect_by_operation,json=onDisconnectByOperation,proto3" json:"on_disconnect_by_operation,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value,enum=om.account.v1.OnDisconnect"`
+	// Whether the output cap of a call is lowered to what its wallet affords.
+	ClampOutput   bool `protobuf:"varint,9,opt,name=clamp_output,json=clampOutput,proto3" json:"clamp_output,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2975,6 +3090,27 @@ func (x *CreateKeyRequest) GetPrefix() string {
 		return x.Prefix
 	}
 	return ""
+}
+
+func (x *CreateKeyRequest) GetOnDisconnect() OnDisconnect {
+	if x != nil {
+		return x.OnDisconnect
+	}
+	return OnDisconnect_ON_DISCONNECT_UNSPECIFIED
+}
+
+func (x *CreateKeyRequest) GetOnDisconnectByOperation() map[string]OnDisconnect {
+	if x != nil {
+		return x.OnDisconnectByOperation
+	}
+	return nil
+}
+
+func (x *CreateKeyRequest) GetClampOutput() bool {
+	if x != nil {
+		return x.ClampOutput
+	}
+	return false
 }
 
 // Response message for CreateKey.
@@ -3151,6 +3287,134 @@ func (x *ListKeysResponse) GetNextPageToken() string {
 	return ""
 }
 
+// Request message for UpdateKey.
+type UpdateKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key.
+	KeyId string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// For people.
+	Description *string `protobuf:"bytes,2,opt,name=description,proto3,oneof" json:"description,omitempty"`
+	// What becomes of calls whose callers leave.
+	OnDisconnect *OnDisconnect `protobuf:"varint,3,opt,name=on_disconnect,json=onDisconnect,proto3,enum=om.account.v1.OnDisconnect,oneof" json:"on_disconnect,omitempty"`
+	// The same by operation. Operations that are not here stay as they are; unspecified takes one out.
+	OnDisconnectByOperation map[string]OnDisconnect `protobuf:"bytes,4,rep,name=on_disconnect_by_operation,json=onDisconnectByOperation,proto3" json:"on_disconnect_by_operation,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value,enum=om.account.v1.OnDisconnect"`
+	// Whether the output cap of a call is lowered to what its wallet affords.
+	ClampOutput   *bool `protobuf:"varint,5,opt,name=clamp_output,json=clampOutput,proto3,oneof" json:"clamp_output,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateKeyRequest) Reset() {
+	*x = UpdateKeyRequest{}
+	mi := &file_om_account_v1_account_service_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateKeyRequest) ProtoMessage() {}
+
+func (x *UpdateKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_om_account_v1_account_service_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateKeyRequest.ProtoReflect.Descriptor instead.
+func (*UpdateKeyRequest) Descriptor() ([]byte, []int) {
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *UpdateKeyRequest) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *UpdateKeyRequest) GetDescription() string {
+	if x != nil && x.Description != nil {
+		return *x.Description
+	}
+	return ""
+}
+
+func (x *UpdateKeyRequest) GetOnDisconnect() OnDisconnect {
+	if x != nil && x.OnDisconnect != nil {
+		return *x.OnDisconnect
+	}
+	return OnDisconnect_ON_DISCONNECT_UNSPECIFIED
+}
+
+func (x *UpdateKeyRequest) GetOnDisconnectByOperation() map[string]OnDisconnect {
+	if x != nil {
+		return x.OnDisconnectByOperation
+	}
+	return nil
+}
+
+func (x *UpdateKeyRequest) GetClampOutput() bool {
+	if x != nil && x.ClampOutput != nil {
+		return *x.ClampOutput
+	}
+	return false
+}
+
+// Response message for UpdateKey.
+type UpdateKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As stored.
+	Key           *Key `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateKeyResponse) Reset() {
+	*x = UpdateKeyResponse{}
+	mi := &file_om_account_v1_account_service_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateKeyResponse) ProtoMessage() {}
+
+func (x *UpdateKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_om_account_v1_account_service_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateKeyResponse.ProtoReflect.Descriptor instead.
+func (*UpdateKeyResponse) Descriptor() ([]byte, []int) {
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *UpdateKeyResponse) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 // Request message for RevokeKey.
 type RevokeKeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3162,7 +3426,7 @@ type RevokeKeyRequest struct {
 
 func (x *RevokeKeyRequest) Reset() {
 	*x = RevokeKeyRequest{}
-	mi := &file_om_account_v1_account_service_proto_msgTypes[53]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3174,7 +3438,7 @@ func (x *RevokeKeyRequest) String() string {
 func (*RevokeKeyRequest) ProtoMessage() {}
 
 func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_account_v1_account_service_proto_msgTypes[53]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3187,7 +3451,7 @@ func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{53}
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *RevokeKeyRequest) GetKeyId() string {
@@ -3208,7 +3472,7 @@ type RevokeKeyResponse struct {
 
 func (x *RevokeKeyResponse) Reset() {
 	*x = RevokeKeyResponse{}
-	mi := &file_om_account_v1_account_service_proto_msgTypes[54]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3220,7 +3484,7 @@ func (x *RevokeKeyResponse) String() string {
 func (*RevokeKeyResponse) ProtoMessage() {}
 
 func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_account_v1_account_service_proto_msgTypes[54]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3233,7 +3497,7 @@ func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyResponse.ProtoReflect.Descriptor instead.
 func (*RevokeKeyResponse) Descriptor() ([]byte, []int) {
-	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{54}
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *RevokeKeyResponse) GetKey() *Key {
@@ -3256,7 +3520,7 @@ type RotateKeyRequest struct {
 
 func (x *RotateKeyRequest) Reset() {
 	*x = RotateKeyRequest{}
-	mi := &file_om_account_v1_account_service_proto_msgTypes[55]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3268,7 +3532,7 @@ func (x *RotateKeyRequest) String() string {
 func (*RotateKeyRequest) ProtoMessage() {}
 
 func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_account_v1_account_service_proto_msgTypes[55]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3281,7 +3545,7 @@ func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{55}
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *RotateKeyRequest) GetKeyId() string {
@@ -3311,7 +3575,7 @@ type RotateKeyResponse struct {
 
 func (x *RotateKeyResponse) Reset() {
 	*x = RotateKeyResponse{}
-	mi := &file_om_account_v1_account_service_proto_msgTypes[56]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3323,7 +3587,7 @@ func (x *RotateKeyResponse) String() string {
 func (*RotateKeyResponse) ProtoMessage() {}
 
 func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_account_v1_account_service_proto_msgTypes[56]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3336,7 +3600,7 @@ func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{56}
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *RotateKeyResponse) GetKey() *Key {
@@ -3364,7 +3628,7 @@ type CreateCustomerRequest struct {
 
 func (x *CreateCustomerRequest) Reset() {
 	*x = CreateCustomerRequest{}
-	mi := &file_om_account_v1_account_service_proto_msgTypes[57]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3376,7 +3640,7 @@ func (x *CreateCustomerRequest) String() string {
 func (*CreateCustomerRequest) ProtoMessage() {}
 
 func (x *CreateCustomerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_account_v1_account_service_proto_msgTypes[57]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3389,7 +3653,7 @@ func (x *CreateCustomerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateCustomerRequest.ProtoReflect.Descriptor instead.
 func (*CreateCustomerRequest) Descriptor() ([]byte, []int) {
-	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{57}
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *CreateCustomerRequest) GetCustomer() *Customer {
@@ -3410,7 +3674,7 @@ type CreateCustomerResponse struct {
 
 func (x *CreateCustomerResponse) Reset() {
 	*x = CreateCustomerResponse{}
-	mi := &file_om_account_v1_account_service_proto_msgTypes[58]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3422,7 +3686,7 @@ func (x *CreateCustomerResponse) String() string {
 func (*CreateCustomerResponse) ProtoMessage() {}
 
 func (x *CreateCustomerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_account_v1_account_service_proto_msgTypes[58]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3435,7 +3699,7 @@ func (x *CreateCustomerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateCustomerResponse.ProtoReflect.Descriptor instead.
 func (*CreateCustomerResponse) Descriptor() ([]byte, []int) {
-	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{58}
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *CreateCustomerResponse) GetCustomer() *Customer {
@@ -3460,7 +3724,7 @@ type ListCustomersRequest struct {
 
 func (x *ListCustomersRequest) Reset() {
 	*x = ListCustomersRequest{}
-	mi := &file_om_account_v1_account_service_proto_msgTypes[59]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3472,7 +3736,7 @@ func (x *ListCustomersRequest) String() string {
 func (*ListCustomersRequest) ProtoMessage() {}
 
 func (x *ListCustomersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_account_v1_account_service_proto_msgTypes[59]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3485,7 +3749,7 @@ func (x *ListCustomersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCustomersRequest.ProtoReflect.Descriptor instead.
 func (*ListCustomersRequest) Descriptor() ([]byte, []int) {
-	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{59}
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ListCustomersRequest) GetPageSize() int32 {
@@ -3524,7 +3788,7 @@ type ListCustomersResponse struct {
 
 func (x *ListCustomersResponse) Reset() {
 	*x = ListCustomersResponse{}
-	mi := &file_om_account_v1_account_service_proto_msgTypes[60]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3536,7 +3800,7 @@ func (x *ListCustomersResponse) String() string {
 func (*ListCustomersResponse) ProtoMessage() {}
 
 func (x *ListCustomersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_account_v1_account_service_proto_msgTypes[60]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3549,7 +3813,7 @@ func (x *ListCustomersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCustomersResponse.ProtoReflect.Descriptor instead.
 func (*ListCustomersResponse) Descriptor() ([]byte, []int) {
-	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{60}
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ListCustomersResponse) GetCustomers() []*Customer {
@@ -3584,7 +3848,7 @@ type CreateUserRequest struct {
 
 func (x *CreateUserRequest) Reset() {
 	*x = CreateUserRequest{}
-	mi := &file_om_account_v1_account_service_proto_msgTypes[61]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3596,7 +3860,7 @@ func (x *CreateUserRequest) String() string {
 func (*CreateUserRequest) ProtoMessage() {}
 
 func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_account_v1_account_service_proto_msgTypes[61]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3609,7 +3873,7 @@ func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserRequest.ProtoReflect.Descriptor instead.
 func (*CreateUserRequest) Descriptor() ([]byte, []int) {
-	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{61}
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *CreateUserRequest) GetUser() *User {
@@ -3630,7 +3894,7 @@ type CreateUserResponse struct {
 
 func (x *CreateUserResponse) Reset() {
 	*x = CreateUserResponse{}
-	mi := &file_om_account_v1_account_service_proto_msgTypes[62]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3642,7 +3906,7 @@ func (x *CreateUserResponse) String() string {
 func (*CreateUserResponse) ProtoMessage() {}
 
 func (x *CreateUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_account_v1_account_service_proto_msgTypes[62]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3655,7 +3919,7 @@ func (x *CreateUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserResponse.ProtoReflect.Descriptor instead.
 func (*CreateUserResponse) Descriptor() ([]byte, []int) {
-	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{62}
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *CreateUserResponse) GetUser() *User {
@@ -3676,7 +3940,7 @@ type GetUserRequest struct {
 
 func (x *GetUserRequest) Reset() {
 	*x = GetUserRequest{}
-	mi := &file_om_account_v1_account_service_proto_msgTypes[63]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3688,7 +3952,7 @@ func (x *GetUserRequest) String() string {
 func (*GetUserRequest) ProtoMessage() {}
 
 func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_account_v1_account_service_proto_msgTypes[63]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3701,7 +3965,7 @@ func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserRequest.ProtoReflect.Descriptor instead.
 func (*GetUserRequest) Descriptor() ([]byte, []int) {
-	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{63}
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *GetUserRequest) GetUserId() string {
@@ -3722,7 +3986,7 @@ type GetUserResponse struct {
 
 func (x *GetUserResponse) Reset() {
 	*x = GetUserResponse{}
-	mi := &file_om_account_v1_account_service_proto_msgTypes[64]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3734,7 +3998,7 @@ func (x *GetUserResponse) String() string {
 func (*GetUserResponse) ProtoMessage() {}
 
 func (x *GetUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_account_v1_account_service_proto_msgTypes[64]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3747,7 +4011,7 @@ func (x *GetUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserResponse.ProtoReflect.Descriptor instead.
 func (*GetUserResponse) Descriptor() ([]byte, []int) {
-	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{64}
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *GetUserResponse) GetUser() *User {
@@ -3774,7 +4038,7 @@ type ListUsersRequest struct {
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_om_account_v1_account_service_proto_msgTypes[65]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3786,7 +4050,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_account_v1_account_service_proto_msgTypes[65]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3799,7 +4063,7 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{65}
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ListUsersRequest) GetSearch() string {
@@ -3845,7 +4109,7 @@ type ListUsersResponse struct {
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_om_account_v1_account_service_proto_msgTypes[66]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3857,7 +4121,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_account_v1_account_service_proto_msgTypes[66]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3870,7 +4134,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{66}
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ListUsersResponse) GetUsers() []*User {
@@ -3907,7 +4171,7 @@ type ListAuditRecordsRequest struct {
 
 func (x *ListAuditRecordsRequest) Reset() {
 	*x = ListAuditRecordsRequest{}
-	mi := &file_om_account_v1_account_service_proto_msgTypes[67]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3919,7 +4183,7 @@ func (x *ListAuditRecordsRequest) String() string {
 func (*ListAuditRecordsRequest) ProtoMessage() {}
 
 func (x *ListAuditRecordsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_om_account_v1_account_service_proto_msgTypes[67]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3932,7 +4196,7 @@ func (x *ListAuditRecordsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditRecordsRequest.ProtoReflect.Descriptor instead.
 func (*ListAuditRecordsRequest) Descriptor() ([]byte, []int) {
-	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{67}
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ListAuditRecordsRequest) GetPageSize() int32 {
@@ -3962,7 +4226,7 @@ type ListAuditRecordsResponse struct {
 
 func (x *ListAuditRecordsResponse) Reset() {
 	*x = ListAuditRecordsResponse{}
-	mi := &file_om_account_v1_account_service_proto_msgTypes[68]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3974,7 +4238,7 @@ func (x *ListAuditRecordsResponse) String() string {
 func (*ListAuditRecordsResponse) ProtoMessage() {}
 
 func (x *ListAuditRecordsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_om_account_v1_account_service_proto_msgTypes[68]
+	mi := &file_om_account_v1_account_service_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3987,7 +4251,7 @@ func (x *ListAuditRecordsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditRecordsResponse.ProtoReflect.Descriptor instead.
 func (*ListAuditRecordsResponse) Descriptor() ([]byte, []int) {
-	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{68}
+	return file_om_account_v1_account_service_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ListAuditRecordsResponse) GetAuditRecords() []*AuditRecord {
@@ -4038,7 +4302,7 @@ const file_om_account_v1_account_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\xff\x01R\vdisplayName\x12\x1b\n" +
 	"\tkey_count\x18\x03 \x01(\x05R\bkeyCount\x12;\n" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"\xbb\x03\n" +
+	"createTime\"\xf7\x05\n" +
 	"\x03Key\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x17\n" +
 	"\ateam_id\x18\x02 \x01(\tR\x06teamId\x12 \n" +
@@ -4053,7 +4317,13 @@ const file_om_account_v1_account_service_proto_rawDesc = "" +
 	"\rlast_use_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\vlastUseTime\x12;\n" +
 	"\vcreate_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"\xa1\x01\n" +
+	"createTime\x12@\n" +
+	"\ron_disconnect\x18\v \x01(\x0e2\x1b.om.account.v1.OnDisconnectR\fonDisconnect\x12l\n" +
+	"\x1aon_disconnect_by_operation\x18\f \x03(\v2/.om.account.v1.Key.OnDisconnectByOperationEntryR\x17onDisconnectByOperation\x12!\n" +
+	"\fclamp_output\x18\r \x01(\bR\vclampOutput\x1ag\n" +
+	"\x1cOnDisconnectByOperationEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x121\n" +
+	"\x05value\x18\x02 \x01(\x0e2\x1b.om.account.v1.OnDisconnectR\x05value:\x028\x01\"\xa1\x01\n" +
 	"\bCustomer\x12+\n" +
 	"\vcustomer_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xff\x01R\n" +
@@ -4091,7 +4361,7 @@ const file_om_account_v1_account_service_proto_rawDesc = "" +
 	"\forganization\x18\x04 \x01(\v2\x1b.om.account.v1.OrganizationR\forganization\"<\n" +
 	"\x16AuthenticateKeyRequest\x12\"\n" +
 	"\x06secret\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xff\x01R\x06secret\"\xf7\x01\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xff\x01R\x06secret\"\xc8\x04\n" +
 	"\x17AuthenticateKeyResponse\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12'\n" +
 	"\x0forganization_id\x18\x02 \x01(\tR\x0eorganizationId\x12\x17\n" +
@@ -4099,7 +4369,13 @@ const file_om_account_v1_account_service_proto_rawDesc = "" +
 	"\x06scopes\x18\x04 \x03(\x0e2\x11.om.type.v1.ScopeR\x06scopes\x12\x1b\n" +
 	"\ttest_mode\x18\x05 \x01(\bR\btestMode\x12;\n" +
 	"\vexpire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"\x12\n" +
+	"expireTime\x12@\n" +
+	"\ron_disconnect\x18\a \x01(\x0e2\x1b.om.account.v1.OnDisconnectR\fonDisconnect\x12\x80\x01\n" +
+	"\x1aon_disconnect_by_operation\x18\b \x03(\v2C.om.account.v1.AuthenticateKeyResponse.OnDisconnectByOperationEntryR\x17onDisconnectByOperation\x12!\n" +
+	"\fclamp_output\x18\t \x01(\bR\vclampOutput\x1ag\n" +
+	"\x1cOnDisconnectByOperationEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x121\n" +
+	"\x05value\x18\x02 \x01(\x0e2\x1b.om.account.v1.OnDisconnectR\x05value:\x028\x01\"\x12\n" +
 	"\x10GetCallerRequest\"\xe9\x01\n" +
 	"\x11GetCallerResponse\x123\n" +
 	"\tprincipal\x18\x01 \x01(\x0e2\x15.om.type.v1.PrincipalR\tprincipal\x12'\n" +
@@ -4213,7 +4489,7 @@ const file_om_account_v1_account_service_proto_rawDesc = "" +
 	"\fdisplay_name\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xff\x01R\vdisplayName\"=\n" +
 	"\x12UpdateTeamResponse\x12'\n" +
-	"\x04team\x18\x01 \x01(\v2\x13.om.account.v1.TeamR\x04team\"\xbe\x02\n" +
+	"\x04team\x18\x01 \x01(\v2\x13.om.account.v1.TeamR\x04team\"\xcb\x05\n" +
 	"\x10CreateKeyRequest\x123\n" +
 	"\ateam_id\x18\x01 \x01(\tB\x1a\xbaH\x17r\x152\x13^team_[0-9a-z]{26}$R\x06teamId\x12*\n" +
 	"\vdescription\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vdescription\x12<\n" +
@@ -4221,7 +4497,13 @@ const file_om_account_v1_account_service_proto_rawDesc = "" +
 	"\ttest_mode\x18\x04 \x01(\bR\btestMode\x12;\n" +
 	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x121\n" +
-	"\x06prefix\x18\x06 \x01(\tB\x19\xbaH\x16r\x142\x12^(om_live_|apc_)?$R\x06prefix\"Q\n" +
+	"\x06prefix\x18\x06 \x01(\tB\x19\xbaH\x16r\x142\x12^(om_live_|apc_)?$R\x06prefix\x12J\n" +
+	"\ron_disconnect\x18\a \x01(\x0e2\x1b.om.account.v1.OnDisconnectB\b\xbaH\x05\x82\x01\x02\x10\x01R\fonDisconnect\x12\xb2\x01\n" +
+	"\x1aon_disconnect_by_operation\x18\b \x03(\v2<.om.account.v1.CreateKeyRequest.OnDisconnectByOperationEntryB7\xbaH4\x9a\x011\x10@\"&r$2\"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$*\x05\x82\x01\x02\x10\x01R\x17onDisconnectByOperation\x12!\n" +
+	"\fclamp_output\x18\t \x01(\bR\vclampOutput\x1ag\n" +
+	"\x1cOnDisconnectByOperationEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x121\n" +
+	"\x05value\x18\x02 \x01(\x0e2\x1b.om.account.v1.OnDisconnectR\x05value:\x028\x01\"Q\n" +
 	"\x11CreateKeyResponse\x12$\n" +
 	"\x03key\x18\x01 \x01(\v2\x12.om.account.v1.KeyR\x03key\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\"\x98\x01\n" +
@@ -4232,7 +4514,21 @@ const file_om_account_v1_account_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"b\n" +
 	"\x10ListKeysResponse\x12&\n" +
 	"\x04keys\x18\x01 \x03(\v2\x12.om.account.v1.KeyR\x04keys\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"D\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xbf\x04\n" +
+	"\x10UpdateKeyRequest\x120\n" +
+	"\x06key_id\x18\x01 \x01(\tB\x19\xbaH\x16r\x142\x12^key_[0-9a-z]{26}$R\x05keyId\x12/\n" +
+	"\vdescription\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aH\x00R\vdescription\x88\x01\x01\x12O\n" +
+	"\ron_disconnect\x18\x03 \x01(\x0e2\x1b.om.account.v1.OnDisconnectB\b\xbaH\x05\x82\x01\x02\x10\x01H\x01R\fonDisconnect\x88\x01\x01\x12\xb2\x01\n" +
+	"\x1aon_disconnect_by_operation\x18\x04 \x03(\v2<.om.account.v1.UpdateKeyRequest.OnDisconnectByOperationEntryB7\xbaH4\x9a\x011\x10@\"&r$2\"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$*\x05\x82\x01\x02\x10\x01R\x17onDisconnectByOperation\x12&\n" +
+	"\fclamp_output\x18\x05 \x01(\bH\x02R\vclampOutput\x88\x01\x01\x1ag\n" +
+	"\x1cOnDisconnectByOperationEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x121\n" +
+	"\x05value\x18\x02 \x01(\x0e2\x1b.om.account.v1.OnDisconnectR\x05value:\x028\x01B\x0e\n" +
+	"\f_descriptionB\x10\n" +
+	"\x0e_on_disconnectB\x0f\n" +
+	"\r_clamp_output\"9\n" +
+	"\x11UpdateKeyResponse\x12$\n" +
+	"\x03key\x18\x01 \x01(\v2\x12.om.account.v1.KeyR\x03key\"D\n" +
 	"\x10RevokeKeyRequest\x120\n" +
 	"\x06key_id\x18\x01 \x01(\tB\x19\xbaH\x16r\x142\x12^key_[0-9a-z]{26}$R\x05keyId\"9\n" +
 	"\x11RevokeKeyResponse\x12$\n" +
@@ -4288,7 +4584,11 @@ const file_om_account_v1_account_service_proto_rawDesc = "" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
 	"ROLE_OWNER\x10\x01\x12\x0f\n" +
-	"\vROLE_MEMBER\x10\x022\xa1\x1e\n" +
+	"\vROLE_MEMBER\x10\x02*`\n" +
+	"\fOnDisconnect\x12\x1d\n" +
+	"\x19ON_DISCONNECT_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14ON_DISCONNECT_CANCEL\x10\x01\x12\x17\n" +
+	"\x13ON_DISCONNECT_DRAIN\x10\x022\xa0\x1f\n" +
 	"\x0eAccountService\x12l\n" +
 	"\x0fAuthenticateKey\x12%.om.account.v1.AuthenticateKeyRequest\x1a&.om.account.v1.AuthenticateKeyResponse\"\n" +
 	"\x8a\xb5\x18\x03\n" +
@@ -4336,7 +4636,9 @@ const file_om_account_v1_account_service_proto_rawDesc = "" +
 	"\tCreateKey\x12\x1f.om.account.v1.CreateKeyRequest\x1a .om.account.v1.CreateKeyResponse\"$\x8a\xb5\x18\x06\n" +
 	"\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/api/v1/keys\x90\x02\x00\x12o\n" +
 	"\bListKeys\x12\x1e.om.account.v1.ListKeysRequest\x1a\x1f.om.account.v1.ListKeysResponse\"\"\x8a\xb5\x18\a\n" +
-	"\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x0e\x12\f/api/v1/keys\x90\x02\x01\x12\x84\x01\n" +
+	"\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x0e\x12\f/api/v1/keys\x90\x02\x01\x12}\n" +
+	"\tUpdateKey\x12\x1f.om.account.v1.UpdateKeyRequest\x1a .om.account.v1.UpdateKeyResponse\"-\x8a\xb5\x18\x06\n" +
+	"\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02\x1a:\x01*2\x15/api/v1/keys/{key_id}\x90\x02\x02\x12\x84\x01\n" +
 	"\tRevokeKey\x12\x1f.om.account.v1.RevokeKeyRequest\x1a .om.account.v1.RevokeKeyResponse\"4\x8a\xb5\x18\x06\n" +
 	"\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/api/v1/keys/{key_id}/revoke\x90\x02\x02\x12\x84\x01\n" +
 	"\tRotateKey\x12\x1f.om.account.v1.RotateKeyRequest\x1a .om.account.v1.RotateKeyResponse\"4\x8a\xb5\x18\x06\n" +
@@ -4367,205 +4669,227 @@ func file_om_account_v1_account_service_proto_rawDescGZIP() []byte {
 	return file_om_account_v1_account_service_proto_rawDescData
 }
 
-var file_om_account_v1_account_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_om_account_v1_account_service_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
+var file_om_account_v1_account_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_om_account_v1_account_service_proto_msgTypes = make([]protoimpl.MessageInfo, 75)
 var file_om_account_v1_account_service_proto_goTypes = []any{
 	(Role)(0),                            // 0: om.account.v1.Role
-	(*Organization)(nil),                 // 1: om.account.v1.Organization
-	(*Member)(nil),                       // 2: om.account.v1.Member
-	(*Invite)(nil),                       // 3: om.account.v1.Invite
-	(*Team)(nil),                         // 4: om.account.v1.Team
-	(*Key)(nil),                          // 5: om.account.v1.Key
-	(*Customer)(nil),                     // 6: om.account.v1.Customer
-	(*User)(nil),                         // 7: om.account.v1.User
-	(*AuditRecord)(nil),                  // 8: om.account.v1.AuditRecord
-	(*Session)(nil),                      // 9: om.account.v1.Session
-	(*AuthenticateKeyRequest)(nil),       // 10: om.account.v1.AuthenticateKeyRequest
-	(*AuthenticateKeyResponse)(nil),      // 11: om.account.v1.AuthenticateKeyResponse
-	(*GetCallerRequest)(nil),             // 12: om.account.v1.GetCallerRequest
-	(*GetCallerResponse)(nil),            // 13: om.account.v1.GetCallerResponse
-	(*GetOrganizationRequest)(nil),       // 14: om.account.v1.GetOrganizationRequest
-	(*GetOrganizationResponse)(nil),      // 15: om.account.v1.GetOrganizationResponse
-	(*UpdateOrganizationRequest)(nil),    // 16: om.account.v1.UpdateOrganizationRequest
-	(*UpdateOrganizationResponse)(nil),   // 17: om.account.v1.UpdateOrganizationResponse
-	(*SignUpRequest)(nil),                // 18: om.account.v1.SignUpRequest
-	(*SignUpResponse)(nil),               // 19: om.account.v1.SignUpResponse
-	(*SignInRequest)(nil),                // 20: om.account.v1.SignInRequest
-	(*SignInResponse)(nil),               // 21: om.account.v1.SignInResponse
-	(*SignOutRequest)(nil),               // 22: om.account.v1.SignOutRequest
-	(*SignOutResponse)(nil),              // 23: om.account.v1.SignOutResponse
-	(*RequestPasswordResetRequest)(nil),  // 24: om.account.v1.RequestPasswordResetRequest
-	(*RequestPasswordResetResponse)(nil), // 25: om.account.v1.RequestPasswordResetResponse
-	(*ResetPasswordRequest)(nil),         // 26: om.account.v1.ResetPasswordRequest
-	(*ResetPasswordResponse)(nil),        // 27: om.account.v1.ResetPasswordResponse
-	(*ListMembersRequest)(nil),           // 28: om.account.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),          // 29: om.account.v1.ListMembersResponse
-	(*UpdateMemberRequest)(nil),          // 30: om.account.v1.UpdateMemberRequest
-	(*UpdateMemberResponse)(nil),         // 31: om.account.v1.UpdateMemberResponse
-	(*RemoveMemberRequest)(nil),          // 32: om.account.v1.RemoveMemberRequest
-	(*RemoveMemberResponse)(nil),         // 33: om.account.v1.RemoveMemberResponse
-	(*CreateInviteRequest)(nil),          // 34: om.account.v1.CreateInviteRequest
-	(*CreateInviteResponse)(nil),         // 35: om.account.v1.CreateInviteResponse
-	(*ListInvitesRequest)(nil),           // 36: om.account.v1.ListInvitesRequest
-	(*ListInvitesResponse)(nil),          // 37: om.account.v1.ListInvitesResponse
-	(*RevokeInviteRequest)(nil),          // 38: om.account.v1.RevokeInviteRequest
-	(*RevokeInviteResponse)(nil),         // 39: om.account.v1.RevokeInviteResponse
-	(*AcceptInviteRequest)(nil),          // 40: om.account.v1.AcceptInviteRequest
-	(*AcceptInviteResponse)(nil),         // 41: om.account.v1.AcceptInviteResponse
-	(*CreateTeamRequest)(nil),            // 42: om.account.v1.CreateTeamRequest
-	(*CreateTeamResponse)(nil),           // 43: om.account.v1.CreateTeamResponse
-	(*GetTeamRequest)(nil),               // 44: om.account.v1.GetTeamRequest
-	(*GetTeamResponse)(nil),              // 45: om.account.v1.GetTeamResponse
-	(*ListTeamsRequest)(nil),             // 46: om.account.v1.ListTeamsRequest
-	(*ListTeamsResponse)(nil),            // 47: om.account.v1.ListTeamsResponse
-	(*UpdateTeamRequest)(nil),            // 48: om.account.v1.UpdateTeamRequest
-	(*UpdateTeamResponse)(nil),           // 49: om.account.v1.UpdateTeamResponse
-	(*CreateKeyRequest)(nil),             // 50: om.account.v1.CreateKeyRequest
-	(*CreateKeyResponse)(nil),            // 51: om.account.v1.CreateKeyResponse
-	(*ListKeysRequest)(nil),              // 52: om.account.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),             // 53: om.account.v1.ListKeysResponse
-	(*RevokeKeyRequest)(nil),             // 54: om.account.v1.RevokeKeyRequest
-	(*RevokeKeyResponse)(nil),            // 55: om.account.v1.RevokeKeyResponse
-	(*RotateKeyRequest)(nil),             // 56: om.account.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),            // 57: om.account.v1.RotateKeyResponse
-	(*CreateCustomerRequest)(nil),        // 58: om.account.v1.CreateCustomerRequest
-	(*CreateCustomerResponse)(nil),       // 59: om.account.v1.CreateCustomerResponse
-	(*ListCustomersRequest)(nil),         // 60: om.account.v1.ListCustomersRequest
-	(*ListCustomersResponse)(nil),        // 61: om.account.v1.ListCustomersResponse
-	(*CreateUserRequest)(nil),            // 62: om.account.v1.CreateUserRequest
-	(*CreateUserResponse)(nil),           // 63: om.account.v1.CreateUserResponse
-	(*GetUserRequest)(nil),               // 64: om.account.v1.GetUserRequest
-	(*GetUserResponse)(nil),              // 65: om.account.v1.GetUserResponse
-	(*ListUsersRequest)(nil),             // 66: om.account.v1.ListUsersRequest
-	(*ListUsersResponse)(nil),            // 67: om.account.v1.ListUsersResponse
-	(*ListAuditRecordsRequest)(nil),      // 68: om.account.v1.ListAuditRecordsRequest
-	(*ListAuditRecordsResponse)(nil),     // 69: om.account.v1.ListAuditRecordsResponse
-	(*timestamppb.Timestamp)(nil),        // 70: google.protobuf.Timestamp
-	(v1.Scope)(0),                        // 71: om.type.v1.Scope
-	(*structpb.Struct)(nil),              // 72: google.protobuf.Struct
-	(v1.Principal)(0),                    // 73: om.type.v1.Principal
+	(OnDisconnect)(0),                    // 1: om.account.v1.OnDisconnect
+	(*Organization)(nil),                 // 2: om.account.v1.Organization
+	(*Member)(nil),                       // 3: om.account.v1.Member
+	(*Invite)(nil),                       // 4: om.account.v1.Invite
+	(*Team)(nil),                         // 5: om.account.v1.Team
+	(*Key)(nil),                          // 6: om.account.v1.Key
+	(*Customer)(nil),                     // 7: om.account.v1.Customer
+	(*User)(nil),                         // 8: om.account.v1.User
+	(*AuditRecord)(nil),                  // 9: om.account.v1.AuditRecord
+	(*Session)(nil),                      // 10: om.account.v1.Session
+	(*AuthenticateKeyRequest)(nil),       // 11: om.account.v1.AuthenticateKeyRequest
+	(*AuthenticateKeyResponse)(nil),      // 12: om.account.v1.AuthenticateKeyResponse
+	(*GetCallerRequest)(nil),             // 13: om.account.v1.GetCallerRequest
+	(*GetCallerResponse)(nil),            // 14: om.account.v1.GetCallerResponse
+	(*GetOrganizationRequest)(nil),       // 15: om.account.v1.GetOrganizationRequest
+	(*GetOrganizationResponse)(nil),      // 16: om.account.v1.GetOrganizationResponse
+	(*UpdateOrganizationRequest)(nil),    // 17: om.account.v1.UpdateOrganizationRequest
+	(*UpdateOrganizationResponse)(nil),   // 18: om.account.v1.UpdateOrganizationResponse
+	(*SignUpRequest)(nil),                // 19: om.account.v1.SignUpRequest
+	(*SignUpResponse)(nil),               // 20: om.account.v1.SignUpResponse
+	(*SignInRequest)(nil),                // 21: om.account.v1.SignInRequest
+	(*SignInResponse)(nil),               // 22: om.account.v1.SignInResponse
+	(*SignOutRequest)(nil),               // 23: om.account.v1.SignOutRequest
+	(*SignOutResponse)(nil),              // 24: om.account.v1.SignOutResponse
+	(*RequestPasswordResetRequest)(nil),  // 25: om.account.v1.RequestPasswordResetRequest
+	(*RequestPasswordResetResponse)(nil), // 26: om.account.v1.RequestPasswordResetResponse
+	(*ResetPasswordRequest)(nil),         // 27: om.account.v1.ResetPasswordRequest
+	(*ResetPasswordResponse)(nil),        // 28: om.account.v1.ResetPasswordResponse
+	(*ListMembersRequest)(nil),           // 29: om.account.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),          // 30: om.account.v1.ListMembersResponse
+	(*UpdateMemberRequest)(nil),          // 31: om.account.v1.UpdateMemberRequest
+	(*UpdateMemberResponse)(nil),         // 32: om.account.v1.UpdateMemberResponse
+	(*RemoveMemberRequest)(nil),          // 33: om.account.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil),         // 34: om.account.v1.RemoveMemberResponse
+	(*CreateInviteRequest)(nil),          // 35: om.account.v1.CreateInviteRequest
+	(*CreateInviteResponse)(nil),         // 36: om.account.v1.CreateInviteResponse
+	(*ListInvitesRequest)(nil),           // 37: om.account.v1.ListInvitesRequest
+	(*ListInvitesResponse)(nil),          // 38: om.account.v1.ListInvitesResponse
+	(*RevokeInviteRequest)(nil),          // 39: om.account.v1.RevokeInviteRequest
+	(*RevokeInviteResponse)(nil),         // 40: om.account.v1.RevokeInviteResponse
+	(*AcceptInviteRequest)(nil),          // 41: om.account.v1.AcceptInviteRequest
+	(*AcceptInviteResponse)(nil),         // 42: om.account.v1.AcceptInviteResponse
+	(*CreateTeamRequest)(nil),            // 43: om.account.v1.CreateTeamRequest
+	(*CreateTeamResponse)(nil),           // 44: om.account.v1.CreateTeamResponse
+	(*GetTeamRequest)(nil),               // 45: om.account.v1.GetTeamRequest
+	(*GetTeamResponse)(nil),              // 46: om.account.v1.GetTeamResponse
+	(*ListTeamsRequest)(nil),             // 47: om.account.v1.ListTeamsRequest
+	(*ListTeamsResponse)(nil),            // 48: om.account.v1.ListTeamsResponse
+	(*UpdateTeamRequest)(nil),            // 49: om.account.v1.UpdateTeamRequest
+	(*UpdateTeamResponse)(nil),           // 50: om.account.v1.UpdateTeamResponse
+	(*CreateKeyRequest)(nil),             // 51: om.account.v1.CreateKeyRequest
+	(*CreateKeyResponse)(nil),            // 52: om.account.v1.CreateKeyResponse
+	(*ListKeysRequest)(nil),              // 53: om.account.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),             // 54: om.account.v1.ListKeysResponse
+	(*UpdateKeyRequest)(nil),             // 55: om.account.v1.UpdateKeyRequest
+	(*UpdateKeyResponse)(nil),            // 56: om.account.v1.UpdateKeyResponse
+	(*RevokeKeyRequest)(nil),             // 57: om.account.v1.RevokeKeyRequest
+	(*RevokeKeyResponse)(nil),            // 58: om.account.v1.RevokeKeyResponse
+	(*RotateKeyRequest)(nil),             // 59: om.account.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),            // 60: om.account.v1.RotateKeyResponse
+	(*CreateCustomerRequest)(nil),        // 61: om.account.v1.CreateCustomerRequest
+	(*CreateCustomerResponse)(nil),       // 62: om.account.v1.CreateCustomerResponse
+	(*ListCustomersRequest)(nil),         // 63: om.account.v1.ListCustomersRequest
+	(*ListCustomersResponse)(nil),        // 64: om.account.v1.ListCustomersResponse
+	(*CreateUserRequest)(nil),            // 65: om.account.v1.CreateUserRequest
+	(*CreateUserResponse)(nil),           // 66: om.account.v1.CreateUserResponse
+	(*GetUserRequest)(nil),               // 67: om.account.v1.GetUserRequest
+	(*GetUserResponse)(nil),              // 68: om.account.v1.GetUserResponse
+	(*ListUsersRequest)(nil),             // 69: om.account.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),            // 70: om.account.v1.ListUsersResponse
+	(*ListAuditRecordsRequest)(nil),      // 71: om.account.v1.ListAuditRecordsRequest
+	(*ListAuditRecordsResponse)(nil),     // 72: om.account.v1.ListAuditRecordsResponse
+	nil,                                  // 73: om.account.v1.Key.OnDisconnectByOperationEntry
+	nil,                                  // 74: om.account.v1.AuthenticateKeyResponse.OnDisconnectByOperationEntry
+	nil,                                  // 75: om.account.v1.CreateKeyRequest.OnDisconnectByOperationEntry
+	nil,                                  // 76: om.account.v1.UpdateKeyRequest.OnDisconnectByOperationEntry
+	(*timestamppb.Timestamp)(nil),        // 77: google.protobuf.Timestamp
+	(v1.Scope)(0),                        // 78: om.type.v1.Scope
+	(*structpb.Struct)(nil),              // 79: google.protobuf.Struct
+	(v1.Principal)(0),                    // 80: om.type.v1.Principal
 }
 var file_om_account_v1_account_service_proto_depIdxs = []int32{
-	70, // 0: om.account.v1.Organization.create_time:type_name -> google.protobuf.Timestamp
+	77, // 0: om.account.v1.Organization.create_time:type_name -> google.protobuf.Timestamp
 	0,  // 1: om.account.v1.Member.role:type_name -> om.account.v1.Role
-	70, // 2: om.account.v1.Member.create_time:type_name -> google.protobuf.Timestamp
+	77, // 2: om.account.v1.Member.create_time:type_name -> google.protobuf.Timestamp
 	0,  // 3: om.account.v1.Invite.role:type_name -> om.account.v1.Role
-	70, // 4: om.account.v1.Invite.expire_time:type_name -> google.protobuf.Timestamp
-	70, // 5: om.account.v1.Invite.create_time:type_name -> google.protobuf.Timestamp
-	70, // 6: om.account.v1.Team.create_time:type_name -> google.protobuf.Timestamp
-	71, // 7: om.account.v1.Key.scopes:type_name -> om.type.v1.Scope
-	70, // 8: om.account.v1.Key.expire_time:type_name -> google.protobuf.Timestamp
-	70, // 9: om.account.v1.Key.revoke_time:type_name -> google.protobuf.Timestamp
-	70, // 10: om.account.v1.Key.last_use_time:type_name -> google.protobuf.Timestamp
-	70, // 11: om.account.v1.Key.create_time:type_name -> google.protobuf.Timestamp
-	70, // 12: om.account.v1.Customer.create_time:type_name -> google.protobuf.Timestamp
-	72, // 13: om.account.v1.User.metadata:type_name -> google.protobuf.Struct
-	70, // 14: om.account.v1.User.create_time:type_name -> google.protobuf.Timestamp
-	70, // 15: om.account.v1.User.update_time:type_name -> google.protobuf.Timestamp
-	72, // 16: om.account.v1.AuditRecord.before:type_name -> google.protobuf.Struct
-	72, // 17: om.account.v1.AuditRecord.after:type_name -> google.protobuf.Struct
-	70, // 18: om.account.v1.AuditRecord.create_time:type_name -> google.protobuf.Timestamp
-	70, // 19: om.account.v1.Session.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 20: om.account.v1.Session.member:type_name -> om.account.v1.Member
-	1,  // 21: om.account.v1.Session.organization:type_name -> om.account.v1.Organization
-	71, // 22: om.account.v1.AuthenticateKeyResponse.scopes:type_name -> om.type.v1.Scope
-	70, // 23: om.account.v1.AuthenticateKeyResponse.expire_time:type_name -> google.protobuf.Timestamp
-	73, // 24: om.account.v1.GetCallerResponse.principal:type_name -> om.type.v1.Principal
-	71, // 25: om.account.v1.GetCallerResponse.scopes:type_name -> om.type.v1.Scope
-	1,  // 26: om.account.v1.GetOrganizationResponse.organization:type_name -> om.account.v1.Organization
-	1,  // 27: om.account.v1.UpdateOrganizationResponse.organization:type_name -> om.account.v1.Organization
-	9,  // 28: om.account.v1.SignUpResponse.session:type_name -> om.account.v1.Session
-	9,  // 29: om.account.v1.SignInResponse.session:type_name -> om.account.v1.Session
-	2,  // 30: om.account.v1.ListMembersResponse.members:type_name -> om.account.v1.Member
-	0,  // 31: om.account.v1.UpdateMemberRequest.role:type_name -> om.account.v1.Role
-	2,  // 32: om.account.v1.UpdateMemberResponse.member:type_name -> om.account.v1.Member
-	0,  // 33: om.account.v1.CreateInviteRequest.role:type_name -> om.account.v1.Role
-	3,  // 34: om.account.v1.CreateInviteResponse.invite:type_name -> om.account.v1.Invite
-	3,  // 35: om.account.v1.ListInvitesResponse.invites:type_name -> om.account.v1.Invite
-	9,  // 36: om.account.v1.AcceptInviteResponse.session:type_name -> om.account.v1.Session
-	4,  // 37: om.account.v1.CreateTeamResponse.team:type_name -> om.account.v1.Team
-	4,  // 38: om.account.v1.GetTeamResponse.team:type_name -> om.account.v1.Team
-	4,  // 39: om.account.v1.ListTeamsResponse.teams:type_name -> om.account.v1.Team
-	4,  // 40: om.account.v1.UpdateTeamResponse.team:type_name -> om.account.v1.Team
-	71, // 41: om.account.v1.CreateKeyRequest.scopes:type_name -> om.type.v1.Scope
-	70, // 42: om.account.v1.CreateKeyRequest.expire_time:type_name -> google.protobuf.Timestamp
-	5,  // 43: om.account.v1.CreateKeyResponse.key:type_name -> om.account.v1.Key
-	5,  // 44: om.account.v1.ListKeysResponse.keys:type_name -> om.account.v1.Key
-	5,  // 45: om.account.v1.RevokeKeyResponse.key:type_name -> om.account.v1.Key
-	5,  // 46: om.account.v1.RotateKeyResponse.key:type_name -> om.account.v1.Key
-	6,  // 47: om.account.v1.CreateCustomerRequest.customer:type_name -> om.account.v1.Customer
-	6,  // 48: om.account.v1.CreateCustomerResponse.customer:type_name -> om.account.v1.Customer
-	6,  // 49: om.account.v1.ListCustomersResponse.customers:type_name -> om.account.v1.Customer
-	7,  // 50: om.account.v1.CreateUserRequest.user:type_name -> om.account.v1.User
-	7,  // 51: om.account.v1.CreateUserResponse.user:type_name -> om.account.v1.User
-	7,  // 52: om.account.v1.GetUserResponse.user:type_name -> om.account.v1.User
-	7,  // 53: om.account.v1.ListUsersResponse.users:type_name -> om.account.v1.User
-	8,  // 54: om.account.v1.ListAuditRecordsResponse.audit_records:type_name -> om.account.v1.AuditRecord
-	10, // 55: om.account.v1.AccountService.AuthenticateKey:input_type -> om.account.v1.AuthenticateKeyRequest
-	12, // 56: om.account.v1.AccountService.GetCaller:input_type -> om.account.v1.GetCallerRequest
-	14, // 57: om.account.v1.AccountService.GetOrganization:input_type -> om.account.v1.GetOrganizationRequest
-	16, // 58: om.account.v1.AccountService.UpdateOrganization:input_type -> om.account.v1.UpdateOrganizationRequest
-	18, // 59: om.account.v1.AccountService.SignUp:input_type -> om.account.v1.SignUpRequest
-	20, // 60: om.account.v1.AccountService.SignIn:input_type -> om.account.v1.SignInRequest
-	22, // 61: om.account.v1.AccountService.SignOut:input_type -> om.account.v1.SignOutRequest
-	24, // 62: om.account.v1.AccountService.RequestPasswordReset:input_type -> om.account.v1.RequestPasswordResetRequest
-	26, // 63: om.account.v1.AccountService.ResetPassword:input_type -> om.account.v1.ResetPasswordRequest
-	28, // 64: om.account.v1.AccountService.ListMembers:input_type -> om.account.v1.ListMembersRequest
-	30, // 65: om.account.v1.AccountService.UpdateMember:input_type -> om.account.v1.UpdateMemberRequest
-	32, // 66: om.account.v1.AccountService.RemoveMember:input_type -> om.account.v1.RemoveMemberRequest
-	34, // 67: om.account.v1.AccountService.CreateInvite:input_type -> om.account.v1.CreateInviteRequest
-	36, // 68: om.account.v1.AccountService.ListInvites:input_type -> om.account.v1.ListInvitesRequest
-	38, // 69: om.account.v1.AccountService.RevokeInvite:input_type -> om.account.v1.RevokeInviteRequest
-	40, // 70: om.account.v1.AccountService.AcceptInvite:input_type -> om.account.v1.AcceptInviteRequest
-	42, // 71: om.account.v1.AccountService.CreateTeam:input_type -> om.account.v1.CreateTeamRequest
-	44, // 72: om.account.v1.AccountService.GetTeam:input_type -> om.account.v1.GetTeamRequest
-	46, // 73: om.account.v1.AccountService.ListTeams:input_type -> om.account.v1.ListTeamsRequest
-	48, // 74: om.account.v1.AccountService.UpdateTeam:input_type -> om.account.v1.UpdateTeamRequest
-	50, // 75: om.account.v1.AccountService.CreateKey:input_type -> om.account.v1.CreateKeyRequest
-	52, // 76: om.account.v1.AccountService.ListKeys:input_type -> om.account.v1.ListKeysRequest
-	54, // 77: om.account.v1.AccountService.RevokeKey:input_type -> om.account.v1.RevokeKeyRequest
-	56, // 78: om.account.v1.AccountService.RotateKey:input_type -> om.account.v1.RotateKeyRequest
-	58, // 79: om.account.v1.AccountService.CreateCustomer:input_type -> om.account.v1.CreateCustomerRequest
-	60, // 80: om.account.v1.AccountService.ListCustomers:input_type -> om.account.v1.ListCustomersRequest
-	62, // 81: om.account.v1.AccountService.CreateUser:input_type -> om.account.v1.CreateUserRequest
-	64, // 82: om.account.v1.AccountService.GetUser:input_type -> om.account.v1.GetUserRequest
-	66, // 83: om.account.v1.AccountService.ListUsers:input_type -> om.account.v1.ListUsersRequest
-	68, // 84: om.account.v1.AccountService.ListAuditRecords:input_type -> om.account.v1.ListAuditRecordsRequest
-	11, // 85: om.account.v1.AccountService.AuthenticateKey:output_type -> om.account.v1.AuthenticateKeyResponse
-	13, // 86: om.account.v1.AccountService.GetCaller:output_type -> om.account.v1.GetCallerResponse
-	15, // 87: om.account.v1.AccountService.GetOrganization:output_type -> om.account.v1.GetOrganizationResponse
-	17, // 88: om.account.v1.AccountService.UpdateOrganization:output_type -> om.account.v1.UpdateOrganizationResponse
-	19, // 89: om.account.v1.AccountService.SignUp:output_type -> om.account.v1.SignUpResponse
-	21, // 90: om.account.v1.AccountService.SignIn:output_type -> om.account.v1.SignInResponse
-	23, // 91: om.account.v1.AccountService.SignOut:output_type -> om.account.v1.SignOutResponse
-	25, // 92: om.account.v1.AccountService.RequestPasswordReset:output_type -> om.account.v1.RequestPasswordResetResponse
-	27, // 93: om.account.v1.AccountService.ResetPassword:output_type -> om.account.v1.ResetPasswordResponse
-	29, // 94: om.account.v1.AccountService.ListMembers:output_type -> om.account.v1.ListMembersResponse
-	31, // 95: om.account.v1.AccountService.UpdateMember:output_type -> om.account.v1.UpdateMemberResponse
-	33, // 96: om.account.v1.AccountService.RemoveMember:output_type -> om.account.v1.RemoveMemberResponse
-	35, // 97: om.account.v1.AccountService.CreateInvite:output_type -> om.account.v1.CreateInviteResponse
-	37, // 98: om.account.v1.AccountService.ListInvites:output_type -> om.account.v1.ListInvitesResponse
-	39, // 99: om.account.v1.AccountService.RevokeInvite:output_type -> om.account.v1.RevokeInviteResponse
-	41, // 100: om.account.v1.AccountService.AcceptInvite:output_type -> om.account.v1.AcceptInviteResponse
-	43, // 101: om.account.v1.AccountService.CreateTeam:output_type -> om.account.v1.CreateTeamResponse
-	45, // 102: om.account.v1.AccountService.GetTeam:output_type -> om.account.v1.GetTeamResponse
-	47, // 103: om.account.v1.AccountService.ListTeams:output_type -> om.account.v1.ListTeamsResponse
-	49, // 104: om.account.v1.AccountService.UpdateTeam:output_type -> om.account.v1.UpdateTeamResponse
-	51, // 105: om.account.v1.AccountService.CreateKey:output_type -> om.account.v1.CreateKeyResponse
-	53, // 106: om.account.v1.AccountService.ListKeys:output_type -> om.account.v1.ListKeysResponse
-	55, // 107: om.account.v1.AccountService.RevokeKey:output_type -> om.account.v1.RevokeKeyResponse
-	57, // 108: om.account.v1.AccountService.RotateKey:output_type -> om.account.v1.RotateKeyResponse
-	59, // 109: om.account.v1.AccountService.CreateCustomer:output_type -> om.account.v1.CreateCustomerResponse
-	61, // 110: om.account.v1.AccountService.ListCustomers:output_type -> om.account.v1.ListCustomersResponse
-	63, // 111: om.account.v1.AccountService.CreateUser:output_type -> om.account.v1.CreateUserResponse
-	65, // 112: om.account.v1.AccountService.GetUser:output_type -> om.account.v1.GetUserResponse
-	67, // 113: om.account.v1.AccountService.ListUsers:output_type -> om.account.v1.ListUsersResponse
-	69, // 114: om.account.v1.AccountService.ListAuditRecords:output_type -> om.account.v1.ListAuditRecordsResponse
-	85, // [85:115] is the sub-list for method output_type
-	55, // [55:85] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	77, // 4: om.account.v1.Invite.expire_time:type_name -> google.protobuf.Timestamp
+	77, // 5: om.account.v1.Invite.create_time:type_name -> google.protobuf.Timestamp
+	77, // 6: om.account.v1.Team.create_time:type_name -> google.protobuf.Timestamp
+	78, // 7: om.account.v1.Key.scopes:type_name -> om.type.v1.Scope
+	77, // 8: om.account.v1.Key.expire_time:type_name -> google.protobuf.Timestamp
+	77, // 9: om.account.v1.Key.revoke_time:type_name -> google.protobuf.Timestamp
+	77, // 10: om.account.v1.Key.last_use_time:type_name -> google.protobuf.Timestamp
+	77, // 11: om.account.v1.Key.create_time:type_name -> google.protobuf.Timestamp
+	1,  // 12: om.account.v1.Key.on_disconnect:type_name -> om.account.v1.OnDisconnect
+	73, // 13: om.account.v1.Key.on_disconnect_by_operation:type_name -> om.account.v1.Key.OnDisconnectByOperationEntry
+	77, // 14: om.account.v1.Customer.create_time:type_name -> google.protobuf.Timestamp
+	79, // 15: om.account.v1.User.metadata:type_name -> google.protobuf.Struct
+	77, // 16: om.account.v1.User.create_time:type_name -> google.protobuf.Timestamp
+	77, // 17: om.account.v1.User.update_time:type_name -> google.protobuf.Timestamp
+	79, // 18: om.account.v1.AuditRecord.before:type_name -> google.protobuf.Struct
+	79, // 19: om.account.v1.AuditRecord.after:type_name -> google.protobuf.Struct
+	77, // 20: om.account.v1.AuditRecord.create_time:type_name -> google.protobuf.Timestamp
+	77, // 21: om.account.v1.Session.expire_time:type_name -> google.protobuf.Timestamp
+	3,  // 22: om.account.v1.Session.member:type_name -> om.account.v1.Member
+	2,  // 23: om.account.v1.Session.organization:type_name -> om.account.v1.Organization
+	78, // 24: om.account.v1.AuthenticateKeyResponse.scopes:type_name -> om.type.v1.Scope
+	77, // 25: om.account.v1.AuthenticateKeyResponse.expire_time:type_name -> google.protobuf.Timestamp
+	1,  // 26: om.account.v1.AuthenticateKeyResponse.on_disconnect:type_name -> om.account.v1.OnDisconnect
+	74, // 27: om.account.v1.AuthenticateKeyResponse.on_disconnect_by_operation:type_name -> om.account.v1.AuthenticateKeyResponse.OnDisconnectByOperationEntry
+	80, // 28: om.account.v1.GetCallerResponse.principal:type_name -> om.type.v1.Principal
+	78, // 29: om.account.v1.GetCallerResponse.scopes:type_name -> om.type.v1.Scope
+	2,  // 30: om.account.v1.GetOrganizationResponse.organization:type_name -> om.account.v1.Organization
+	2,  // 31: om.account.v1.UpdateOrganizationResponse.organization:type_name -> om.account.v1.Organization
+	10, // 32: om.account.v1.SignUpResponse.session:type_name -> om.account.v1.Session
+	10, // 33: om.account.v1.SignInResponse.session:type_name -> om.account.v1.Session
+	3,  // 34: om.account.v1.ListMembersResponse.members:type_name -> om.account.v1.Member
+	0,  // 35: om.account.v1.UpdateMemberRequest.role:type_name -> om.account.v1.Role
+	3,  // 36: om.account.v1.UpdateMemberResponse.member:type_name -> om.account.v1.Member
+	0,  // 37: om.account.v1.CreateInviteRequest.role:type_name -> om.account.v1.Role
+	4,  // 38: om.account.v1.CreateInviteResponse.invite:type_name -> om.account.v1.Invite
+	4,  // 39: om.account.v1.ListInvitesResponse.invites:type_name -> om.account.v1.Invite
+	10, // 40: om.account.v1.AcceptInviteResponse.session:type_name -> om.account.v1.Session
+	5,  // 41: om.account.v1.CreateTeamResponse.team:type_name -> om.account.v1.Team
+	5,  // 42: om.account.v1.GetTeamResponse.team:type_name -> om.account.v1.Team
+	5,  // 43: om.account.v1.ListTeamsResponse.teams:type_name -> om.account.v1.Team
+	5,  // 44: om.account.v1.UpdateTeamResponse.team:type_name -> om.account.v1.Team
+	78, // 45: om.account.v1.CreateKeyRequest.scopes:type_name -> om.type.v1.Scope
+	77, // 46: om.account.v1.CreateKeyRequest.expire_time:type_name -> google.protobuf.Timestamp
+	1,  // 47: om.account.v1.CreateKeyRequest.on_disconnect:type_name -> om.account.v1.OnDisconnect
+	75, // 48: om.account.v1.CreateKeyRequest.on_disconnect_by_operation:type_name -> om.account.v1.CreateKeyRequest.OnDisconnectByOperationEntry
+	6,  // 49: om.account.v1.CreateKeyResponse.key:type_name -> om.account.v1.Key
+	6,  // 50: om.account.v1.ListKeysResponse.keys:type_name -> om.account.v1.Key
+	1,  // 51: om.account.v1.UpdateKeyRequest.on_disconnect:type_name -> om.account.v1.OnDisconnect
+	76, // 52: om.account.v1.UpdateKeyRequest.on_disconnect_by_operation:type_name -> om.account.v1.UpdateKeyRequest.OnDisconnectByOperationEntry
+	6,  // 53: om.account.v1.UpdateKeyResponse.key:type_name -> om.account.v1.Key
+	6,  // 54: om.account.v1.RevokeKeyResponse.key:type_name -> om.account.v1.Key
+	6,  // 55: om.account.v1.RotateKeyResponse.key:type_name -> om.account.v1.Key
+	7,  // 56: om.account.v1.CreateCustomerRequest.customer:type_name -> om.account.v1.Customer
+	7,  // 57: om.account.v1.CreateCustomerResponse.customer:type_name -> om.account.v1.Customer
+	7,  // 58: om.account.v1.ListCustomersResponse.customers:type_name -> om.account.v1.Customer
+	8,  // 59: om.account.v1.CreateUserRequest.user:type_name -> om.account.v1.User
+	8,  // 60: om.account.v1.CreateUserResponse.user:type_name -> om.account.v1.User
+	8,  // 61: om.account.v1.GetUserResponse.user:type_name -> om.account.v1.User
+	8,  // 62: om.account.v1.ListUsersResponse.users:type_name -> om.account.v1.User
+	9,  // 63: om.account.v1.ListAuditRecordsResponse.audit_records:type_name -> om.account.v1.AuditRecord
+	1,  // 64: om.account.v1.Key.OnDisconnectByOperationEntry.value:type_name -> om.account.v1.OnDisconnect
+	1,  // 65: om.account.v1.AuthenticateKeyResponse.OnDisconnectByOperationEntry.value:type_name -> om.account.v1.OnDisconnect
+	1,  // 66: om.account.v1.CreateKeyRequest.OnDisconnectByOperationEntry.value:type_name -> om.account.v1.OnDisconnect
+	1,  // 67: om.account.v1.UpdateKeyRequest.OnDisconnectByOperationEntry.value:type_name -> om.account.v1.OnDisconnect
+	11, // 68: om.account.v1.AccountService.AuthenticateKey:input_type -> om.account.v1.AuthenticateKeyRequest
+	13, // 69: om.account.v1.AccountService.GetCaller:input_type -> om.account.v1.GetCallerRequest
+	15, // 70: om.account.v1.AccountService.GetOrganization:input_type -> om.account.v1.GetOrganizationRequest
+	17, // 71: om.account.v1.AccountService.UpdateOrganization:input_type -> om.account.v1.UpdateOrganizationRequest
+	19, // 72: om.account.v1.AccountService.SignUp:input_type -> om.account.v1.SignUpRequest
+	21, // 73: om.account.v1.AccountService.SignIn:input_type -> om.account.v1.SignInRequest
+	23, // 74: om.account.v1.AccountService.SignOut:input_type -> om.account.v1.SignOutRequest
+	25, // 75: om.account.v1.AccountService.RequestPasswordReset:input_type -> om.account.v1.RequestPasswordResetRequest
+	27, // 76: om.account.v1.AccountService.ResetPassword:input_type -> om.account.v1.ResetPasswordRequest
+	29, // 77: om.account.v1.AccountService.ListMembers:input_type -> om.account.v1.ListMembersRequest
+	31, // 78: om.account.v1.AccountService.UpdateMember:input_type -> om.account.v1.UpdateMemberRequest
+	33, // 79: om.account.v1.AccountService.RemoveMember:input_type -> om.account.v1.RemoveMemberRequest
+	35, // 80: om.account.v1.AccountService.CreateInvite:input_type -> om.account.v1.CreateInviteRequest
+	37, // 81: om.account.v1.AccountService.ListInvites:input_type -> om.account.v1.ListInvitesRequest
+	39, // 82: om.account.v1.AccountService.RevokeInvite:input_type -> om.account.v1.RevokeInviteRequest
+	41, // 83: om.account.v1.AccountService.AcceptInvite:input_type -> om.account.v1.AcceptInviteRequest
+	43, // 84: om.account.v1.AccountService.CreateTeam:input_type -> om.account.v1.CreateTeamRequest
+	45, // 85: om.account.v1.AccountService.GetTeam:input_type -> om.account.v1.GetTeamRequest
+	47, // 86: om.account.v1.AccountService.ListTeams:input_type -> om.account.v1.ListTeamsRequest
+	49, // 87: om.account.v1.AccountService.UpdateTeam:input_type -> om.account.v1.UpdateTeamRequest
+	51, // 88: om.account.v1.AccountService.CreateKey:input_type -> om.account.v1.CreateKeyRequest
+	53, // 89: om.account.v1.AccountService.ListKeys:input_type -> om.account.v1.ListKeysRequest
+	55, // 90: om.account.v1.AccountService.UpdateKey:input_type -> om.account.v1.UpdateKeyRequest
+	57, // 91: om.account.v1.AccountService.RevokeKey:input_type -> om.account.v1.RevokeKeyRequest
+	59, // 92: om.account.v1.AccountService.RotateKey:input_type -> om.account.v1.RotateKeyRequest
+	61, // 93: om.account.v1.AccountService.CreateCustomer:input_type -> om.account.v1.CreateCustomerRequest
+	63, // 94: om.account.v1.AccountService.ListCustomers:input_type -> om.account.v1.ListCustomersRequest
+	65, // 95: om.account.v1.AccountService.CreateUser:input_type -> om.account.v1.CreateUserRequest
+	67, // 96: om.account.v1.AccountService.GetUser:input_type -> om.account.v1.GetUserRequest
+	69, // 97: om.account.v1.AccountService.ListUsers:input_type -> om.account.v1.ListUsersRequest
+	71, // 98: om.account.v1.AccountService.ListAuditRecords:input_type -> om.account.v1.ListAuditRecordsRequest
+	12, // 99: om.account.v1.AccountService.AuthenticateKey:output_type -> om.account.v1.AuthenticateKeyResponse
+	14, // 100: om.account.v1.AccountService.GetCaller:output_type -> om.account.v1.GetCallerResponse
+	16, // 101: om.account.v1.AccountService.GetOrganization:output_type -> om.account.v1.GetOrganizationResponse
+	18, // 102: om.account.v1.AccountService.UpdateOrganization:output_type -> om.account.v1.UpdateOrganizationResponse
+	20, // 103: om.account.v1.AccountService.SignUp:output_type -> om.account.v1.SignUpResponse
+	22, // 104: om.account.v1.AccountService.SignIn:output_type -> om.account.v1.SignInResponse
+	24, // 105: om.account.v1.AccountService.SignOut:output_type -> om.account.v1.SignOutResponse
+	26, // 106: om.account.v1.AccountService.RequestPasswordReset:output_type -> om.account.v1.RequestPasswordResetResponse
+	28, // 107: om.account.v1.AccountService.ResetPassword:output_type -> om.account.v1.ResetPasswordResponse
+	30, // 108: om.account.v1.AccountService.ListMembers:output_type -> om.account.v1.ListMembersResponse
+	32, // 109: om.account.v1.AccountService.UpdateMember:output_type -> om.account.v1.UpdateMemberResponse
+	34, // 110: om.account.v1.AccountService.RemoveMember:output_type -> om.account.v1.RemoveMemberResponse
+	36, // 111: om.account.v1.AccountService.CreateInvite:output_type -> om.account.v1.CreateInviteResponse
+	38, // 112: om.account.v1.AccountService.ListInvites:output_type -> om.account.v1.ListInvitesResponse
+	40, // 113: om.account.v1.AccountService.RevokeInvite:output_type -> om.account.v1.RevokeInviteResponse
+	42, // 114: om.account.v1.AccountService.AcceptInvite:output_type -> om.account.v1.AcceptInviteResponse
+	44, // 115: om.account.v1.AccountService.CreateTeam:output_type -> om.account.v1.CreateTeamResponse
+	46, // 116: om.account.v1.AccountService.GetTeam:output_type -> om.account.v1.GetTeamResponse
+	48, // 117: om.account.v1.AccountService.ListTeams:output_type -> om.account.v1.ListTeamsResponse
+	50, // 118: om.account.v1.AccountService.UpdateTeam:output_type -> om.account.v1.UpdateTeamResponse
+	52, // 119: om.account.v1.AccountService.CreateKey:output_type -> om.account.v1.CreateKeyResponse
+	54, // 120: om.account.v1.AccountService.ListKeys:output_type -> om.account.v1.ListKeysResponse
+	56, // 121: om.account.v1.AccountService.UpdateKey:output_type -> om.account.v1.UpdateKeyResponse
+	58, // 122: om.account.v1.AccountService.RevokeKey:output_type -> om.account.v1.RevokeKeyResponse
+	60, // 123: om.account.v1.AccountService.RotateKey:output_type -> om.account.v1.RotateKeyResponse
+	62, // 124: om.account.v1.AccountService.CreateCustomer:output_type -> om.account.v1.CreateCustomerResponse
+	64, // 125: om.account.v1.AccountService.ListCustomers:output_type -> om.account.v1.ListCustomersResponse
+	66, // 126: om.account.v1.AccountService.CreateUser:output_type -> om.account.v1.CreateUserResponse
+	68, // 127: om.account.v1.AccountService.GetUser:output_type -> om.account.v1.GetUserResponse
+	70, // 128: om.account.v1.AccountService.ListUsers:output_type -> om.account.v1.ListUsersResponse
+	72, // 129: om.account.v1.AccountService.ListAuditRecords:output_type -> om.account.v1.ListAuditRecordsResponse
+	99, // [99:130] is the sub-list for method output_type
+	68, // [68:99] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_om_account_v1_account_service_proto_init() }
@@ -4574,13 +4898,14 @@ func file_om_account_v1_account_service_proto_init() {
 		return
 	}
 	file_om_account_v1_account_service_proto_msgTypes[15].OneofWrappers = []any{}
+	file_om_account_v1_account_service_proto_msgTypes[53].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_om_account_v1_account_service_proto_rawDesc), len(file_om_account_v1_account_service_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   69,
+			NumEnums:      2,
+			NumMessages:   75,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -43,6 +43,7 @@ const (
 	AccountService_UpdateTeam_FullMethodName           = "/om.account.v1.AccountService/UpdateTeam"
 	AccountService_CreateKey_FullMethodName            = "/om.account.v1.AccountService/CreateKey"
 	AccountService_ListKeys_FullMethodName             = "/om.account.v1.AccountService/ListKeys"
+	AccountService_UpdateKey_FullMethodName            = "/om.account.v1.AccountService/UpdateKey"
 	AccountService_RevokeKey_FullMethodName            = "/om.account.v1.AccountService/RevokeKey"
 	AccountService_RotateKey_FullMethodName            = "/om.account.v1.AccountService/RotateKey"
 	AccountService_CreateCustomer_FullMethodName       = "/om.account.v1.AccountService/CreateCustomer"
@@ -71,7 +72,8 @@ type AccountServiceClient interface {
 	UpdateOrganization(ctx context.Context, in *UpdateOrganizationRequest, opts ...grpc.CallOption) (*UpdateOrganizationResponse, error)
 	// Creates an organization with its first owner and a first team, and signs the owner in. No
 	// wallet is created. ALREADY_EXISTS if the e-mail address has an account, SIGN_UP_CLOSED where
-	// people join by invitation only.
+	// people join by invitation only. Anybody may call it, so a process of the server founds only so many
+	// organizations in an hour, registrations included: OVERLOADED beyond that.
 	SignUp(ctx context.Context, in *SignUpRequest, opts ...grpc.CallOption) (*SignUpResponse, error)
 	// Starts a session. The same answer, after the same time, for an unknown address and for a wrong
 	// password: CREDENTIAL_INVALID, and SIGN_IN_LIMITED after 10 of them in 15 minutes.
@@ -116,9 +118,14 @@ type AccountServiceClient interface {
 	CreateKey(ctx context.Context, in *CreateKeyRequest, opts ...grpc.CallOption) (*CreateKeyResponse, error)
 	// Lists keys, active and revoked, oldest first.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
+	// Changes a key: its description, and what holds for its calls where they say nothing themselves. Fields
+	// that are absent stay. Proxies hear of it within a second, and within 30 seconds if they miss it.
+	UpdateKey(ctx context.Context, in *UpdateKeyRequest, opts ...grpc.CallOption) (*UpdateKeyResponse, error)
 	// Revokes a key for good. Repeating it changes nothing.
 	RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*RevokeKeyResponse, error)
-	// Creates a successor with the same team and scopes; the old key works until the overlap ends.
+	// Creates a successor with the same team, scopes and settings; the old key works until the overlap ends.
+	// The successor ends when the owner of the old key said that it would, whatever the overlap. A repeat
+	// makes another successor, which is as good.
 	RotateKey(ctx context.Context, in *RotateKeyRequest, opts ...grpc.CallOption) (*RotateKeyResponse, error)
 	// Registers a customer, also one that events named before. ALREADY_EXISTS if it is registered.
 	CreateCustomer(ctx context.Context, in *CreateCustomerRequest, opts ...grpc.CallOption) (*CreateCustomerResponse, error)
@@ -362,6 +369,16 @@ func (c *accountServiceClient) ListKeys(ctx context.Context, in *ListKeysRequest
 	return out, nil
 }
 
+func (c *accountServiceClient) UpdateKey(ctx context.Context, in *UpdateKeyRequest, opts ...grpc.CallOption) (*UpdateKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateKeyResponse)
+	err := c.cc.Invoke(ctx, AccountService_UpdateKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *accountServiceClient) RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*RevokeKeyResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RevokeKeyResponse)
@@ -460,7 +477,8 @@ type AccountServiceServer interface {
 	UpdateOrganization(context.Context, *UpdateOrganizationRequest) (*UpdateOrganizationResponse, error)
 	// Creates an organization with its first owner and a first team, and signs the owner in. No
 	// wallet is created. ALREADY_EXISTS if the e-mail address has an account, SIGN_UP_CLOSED where
-	// people join by invitation only.
+	// people join by invitation only. Anybody may call it, so a process of the server founds only so many
+	// organizations in an hour, registrations included: OVERLOADED beyond that.
 	SignUp(context.Context, *SignUpRequest) (*SignUpResponse, error)
 	// Starts a session. The same answer, after the same time, for an unknown address and for a wrong
 	// password: CREDENTIAL_INVALID, and SIGN_IN_LIMITED after 10 of them in 15 minutes.
@@ -505,9 +523,14 @@ type AccountServiceServer interface {
 	CreateKey(context.Context, *CreateKeyRequest) (*CreateKeyResponse, error)
 	// Lists keys, active and revoked, oldest first.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
+	// Changes a key: its description, and what holds for its calls where they say nothing themselves. Fields
+	// that are absent stay. Proxies hear of it within a second, and within 30 seconds if they miss it.
+	UpdateKey(context.Context, *UpdateKeyRequest) (*UpdateKeyResponse, error)
 	// Revokes a key for good. Repeating it changes nothing.
 	RevokeKey(context.Context, *RevokeKeyRequest) (*RevokeKeyResponse, error)
-	// Creates a successor with the same team and scopes; the old key works until the overlap ends.
+	// Creates a successor with the same team, scopes and settings; the old key works until the overlap ends.
+	// The successor ends when the owner of the old key said that it would, whatever the overlap. A repeat
+	// makes another successor, which is as good.
 	RotateKey(context.Context, *RotateKeyRequest) (*RotateKeyResponse, error)
 	// Registers a customer, also one that events named before. ALREADY_EXISTS if it is registered.
 	CreateCustomer(context.Context, *CreateCustomerRequest) (*CreateCustomerResponse, error)
@@ -596,6 +619,9 @@ func (UnimplementedAccountServiceServer) CreateKey(context.Context, *CreateKeyRe
 }
 func (UnimplementedAccountServiceServer) ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListKeys not implemented")
+}
+func (UnimplementedAccountServiceServer) UpdateKey(context.Context, *UpdateKeyRequest) (*UpdateKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateKey not implemented")
 }
 func (UnimplementedAccountServiceServer) RevokeKey(context.Context, *RevokeKeyRequest) (*RevokeKeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeKey not implemented")
@@ -1038,6 +1064,24 @@ func _AccountService_ListKeys_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AccountService_UpdateKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccountServiceServer).UpdateKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AccountService_UpdateKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccountServiceServer).UpdateKey(ctx, req.(*UpdateKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AccountService_RevokeKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RevokeKeyRequest)
 	if err := dec(in); err != nil {
@@ -1276,6 +1320,10 @@ var AccountService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListKeys",
 			Handler:    _AccountService_ListKeys_Handler,
+		},
+		{
+			MethodName: "UpdateKey",
+			Handler:    _AccountService_UpdateKey_Handler,
 		},
 		{
 			MethodName: "RevokeKey",

@@ -1493,13 +1493,14 @@ func (x *WatchRequest) GetCursor() string {
 	return ""
 }
 
-// A key was revoked, or replaced by another: what is remembered of it holds until it ends.
+// A key was revoked, replaced by another, or changed: what is remembered of it holds until it ends at the
+// latest, and is asked for again.
 type KeyRevoked struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key.
 	KeyId string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
 	// When it ends: a replaced key may work a little longer. Absent: what was said before of its end does not
-	// hold any more, because its organization may use its keys again.
+	// hold any more, because its organization may use its keys again, or the key changed and has no end.
 	EndTime       *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

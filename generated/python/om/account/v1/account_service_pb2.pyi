@@ -46,6 +46,30 @@ ROLE_MEMBER: Role.ValueType  # 2
 """Read."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
+class _OnDisconnect:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnDisconnectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnDisconnect.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_DISCONNECT_UNSPECIFIED: _OnDisconnect.ValueType  # 0
+    """What the proxy was set to, which is to cancel unless it was told otherwise."""
+    ON_DISCONNECT_CANCEL: _OnDisconnect.ValueType  # 1
+    """It is dropped at the provider; what was produced until then is charged."""
+    ON_DISCONNECT_DRAIN: _OnDisconnect.ValueType  # 2
+    """Its answer is read to the end, and exactly that is charged."""
+
+class OnDisconnect(_OnDisconnect, metaclass=_OnDisconnectEnumTypeWrapper):
+    """What becomes of a call whose caller leaves before its answer has ended."""
+
+ON_DISCONNECT_UNSPECIFIED: OnDisconnect.ValueType  # 0
+"""What the proxy was set to, which is to cancel unless it was told otherwise."""
+ON_DISCONNECT_CANCEL: OnDisconnect.ValueType  # 1
+"""It is dropped at the provider; what was produced until then is charged."""
+ON_DISCONNECT_DRAIN: OnDisconnect.ValueType  # 2
+"""Its answer is read to the end, and exactly that is charged."""
+Global___OnDisconnect: _TypeAlias = OnDisconnect  # noqa: Y015
+
 @_typing.final
 class Organization(_message.Message):
     """The tenant. Everything belongs to exactly one."""
@@ -210,6 +234,26 @@ class Key(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class OnDisconnectByOperationEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: Global___OnDisconnect.ValueType
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___OnDisconnect.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     KEY_ID_FIELD_NUMBER: _builtins.int
     TEAM_ID_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
@@ -220,6 +264,9 @@ class Key(_message.Message):
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
     LAST_USE_TIME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ON_DISCONNECT_FIELD_NUMBER: _builtins.int
+    ON_DISCONNECT_BY_OPERATION_FIELD_NUMBER: _builtins.int
+    CLAMP_OUTPUT_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """Names the key."""
     team_id: _builtins.str
@@ -230,6 +277,14 @@ class Key(_message.Message):
     """Prefix and last four characters, for example apc_...x4f2."""
     test_mode: _builtins.bool
     """Whether every call is simulated and free."""
+    on_disconnect: Global___OnDisconnect.ValueType
+    """What becomes of calls whose callers leave, where neither the call nor its operation says. A call says it
+    with X-OM-On-Disconnect.
+    """
+    clamp_output: _builtins.bool
+    """Whether the output cap of a call is lowered to what its wallet affords, instead of refusing it. A call
+    says it with X-OM-Clamp-Output.
+    """
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_access_pb2.Scope.ValueType]:
         """What it may do."""
@@ -252,6 +307,10 @@ class Key(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
 
+    @_builtins.property
+    def on_disconnect_by_operation(self) -> _containers.ScalarMap[_builtins.str, Global___OnDisconnect.ValueType]:
+        """The same by operation, for example chat; the names are in docs/keys.md."""
+
     def __init__(
         self,
         *,
@@ -265,10 +324,13 @@ class Key(_message.Message):
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
         last_use_time: _timestamp_pb2.Timestamp | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        on_disconnect: Global___OnDisconnect.ValueType = ...,
+        on_disconnect_by_operation: _abc.Mapping[_builtins.str, Global___OnDisconnect.ValueType] | None = ...,
+        clamp_output: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_use_time", b"last_use_time", "revoke_time", b"revoke_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "expire_time", b"expire_time", "key_id", b"key_id", "last_use_time", b"last_use_time", "masked_secret", b"masked_secret", "revoke_time", b"revoke_time", "scopes", b"scopes", "team_id", b"team_id", "test_mode", b"test_mode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clamp_output", b"clamp_output", "create_time", b"create_time", "description", b"description", "expire_time", b"expire_time", "key_id", b"key_id", "last_use_time", b"last_use_time", "masked_secret", b"masked_secret", "on_disconnect", b"on_disconnect", "on_disconnect_by_operation", b"on_disconnect_by_operation", "revoke_time", b"revoke_time", "scopes", b"scopes", "team_id", b"team_id", "test_mode", b"test_mode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -480,12 +542,35 @@ class AuthenticateKeyResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class OnDisconnectByOperationEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: Global___OnDisconnect.ValueType
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___OnDisconnect.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     KEY_ID_FIELD_NUMBER: _builtins.int
     ORGANIZATION_ID_FIELD_NUMBER: _builtins.int
     TEAM_ID_FIELD_NUMBER: _builtins.int
     SCOPES_FIELD_NUMBER: _builtins.int
     TEST_MODE_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    ON_DISCONNECT_FIELD_NUMBER: _builtins.int
+    ON_DISCONNECT_BY_OPERATION_FIELD_NUMBER: _builtins.int
+    CLAMP_OUTPUT_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """The key."""
     organization_id: _builtins.str
@@ -494,6 +579,10 @@ class AuthenticateKeyResponse(_message.Message):
     """The key's team."""
     test_mode: _builtins.bool
     """Whether every call must be simulated."""
+    on_disconnect: Global___OnDisconnect.ValueType
+    """What becomes of calls whose callers leave, where neither the call nor its operation says."""
+    clamp_output: _builtins.bool
+    """Whether the output cap of a call is lowered to what its wallet affords, where the call does not say."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_access_pb2.Scope.ValueType]:
         """What it may do."""
@@ -501,6 +590,10 @@ class AuthenticateKeyResponse(_message.Message):
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When the key ends by itself; absent for never."""
+
+    @_builtins.property
+    def on_disconnect_by_operation(self) -> _containers.ScalarMap[_builtins.str, Global___OnDisconnect.ValueType]:
+        """The same by operation."""
 
     def __init__(
         self,
@@ -511,10 +604,13 @@ class AuthenticateKeyResponse(_message.Message):
         scopes: _abc.Iterable[_access_pb2.Scope.ValueType] | None = ...,
         test_mode: _builtins.bool = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        on_disconnect: Global___OnDisconnect.ValueType = ...,
+        on_disconnect_by_operation: _abc.Mapping[_builtins.str, Global___OnDisconnect.ValueType] | None = ...,
+        clamp_output: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "key_id", b"key_id", "organization_id", b"organization_id", "scopes", b"scopes", "team_id", b"team_id", "test_mode", b"test_mode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clamp_output", b"clamp_output", "expire_time", b"expire_time", "key_id", b"key_id", "on_disconnect", b"on_disconnect", "on_disconnect_by_operation", b"on_disconnect_by_operation", "organization_id", b"organization_id", "scopes", b"scopes", "team_id", b"team_id", "test_mode", b"test_mode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1453,12 +1549,35 @@ class CreateKeyRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class OnDisconnectByOperationEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: Global___OnDisconnect.ValueType
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___OnDisconnect.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TEAM_ID_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     SCOPES_FIELD_NUMBER: _builtins.int
     TEST_MODE_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     PREFIX_FIELD_NUMBER: _builtins.int
+    ON_DISCONNECT_FIELD_NUMBER: _builtins.int
+    ON_DISCONNECT_BY_OPERATION_FIELD_NUMBER: _builtins.int
+    CLAMP_OUTPUT_FIELD_NUMBER: _builtins.int
     team_id: _builtins.str
     """The team."""
     description: _builtins.str
@@ -1467,6 +1586,10 @@ class CreateKeyRequest(_message.Message):
     """Makes a key whose calls are all simulated."""
     prefix: _builtins.str
     """om_live_ (also when empty), or apc_. Test mode gives om_test_."""
+    on_disconnect: Global___OnDisconnect.ValueType
+    """What becomes of calls whose callers leave."""
+    clamp_output: _builtins.bool
+    """Whether the output cap of a call is lowered to what its wallet affords."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_access_pb2.Scope.ValueType]:
         """What it may do; empty means ingest, proxy and read."""
@@ -1474,6 +1597,10 @@ class CreateKeyRequest(_message.Message):
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it ends by itself; absent for never."""
+
+    @_builtins.property
+    def on_disconnect_by_operation(self) -> _containers.ScalarMap[_builtins.str, Global___OnDisconnect.ValueType]:
+        """The same by operation."""
 
     def __init__(
         self,
@@ -1484,10 +1611,13 @@ class CreateKeyRequest(_message.Message):
         test_mode: _builtins.bool = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         prefix: _builtins.str = ...,
+        on_disconnect: Global___OnDisconnect.ValueType = ...,
+        on_disconnect_by_operation: _abc.Mapping[_builtins.str, Global___OnDisconnect.ValueType] | None = ...,
+        clamp_output: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "expire_time", b"expire_time", "prefix", b"prefix", "scopes", b"scopes", "team_id", b"team_id", "test_mode", b"test_mode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clamp_output", b"clamp_output", "description", b"description", "expire_time", b"expire_time", "on_disconnect", b"on_disconnect", "on_disconnect_by_operation", b"on_disconnect_by_operation", "prefix", b"prefix", "scopes", b"scopes", "team_id", b"team_id", "test_mode", b"test_mode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1578,6 +1708,101 @@ class ListKeysResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListKeysResponse: _TypeAlias = ListKeysResponse  # noqa: Y015
+
+@_typing.final
+class UpdateKeyRequest(_message.Message):
+    """Request message for UpdateKey."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class OnDisconnectByOperationEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: Global___OnDisconnect.ValueType
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___OnDisconnect.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    ON_DISCONNECT_FIELD_NUMBER: _builtins.int
+    ON_DISCONNECT_BY_OPERATION_FIELD_NUMBER: _builtins.int
+    CLAMP_OUTPUT_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """The key."""
+    description: _builtins.str
+    """For people."""
+    on_disconnect: Global___OnDisconnect.ValueType
+    """What becomes of calls whose callers leave."""
+    clamp_output: _builtins.bool
+    """Whether the output cap of a call is lowered to what its wallet affords."""
+    @_builtins.property
+    def on_disconnect_by_operation(self) -> _containers.ScalarMap[_builtins.str, Global___OnDisconnect.ValueType]:
+        """The same by operation. Operations that are not here stay as they are; unspecified takes one out."""
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        description: _builtins.str | None = ...,
+        on_disconnect: Global___OnDisconnect.ValueType | None = ...,
+        on_disconnect_by_operation: _abc.Mapping[_builtins.str, Global___OnDisconnect.ValueType] | None = ...,
+        clamp_output: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clamp_output", b"_clamp_output", "_description", b"_description", "_on_disconnect", b"_on_disconnect", "clamp_output", b"clamp_output", "description", b"description", "on_disconnect", b"on_disconnect"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clamp_output", b"_clamp_output", "_description", b"_description", "_on_disconnect", b"_on_disconnect", "clamp_output", b"clamp_output", "description", b"description", "key_id", b"key_id", "on_disconnect", b"on_disconnect", "on_disconnect_by_operation", b"on_disconnect_by_operation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__clamp_output: _TypeAlias = _typing.Literal["clamp_output"]  # noqa: Y015
+    _WhichOneofArgType__clamp_output: _TypeAlias = _typing.Literal["_clamp_output", b"_clamp_output"]  # noqa: Y015
+    _WhichOneofReturnType__description: _TypeAlias = _typing.Literal["description"]  # noqa: Y015
+    _WhichOneofArgType__description: _TypeAlias = _typing.Literal["_description", b"_description"]  # noqa: Y015
+    _WhichOneofReturnType__on_disconnect: _TypeAlias = _typing.Literal["on_disconnect"]  # noqa: Y015
+    _WhichOneofArgType__on_disconnect: _TypeAlias = _typing.Literal["_on_disconnect", b"_on_disconnect"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clamp_output) -> _WhichOneofReturnType__clamp_output | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__description) -> _WhichOneofReturnType__description | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__on_disconnect) -> _WhichOneofReturnType__on_disconnect | None: ...
+
+Global___UpdateKeyRequest: _TypeAlias = UpdateKeyRequest  # noqa: Y015
+
+@_typing.final
+class UpdateKeyResponse(_message.Message):
+    """Response message for UpdateKey."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___Key:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___Key | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateKeyResponse: _TypeAlias = UpdateKeyResponse  # noqa: Y015
 
 @_typing.final
 class RevokeKeyRequest(_message.Message):

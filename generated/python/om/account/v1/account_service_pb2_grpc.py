@@ -146,6 +146,11 @@ class AccountServiceStub:
                 request_serializer=om_dot_account_dot_v1_dot_account__service__pb2.ListKeysRequest.SerializeToString,
                 response_deserializer=om_dot_account_dot_v1_dot_account__service__pb2.ListKeysResponse.FromString,
                 _registered_method=True)
+        self.UpdateKey = channel.unary_unary(
+                '/om.account.v1.AccountService/UpdateKey',
+                request_serializer=om_dot_account_dot_v1_dot_account__service__pb2.UpdateKeyRequest.SerializeToString,
+                response_deserializer=om_dot_account_dot_v1_dot_account__service__pb2.UpdateKeyResponse.FromString,
+                _registered_method=True)
         self.RevokeKey = channel.unary_unary(
                 '/om.account.v1.AccountService/RevokeKey',
                 request_serializer=om_dot_account_dot_v1_dot_account__service__pb2.RevokeKeyRequest.SerializeToString,
@@ -225,7 +230,8 @@ class AccountServiceServicer:
     def SignUp(self, request, context):
         """Creates an organization with its first owner and a first team, and signs the owner in. No
         wallet is created. ALREADY_EXISTS if the e-mail address has an account, SIGN_UP_CLOSED where
-        people join by invitation only.
+        people join by invitation only. Anybody may call it, so a process of the server founds only so many
+        organizations in an hour, registrations included: OVERLOADED beyond that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -359,6 +365,14 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateKey(self, request, context):
+        """Changes a key: its description, and what holds for its calls where they say nothing themselves. Fields
+        that are absent stay. Proxies hear of it within a second, and within 30 seconds if they miss it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevokeKey(self, request, context):
         """Revokes a key for good. Repeating it changes nothing.
         """
@@ -367,7 +381,9 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateKey(self, request, context):
-        """Creates a successor with the same team and scopes; the old key works until the overlap ends.
+        """Creates a successor with the same team, scopes and settings; the old key works until the overlap ends.
+        The successor ends when the owner of the old key said that it would, whatever the overlap. A repeat
+        makes another successor, which is as good.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -527,6 +543,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.ListKeys,
                     request_deserializer=om_dot_account_dot_v1_dot_account__service__pb2.ListKeysRequest.FromString,
                     response_serializer=om_dot_account_dot_v1_dot_account__service__pb2.ListKeysResponse.SerializeToString,
+            ),
+            'UpdateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateKey,
+                    request_deserializer=om_dot_account_dot_v1_dot_account__service__pb2.UpdateKeyRequest.FromString,
+                    response_serializer=om_dot_account_dot_v1_dot_account__service__pb2.UpdateKeyResponse.SerializeToString,
             ),
             'RevokeKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeKey,
@@ -1165,6 +1186,33 @@ class AccountService:
             '/om.account.v1.AccountService/ListKeys',
             om_dot_account_dot_v1_dot_account__service__pb2.ListKeysRequest.SerializeToString,
             om_dot_account_dot_v1_dot_account__service__pb2.ListKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/om.account.v1.AccountService/UpdateKey',
+            om_dot_account_dot_v1_dot_account__service__pb2.UpdateKeyRequest.SerializeToString,
+            om_dot_account_dot_v1_dot_account__service__pb2.UpdateKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,7 +48,8 @@ class AccountServiceStub:
     SignUp: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SignUpRequest, _account_service_pb2.SignUpResponse]
     """Creates an organization with its first owner and a first team, and signs the owner in. No
     wallet is created. ALREADY_EXISTS if the e-mail address has an account, SIGN_UP_CLOSED where
-    people join by invitation only.
+    people join by invitation only. Anybody may call it, so a process of the server founds only so many
+    organizations in an hour, registrations included: OVERLOADED beyond that.
     """
     SignIn: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SignInRequest, _account_service_pb2.SignInResponse]
     """Starts a session. The same answer, after the same time, for an unknown address and for a wrong
@@ -99,10 +100,17 @@ class AccountServiceStub:
     """Creates a key for exactly one team. The secret is in this answer and never again."""
     ListKeys: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListKeysRequest, _account_service_pb2.ListKeysResponse]
     """Lists keys, active and revoked, oldest first."""
+    UpdateKey: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.UpdateKeyRequest, _account_service_pb2.UpdateKeyResponse]
+    """Changes a key: its description, and what holds for its calls where they say nothing themselves. Fields
+    that are absent stay. Proxies hear of it within a second, and within 30 seconds if they miss it.
+    """
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.RevokeKeyRequest, _account_service_pb2.RevokeKeyResponse]
     """Revokes a key for good. Repeating it changes nothing."""
     RotateKey: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.RotateKeyRequest, _account_service_pb2.RotateKeyResponse]
-    """Creates a successor with the same team and scopes; the old key works until the overlap ends."""
+    """Creates a successor with the same team, scopes and settings; the old key works until the overlap ends.
+    The successor ends when the owner of the old key said that it would, whatever the overlap. A repeat
+    makes another successor, which is as good.
+    """
     CreateCustomer: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CreateCustomerRequest, _account_service_pb2.CreateCustomerResponse]
     """Registers a customer, also one that events named before. ALREADY_EXISTS if it is registered."""
     ListCustomers: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListCustomersRequest, _account_service_pb2.ListCustomersResponse]
@@ -136,7 +144,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     SignUp: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SignUpRequest, _account_service_pb2.SignUpResponse]  # type: ignore[assignment]
     """Creates an organization with its first owner and a first team, and signs the owner in. No
     wallet is created. ALREADY_EXISTS if the e-mail address has an account, SIGN_UP_CLOSED where
-    people join by invitation only.
+    people join by invitation only. Anybody may call it, so a process of the server founds only so many
+    organizations in an hour, registrations included: OVERLOADED beyond that.
     """
     SignIn: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SignInRequest, _account_service_pb2.SignInResponse]  # type: ignore[assignment]
     """Starts a session. The same answer, after the same time, for an unknown address and for a wrong
@@ -187,10 +196,17 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Creates a key for exactly one team. The secret is in this answer and never again."""
     ListKeys: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListKeysRequest, _account_service_pb2.ListKeysResponse]  # type: ignore[assignment]
     """Lists keys, active and revoked, oldest first."""
+    UpdateKey: _aio.UnaryUnaryMultiCallable[_account_service_pb2.UpdateKeyRequest, _account_service_pb2.UpdateKeyResponse]  # type: ignore[assignment]
+    """Changes a key: its description, and what holds for its calls where they say nothing themselves. Fields
+    that are absent stay. Proxies hear of it within a second, and within 30 seconds if they miss it.
+    """
     RevokeKey: _aio.UnaryUnaryMultiCallable[_account_service_pb2.RevokeKeyRequest, _account_service_pb2.RevokeKeyResponse]  # type: ignore[assignment]
     """Revokes a key for good. Repeating it changes nothing."""
     RotateKey: _aio.UnaryUnaryMultiCallable[_account_service_pb2.RotateKeyRequest, _account_service_pb2.RotateKeyResponse]  # type: ignore[assignment]
-    """Creates a successor with the same team and scopes; the old key works until the overlap ends."""
+    """Creates a successor with the same team, scopes and settings; the old key works until the overlap ends.
+    The successor ends when the owner of the old key said that it would, whatever the overlap. A repeat
+    makes another successor, which is as good.
+    """
     CreateCustomer: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CreateCustomerRequest, _account_service_pb2.CreateCustomerResponse]  # type: ignore[assignment]
     """Registers a customer, also one that events named before. ALREADY_EXISTS if it is registered."""
     ListCustomers: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListCustomersRequest, _account_service_pb2.ListCustomersResponse]  # type: ignore[assignment]
@@ -246,7 +262,8 @@ class AccountServiceServicer:
     ) -> _typing.Union[_account_service_pb2.SignUpResponse, _abc.Awaitable[_account_service_pb2.SignUpResponse]]:
         """Creates an organization with its first owner and a first team, and signs the owner in. No
         wallet is created. ALREADY_EXISTS if the e-mail address has an account, SIGN_UP_CLOSED where
-        people join by invitation only.
+        people join by invitation only. Anybody may call it, so a process of the server founds only so many
+        organizations in an hour, registrations included: OVERLOADED beyond that.
         """
 
     def SignIn(
@@ -383,6 +400,15 @@ class AccountServiceServicer:
     ) -> _typing.Union[_account_service_pb2.ListKeysResponse, _abc.Awaitable[_account_service_pb2.ListKeysResponse]]:
         """Lists keys, active and revoked, oldest first."""
 
+    def UpdateKey(
+        self,
+        request: _account_service_pb2.UpdateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_service_pb2.UpdateKeyResponse, _abc.Awaitable[_account_service_pb2.UpdateKeyResponse]]:
+        """Changes a key: its description, and what holds for its calls where they say nothing themselves. Fields
+        that are absent stay. Proxies hear of it within a second, and within 30 seconds if they miss it.
+        """
+
     def RevokeKey(
         self,
         request: _account_service_pb2.RevokeKeyRequest,
@@ -395,7 +421,10 @@ class AccountServiceServicer:
         request: _account_service_pb2.RotateKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.RotateKeyResponse, _abc.Awaitable[_account_service_pb2.RotateKeyResponse]]:
-        """Creates a successor with the same team and scopes; the old key works until the overlap ends."""
+        """Creates a successor with the same team, scopes and settings; the old key works until the overlap ends.
+        The successor ends when the owner of the old key said that it would, whatever the overlap. A repeat
+        makes another successor, which is as good.
+        """
 
     def CreateCustomer(
         self,

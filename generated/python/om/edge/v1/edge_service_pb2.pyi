@@ -769,7 +769,9 @@ Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
 
 @_typing.final
 class KeyRevoked(_message.Message):
-    """A key was revoked, or replaced by another: what is remembered of it holds until it ends."""
+    """A key was revoked, replaced by another, or changed: what is remembered of it holds until it ends at the
+    latest, and is asked for again.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -780,7 +782,7 @@ class KeyRevoked(_message.Message):
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ends: a replaced key may work a little longer. Absent: what was said before of its end does not
-        hold any more, because its organization may use its keys again.
+        hold any more, because its organization may use its keys again, or the key changed and has no end.
         """
 
     def __init__(

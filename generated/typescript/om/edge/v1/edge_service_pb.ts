@@ -820,7 +820,8 @@ export const WatchRequestSchema: GenMessage<WatchRequest> = /*@__PURE__*/
   messageDesc(file_om_edge_v1_edge_service, 16);
 
 /**
- * A key was revoked, or replaced by another: what is remembered of it holds until it ends.
+ * A key was revoked, replaced by another, or changed: what is remembered of it holds until it ends at the
+ * latest, and is asked for again.
  *
  * @generated from message om.edge.v1.KeyRevoked
  */
@@ -834,7 +835,7 @@ export type KeyRevoked = Message<"om.edge.v1.KeyRevoked"> & {
 
   /**
    * When it ends: a replaced key may work a little longer. Absent: what was said before of its end does not
-   * hold any more, because its organization may use its keys again.
+   * hold any more, because its organization may use its keys again, or the key changed and has no end.
    *
    * @generated from field: google.protobuf.Timestamp end_time = 2;
    */
