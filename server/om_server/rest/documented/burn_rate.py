@@ -123,8 +123,9 @@ def _recommendations(pace: Pace, days: int | None) -> list[dict[str, object]]:
     elif days is not None and days < _WARNING_DAYS:
         message = f"Credits will run out in {days} days. Consider purchasing more soon."
         found.append({"type": "warning", "message": message, "action": "purchase_credits"})
-    # More than half as much again for each day: week / 7 > 1.5 x month / 30.
-    if pace.week * _MONTH * 2 > pace.month * _WEEK * 3:
+    # More than half as much again for each day: week / 7 > 1.5 x month / 30. Whoever began this week has not
+    # increased anything.
+    if pace.month > pace.week and pace.week * _MONTH * 2 > pace.month * _WEEK * 3:
         message = "Your burn rate has increased 50% in the last 7 days. Review usage patterns."
         found.append({"type": "alert", "message": message, "action": "review_usage"})
     return found

@@ -37,6 +37,8 @@ def test_burn_is_positive_and_runs_out_at_the_pace_of_a_week() -> None:
         (10_000, 70, 200, []),
         (10_000, 70, 199, ["alert"]),
         (1, 70, 199, ["urgent", "alert"]),
+        # Whoever began this week.
+        (10_000, 70, 70, []),
         (0, 70, 300, ["urgent"]),
         (-5, 70, 300, ["urgent"]),
         (100, 0, 0, []),
