@@ -377,7 +377,7 @@ def test_burn_is_positive_and_runs_out(installation: Installation) -> None:
     assert rate["last7Days"] == {"creditsBurned": "7.5", "averagePerDay": "1.07"}
     assert rate["last30Days"] == {"creditsBurned": "7.5", "averagePerDay": "0.25"}
     assert rate["projectedRunout"]["daysRemaining"] == 86
-    assert [item["type"] for item in rate["recommendations"]] == ["alert"]
+    assert [item["type"] for item in rate["recommendations"]] == []
     assert (forecast["averageDailyBurn"], forecast["data"]["averageDailyBurn"]) == (Decimal("0.25"),) * 2
     assert [day["cumulativeBurn"] for day in forecast["forecast"]] == [Decimal("0.25"), Decimal("0.5")]
     assert forecast["projections"] == {
