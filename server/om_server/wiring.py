@@ -140,6 +140,17 @@ class Platform:
         self.poller.wake()
         self.event_poller.wake()
 
+    def end_streams(self) -> None:
+        """End what has no end of its own, before the server that would wait for it; may block."""
+        self.poller.stop()
+        self.event_poller.stop()
+
+    def stop(self) -> None:
+        """Stop every thread, before the database is closed; may block."""
+        self.end_streams()
+        self.errands.stop()
+        self.worker.stop()
+
 
 def open_database(settings: Settings) -> Database:
     """Open the database that the settings name. Connections are made when they are needed."""

@@ -117,9 +117,7 @@ def _served(database: Database, mail: Postbox, provider: Provider) -> Iterator[E
         with serving(platform.servicers, platform.authenticator) as channel:
             yield Estate(platform, Caller(channel), mail, provider)
     finally:
-        platform.event_poller.stop()
-        platform.poller.stop()
-        platform.errands.stop()
+        platform.stop()
 
 
 @dataclass

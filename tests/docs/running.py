@@ -93,7 +93,7 @@ def running(database: Database, folder: Path) -> Iterator[Running]:
             stopping = served.__aexit__(None, None, None)
             asyncio.run_coroutine_threadsafe(stopping, loop).result(_TIMEOUT_S)
     finally:
-        platform.worker.stop()
+        platform.stop()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

@@ -141,7 +141,7 @@ def installed(stored: Stored) -> Iterator[Installation]:
             with running.web:
                 yield running
         finally:
-            platform.worker.stop()
+            platform.stop()
 
 
 @contextlib.asynccontextmanager

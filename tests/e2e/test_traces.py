@@ -95,8 +95,7 @@ def _platform(folder: Path, spans: Spans) -> Iterator[wiring.Platform]:
         try:
             yield platform
         finally:
-            platform.poller.stop()
-            platform.worker.stop()
+            platform.stop()
 
 
 @pytest.fixture(name="traced")

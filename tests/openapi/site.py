@@ -54,9 +54,7 @@ def site_on(database: Database) -> Iterator[Site]:
                 estate = Estate(platform, Caller(channel), mail)
                 yield _site(estate, rest, database)
         finally:
-            platform.event_poller.stop()
-            platform.poller.stop()
-            platform.errands.stop()
+            platform.stop()
 
 
 def _site(estate: Estate, rest: str, database: Database) -> Site:

@@ -58,4 +58,4 @@ def test_an_owner_decides_about_a_doubtful_lease_and_a_member_does_not(database:
         server.wallets.ReleaseSuspense(release, metadata=ada)
 
         assert server.money(office) == (5 * CREDIT, 0, 0)
-    platform.poller.stop()
+    platform.stop()

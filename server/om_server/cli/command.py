@@ -133,11 +133,9 @@ async def serve_rpc(settings: Settings) -> None:
                 await stopped.wait()
         finally:
             # Streams have no end of their own, and would use up the whole grace.
-            await asyncio.to_thread(platform.poller.stop)
-            await asyncio.to_thread(platform.event_poller.stop)
+            await asyncio.to_thread(platform.end_streams)
             await server.stop(_STOP_GRACE_S)
-            platform.errands.stop()
-            platform.worker.stop()
+            platform.stop()
 
 
 def _begin(settings: Settings, platform: wiring.Platform) -> None:

@@ -70,9 +70,7 @@ async def open_house(database: Database, provider: Provider) -> AsyncIterator[Ho
     finally:
         await server.close()
         await rpc.stop(0)
-        platform.event_poller.stop()
-        platform.poller.stop()
-        platform.errands.stop()
+        platform.stop()
 
 
 def new_person() -> dict[str, Any]:

@@ -223,6 +223,6 @@ def running(database: Database, clock: Clock) -> Iterator[Server]:
     platform = wiring.build(database, clock=clock)
     with serving(platform.servicers, platform.account.authenticator()) as channel:
         yield Server(platform, channel)
-    platform.poller.stop()
+    platform.stop()
     assert [found for found in platform.wallet.verify_all() if found.finding] == []
     database.read(lambda: audit(WalletStore(database)))
