@@ -128,7 +128,7 @@ async def make_traced(tmp_path: Path) -> AsyncIterator[Traced]:
                 async with running(settings, tracer=ProxyTracer(spans.provider)) as url:
                     yield Traced(spans, upstream, url=url, key=key)
         finally:
-            platform.poller.stop()
+            platform.end_streams()
             await server.stop(1)
 
 
