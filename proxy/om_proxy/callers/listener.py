@@ -163,7 +163,7 @@ class _Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take in bytes: of a head, which must be complete in time, or of a body."""
-        idle = self._current_request is None and not self._messages
+        idle = self._is_idle()
         begins = idle and self._head_timer is None
         if begins:
             self.received = 0
@@ -172,7 +172,7 @@ class _Connection(web.RequestHandler):
         if self._messages:
             self._head_came()
             self._break_body()
-        elif idle and self.received > HEAD_BYTES_MAX and self._current_request is None:
+        elif idle and self.received > HEAD_BYTES_MAX:
             self._refuse_head()
         elif begins and self.transport is not None:
             # Nearly every head comes in one piece, which no timer is made for.
@@ -208,6 +208,14 @@ class _Connection(web.RequestHandler):
         if isinstance(error, BaseException) and not isinstance(error, web.RequestPayloadError):
             log_defect("connection_failed", error)
 
+    def _is_idle(self) -> bool:
+        """Whether whatever comes next is of a head.
+
+        The library waits for nothing else. That no request is current says less: none is for the turn of the
+        loop between a head and its handler, nor while the rest of a refused body is taken.
+        """
+        return self._waiter is not None and not self._messages
+
     def _await_head(self) -> None:
         self._head_timer = self._loop.call_later(self._listener.head_timeout_s, self._give_up)
 
@@ -218,7 +226,7 @@ class _Connection(web.RequestHandler):
 
     def _give_up(self) -> None:
         self._head_timer = None
-        if self._current_request is None and not self._messages:
+        if self._is_idle():
             self.force_close()
 
     def _refuse_head(self) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import orjson
 import pytest
+from aiohttp import web
 from structlog.testing import capture_logs
 
+from om_proxy.callers.listener import HEAD_BYTES_MAX, Listener
 from tests.proxy.one_edge import ANSWER, CHAT, HEADERS, answers, edge
 from tests.proxy.raw_http import Exchange, request_bytes
 
@@ -114,3 +117,47 @@ async def test_a_defect_after_the_first_byte_breaks_the_answer(monkeypatch: pyte
     assert (answer.status, answer.whole) == (200, False)
     assert event.outcome == 3
     assert "canary" not in repr(logs)
+
+
+class _Wire(asyncio.Transport):
+    """Takes what a connection writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_body_is_no_head_in_whichever_turn_of_the_loop_it_comes(turns: int) -> None:
+    async def refuse(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=413)
+
+    listener, wire = Listener(refuse), _Wire()
+    connection = listener()
+    connection.connection_made(wire)
+    await asyncio.sleep(0)
+    body = b"x" * HEAD_BYTES_MAX
+
+    connection.data_received(f"{LINE}Content-Length: {3 * len(body)}\r\n\r\n".encode())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    # A loop may read more than once before anybody else has a turn.
+    for _ in range(3):
+        connection.data_received(body)
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+    assert wire.written.startswith(b"HTTP/1.1 413 ")
+    assert wire.written.count(b"HTTP/1.1 ") == 1
+    assert not wire.closed
+    connection.connection_lost(None)
