@@ -35,7 +35,7 @@ from om_proxy.server.server_client import ServerClient
 from om_proxy.settings import ProxySettings
 from om_proxy.stop_signal import Grace, leave_at_once, stop_signal
 from om_proxy.tracing import Tracer, Untraced
-from om_proxy.upstream.connection import Upstream
+from om_proxy.upstream.client import Upstream
 from om_proxy.upstream.forward import Forwarder, Origins
 
 _log = structlog.get_logger(__name__)

@@ -34,7 +34,7 @@ from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Secret
 from om_proxy.settings import load_settings
-from om_proxy.upstream.connection import Upstream
+from om_proxy.upstream.client import Upstream
 from om_proxy.upstream.forward import Forwarder, Origins
 from tests.proxy.raw_http import Caller, Received, Script, ScriptedProvider, caller, provider
 

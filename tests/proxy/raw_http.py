@@ -90,15 +90,17 @@ async def provider(script: Script) -> AsyncIterator[ScriptedProvider]:
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                line, headers, body = await _message(reader)
-                exchange = Exchange(line, headers, body, reader, writer)
-                scripted.exchanges.append(exchange)
-                await script(exchange)
-                if writer.is_closing():
-                    return
-        writer.close()
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                while not writer.is_closing():
+                    line, headers, body = await _message(reader)
+                    exchange = Exchange(line, headers, body, reader, writer)
+                    scripted.exchanges.append(exchange)
+                    await script(exchange)
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(serve(reader, writer))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp.connector
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -46,13 +46,10 @@ class Authority:
     @contextmanager
     def trusted(self) -> Iterator[None]:
         """Let clients that verify by default trust this authority until the block is left."""
-        context = aiohttp.connector._SSL_CONTEXT_VERIFIED  # The library makes it once, at import.
-        before = aiohttp.connector._make_ssl_context(verified=True)
-        context.load_verify_locations(_written(self.folder / "root.pem", None, self.certificate))
-        try:
+        root = _written(self.folder / "root.pem", None, self.certificate)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv("SSL_CERT_FILE", str(root))
             yield
-        finally:
-            aiohttp.connector._SSL_CONTEXT_VERIFIED = before
 
 
 def new_authority(folder: Path) -> Authority:

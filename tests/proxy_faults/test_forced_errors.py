@@ -10,6 +10,10 @@ import grpc
 import pytest
 from aiohttp import web
 
+from om_proxy.upstream.answer import Answer
+from om_proxy.upstream.connection import Connection
+from om_proxy.upstream.dialer import Dialer
+from om_proxy.upstream.pool import Pool
 from tests.proxy.one_edge import ANSWER, HEADERS, STREAM
 from tests.proxy.raw_http import Exchange, request_bytes
 from tests.proxy.upstream.test_relay import DONE, FRAMES, USAGE
@@ -19,10 +23,10 @@ _SECRET = "sk-canary, a prompt and an answer"
 
 #: Everything that a call waits for, by who is asked.
 _AWAITED: tuple[tuple[object, str], ...] = (
-    (aiohttp.ClientSession, "_request"),
-    (aiohttp.TCPConnector, "connect"),
-    (aiohttp.TCPConnector, "_resolve_host"),
-    (aiohttp.ClientResponse, "start"),
+    (Pool, "connection"),
+    (Dialer, "dial"),
+    (Connection, "ask"),
+    (Answer, "part"),
     (aiohttp.StreamReader, "readany"),
     (web.StreamResponse, "prepare"),
     (web.StreamResponse, "write"),

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.client_proto import ResponseHandler
 
-from om_proxy.upstream.wire import AddressGuard, StrictConnector
-from tests.proxy.one_edge import ANSWER
-from tests.proxy.raw_http import Exchange, caller, head, provider
+from tests.proxy.raw_http import caller
 
 _CANARY = "sk-canary"
 
@@ -63,63 +58,6 @@ async def test_the_library_takes_an_extension_of_20_kb() -> None:
     )
 
 
-async def test_the_library_follows_a_redirect_with_the_providers_key() -> None:
-    async def redirect(exchange: Exchange) -> None:
-        await exchange.send(head("307 X", f"Location: {elsewhere.url}/x", "Content-Length: 0"))
-
-    async def answer(exchange: Exchange) -> None:
-        await exchange.answer()
-
-    async with (
-        provider(answer) as elsewhere,
-        provider(redirect) as first,
-        aiohttp.ClientSession() as session,
-        session.post(first.url, headers={"x-api-key": _CANARY}) as answered,
-    ):
-        await answered.read()
-    assert elsewhere.last.named("x-api-key") == [_CANARY]
-
-
-async def test_the_library_waits_through_any_number_of_interim_answers() -> None:
-    async def script(exchange: Exchange) -> None:
-        await exchange.send(head("103 Early Hints") * 50)
-        await exchange.answer(ANSWER)
-
-    async with (
-        provider(script) as scripted,
-        aiohttp.ClientSession() as session,
-        session.post(scripted.url) as answered,
-    ):
-        assert await answered.read() == ANSWER
-
-
-@pytest.mark.parametrize("strict", [False, True])
-async def test_the_library_gives_a_stray_answer_to_the_next_request(*, strict: bool) -> None:
-    stray = asyncio.Event()
-
-    async def script(exchange: Exchange) -> None:
-        await exchange.answer(ANSWER)
-        if len(scripted.exchanges) == 1:
-            await stray.wait()
-            await exchange.answer(_CANARY.encode())
-
-    connector = StrictConnector(AddressGuard((), timeout_s=1), connections_max=9) if strict else None
-    async with provider(script) as scripted, aiohttp.ClientSession(connector=connector) as session:
-        async with session.post(scripted.url) as answered:
-            assert await answered.read() == ANSWER
-            assert session.connector is not None
-            protocols = [entry[0] for entries in session.connector._conns.values() for entry in entries]
-        stray.set()
-        [protocol] = protocols
-        async with asyncio.timeout(10):
-            while not protocol._buffer and protocol.is_connected():  # noqa: ASYNC110 - nobody tells.
-                await asyncio.sleep(0)
-        async with session.post(scripted.url) as answered:
-            assert await answered.read() == (ANSWER if strict else _CANARY.encode())
-
-
-def test_what_the_strict_connector_overrides_is_there() -> None:
-    assert {"set_response_params", "data_received", "feed_data", "force_close"} <= set(dir(ResponseHandler))
-    assert {"_process_keepalive", "force_close", "handle_error", "data_received"} <= set(
-        dir(web.RequestHandler)
-    )
+def test_what_the_listener_rests_on_is_there() -> None:
+    rests_on = {"_messages", "_process_keepalive", "_waiter", "data_received", "force_close", "handle_error"}
+    assert rests_on <= set(dir(web.RequestHandler))

@@ -13,7 +13,7 @@ from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from om.type.v1 import event_pb2
-from om_proxy.upstream.wire import AddressGuard, AddressRefused
+from om_proxy.upstream.address_guard import AddressGuard, AddressRefused
 from tests.proxy.one_edge import UNREACHABLE, answers
 from tests.proxy.raw_http import Exchange, head, provider
 from tests.proxy_faults.authority import Authority

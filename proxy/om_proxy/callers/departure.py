@@ -7,12 +7,12 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TypeVar
 
-import aiohttp
 import structlog
 
 from om_proxy.defect import log_defect
 from om_proxy.dialects.attribution import OnDisconnect
-from om_proxy.upstream.connection import Upstream, UpstreamBroken
+from om_proxy.upstream.answer import Answer, UpstreamBroken
+from om_proxy.upstream.client import Upstream
 from om_proxy.upstream.tally import Tally
 
 _log = structlog.get_logger(__name__)
@@ -69,9 +69,7 @@ class Drains:
         await asyncio.gather(*self._running, return_exceptions=True)
 
 
-async def read_to_end(
-    answer: aiohttp.ClientResponse, *, upstream: Upstream, tally: Tally, bytes_max: int
-) -> None:
+async def read_to_end(answer: Answer, *, upstream: Upstream, tally: Tally, bytes_max: int) -> None:
     """Show the tally what is left of an answer that nobody waits for, unless it is too much."""
     size = 0
     try:

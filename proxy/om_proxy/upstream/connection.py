@@ -1,160 +1,234 @@
-"""The connection to providers: fixed origins, no redirects, no environment proxies, no cookies."""
+"""One connection to a provider: one request at a time, and exactly one answer for each.
+
+It is used for one tenant after another, so nothing may stay on it from the one before: what comes
+unasked ends it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Self
+import asyncio
+from typing import Protocol, cast
 
-import aiohttp
-from multidict import CIMultiDict
-from yarl import URL
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from om_proxy.callers.headers import HeaderList
-from om_proxy.settings import ProxySettings
-from om_proxy.upstream.patience import Patience
-from om_proxy.upstream.silence import Silence
+from om_proxy.upstream.answer import Answer, RawHeaders
 from om_proxy.upstream.upload import Upload
-from om_proxy.upstream.wire import AddressGuard, StrictConnector
 
-_HEADER_BYTES_MAX = 64 * 1024
+#: Interim answers (1xx) that one request may get.
+INTERIM_MAX = 20
+#: A line of a head, and of all that is no body in one go: heads, trailers, framing.
+LINE_BYTES_MAX = 64 * 1024
+FRAMING_BYTES_MAX = 256 * 1024
+HEADERS_MAX = 128
+
+_INTERIM = range(100, 200)
 _SWITCHING_PROTOCOLS = 101
+#: Up to here a head and a body are joined, to leave in one packet.
+_JOINED_BYTES_MAX = 64 * 1024
 
 
-class UpstreamUnreachable(Exception):
-    """No answer. `sent` tells whether the provider may have got the request."""
-
-    def __init__(self, *, sent: bool) -> None:
-        super().__init__()
-        self.sent = sent
+class ConnectionBroken(Exception):
+    """The connection ended, or what came over it was no answer."""
 
 
-class UpstreamTimeout(Exception):
-    """No answer in time. `sent` tells whether the provider may have got the request."""
+class Owner(Protocol):
+    """Who keeps the connections that are not in use."""
 
-    def __init__(self, *, sent: bool) -> None:
-        super().__init__()
-        self.sent = sent
+    def free(self, connection: Connection) -> None:
+        """Take back one that may be used again."""
+        ...
+
+    def lost(self, connection: Connection) -> None:
+        """Forget one that ended, in use or not."""
+        ...
 
 
-class UpstreamBroken(Exception):
-    """The answer ended before its end, or stood still for too long."""
+class _Unacceptable(HttpParserError):
+    """It is HTTP, and still nothing that is taken."""
 
 
-class Upstream:
-    """One client session for all providers."""
+class Connection(asyncio.Protocol):
+    """HTTP/1.1, as a client. What begins with `on_` is called by the parser."""
 
-    def __init__(self, settings: ProxySettings) -> None:
-        self._patience = Patience(settings.upstream_timeout_s)
-        self._idle_timeout_s = settings.upstream_idle_timeout_s
-        # The two other limits are ours: the library has one for the silence before and within an answer.
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.upstream_connect_timeout_s)
-        self._session = aiohttp.ClientSession(
-            connector=StrictConnector(
-                AddressGuard(settings.private_hosts, timeout_s=settings.upstream_connect_timeout_s),
-                connections_max=settings.upstream_connections_max,
-            ),
-            timeout=timeout,
-            # A cookie of one tenant must not go with another tenant's request.
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
-            trust_env=False,
-            max_line_size=_HEADER_BYTES_MAX,
-            max_field_size=_HEADER_BYTES_MAX,
+    def __init__(self, owner: Owner) -> None:
+        self.idle_since = 0.0
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._transport: asyncio.Transport | None = None
+        self._parser = HttpResponseParser(self)
+        # Both are written by servers that are in use, and read by every client.
+        self._parser.set_dangerous_leniencies(
+            lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
+        #: Who waits for the head of the answer.
+        self._asking: asyncio.Future[Answer] | None = None
+        self._answer: Answer | None = None
+        self._reason = b""
+        self._headers: RawHeaders = []
+        self._framing_bytes = 0
+        self._interim_count = 0
+        self._interim = False
+        self._complete = False
+        self._keeps_alive = False
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
-
-    def send(
-        self, url: URL, headers: HeaderList, *, body: bytes, upload: Upload, method: str = "POST"
-    ) -> Sent:
-        """Send a request and give the answer once its headers are there; leaving the block drops it.
-
-        UpstreamUnreachable, UpstreamTimeout before that; what goes wrong afterwards is the reader's.
-        """
-        return Sent(self._request(url, headers, body=body, upload=upload, method=method))
-
-    async def _request(
-        self, url: URL, headers: HeaderList, *, body: bytes, upload: Upload, method: str
-    ) -> aiohttp.ClientResponse:
+    async def ask(self, head: bytes, upload: Upload) -> Answer:
+        """Send a request and give the answer once its head is there. ConnectionBroken."""
+        if self._transport is None or self._transport.is_closing():
+            raise ConnectionBroken
+        self._framing_bytes = self._interim_count = 0
+        self._complete = False
+        self._asking = self._loop.create_future()
         try:
-            with self._patience.wait():
-                answer = await self._session.request(
-                    method,
-                    url,
-                    headers=CIMultiDict(headers),
-                    # An empty body is none, but for the one method that always has one.
-                    data=upload.payload(body) if body or method == "POST" else None,
-                    allow_redirects=False,
-                    upload_tracker=upload.tracker,
-                )
-        except aiohttp.ClientConnectorError:
-            raise UpstreamUnreachable(sent=False) from None
-        except TimeoutError:
-            raise UpstreamTimeout(sent=upload.sent) from None
-        except (aiohttp.ClientError, OSError):
-            # The texts of these errors can quote headers, so they end here.
-            raise UpstreamUnreachable(sent=upload.sent) from None
-        if answer.status == _SWITCHING_PROTOCOLS:
-            # Nobody asked for it, and what follows is no HTTP.
-            answer.close()
-            raise UpstreamUnreachable(sent=True)
-        return answer
+            upload.begins()
+            self._send(self._transport, head, upload.body)
+            return await self._asking
+        except BaseException:
+            self.drop()
+            raise
 
-    def chunks(self, answer: aiohttp.ClientResponse) -> Chunks:
-        """Give the body as it arrives."""
-        return Chunks(answer.content, self._idle_timeout_s)
+    def _send(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
+        if len(body) <= _JOINED_BYTES_MAX:
+            transport.write(head + body)
+        else:
+            transport.write(head)
+            transport.write(body)
 
+    def drop(self) -> None:
+        """End it, and what is on its way with it."""
+        if self._transport is None:
+            return
+        if self._asking is None:
+            # Nobody may get it before it has ended.
+            self._owner.lost(self)
+            self._transport.close()
+        else:
+            # What is not sent yet shall not be sent.
+            self._transport.abort()
 
-# Written out: generators that manage contexts and iterate are looked after by the loop, at each call.
-class Sent:
-    """A request on its way; in the block, its answer."""
+    async def end(self) -> None:
+        """End it at once, and wait until it has."""
+        if self._transport is not None:
+            self._transport.abort()
+            await self._ended
 
-    __slots__ = ("_answer", "_request")
+    def pause(self) -> None:
+        """Hold the provider back."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
 
-    def __init__(self, request: Coroutine[None, None, aiohttp.ClientResponse]) -> None:
-        self._request = request
-        self._answer: aiohttp.ClientResponse | None = None
+    def resume(self) -> None:
+        """Let the provider go on."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
-    async def __aenter__(self) -> aiohttp.ClientResponse:
-        self._answer = await self._request
-        return self._answer
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)
 
-    async def __aexit__(self, *_: object) -> None:
-        # After a whole body the connection has been given back already; after half of one it is dropped.
+    def eof_received(self) -> None:
+        """Take in that nothing more comes; the loop closes the connection then."""
+        if self._asking is None:
+            self._owner.lost(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End what was on its way."""
+        self._transport = None
+        if exc is None and self._answer is not None and _ends_with_connection(self._answer):
+            self._answer.finish()
+        self._break_off()
+        self._owner.lost(self)
+        self._ended.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in bytes; those that belong to no request end the connection."""
+        if self._asking is None:
+            self.drop()
+            return
+        self._framing_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+            if self._framing_bytes > FRAMING_BYTES_MAX:
+                raise _Unacceptable
+        except (HttpParserError, HttpParserUpgrade):
+            self._break_off()
+            self.drop()
+            return
         if self._answer is not None:
-            self._answer.close()
+            self._answer.tell()
+        if self._complete:
+            self._end()
+
+    def on_message_begin(self) -> None:
+        """Take in the beginning of an answer, or of one more, for which nobody asked."""
+        if self._complete:
+            raise _Unacceptable
+        self._reason, self._headers = b"", []
+
+    def on_status(self, part: bytes) -> None:
+        """Take in the phrase behind the status."""
+        self._reason += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take in a header, or a trailer, which nobody is told."""
+        headers = self._headers
+        if len(headers) >= HEADERS_MAX or len(name) + len(value) > LINE_BYTES_MAX:
+            raise _Unacceptable
+        headers.append((name, value.strip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        """Take in a head."""
+        status = self._parser.get_status_code()
+        self._interim = status in _INTERIM
+        if self._interim:
+            self._interim_count += 1
+            # Nobody asked to switch, and what follows is no HTTP.
+            if status == _SWITCHING_PROTOCOLS or self._interim_count > INTERIM_MAX:
+                raise _Unacceptable
+            return
+        if len(self._reason) > LINE_BYTES_MAX:
+            raise _Unacceptable
+        self._answer = Answer(self, status, self._reason, self._headers)
+        self._headers = []
+        if self._asking is not None and not self._asking.done():
+            self._asking.set_result(self._answer)
+
+    def on_body(self, part: bytes) -> None:
+        """Take in a part of the body."""
+        self._framing_bytes = 0
+        if self._answer is not None:
+            self._answer.feed(part)
+
+    def on_message_complete(self) -> None:
+        """Take in the end of an answer."""
+        if self._interim:
+            return
+        self._complete, self._keeps_alive = True, self._parser.should_keep_alive()
+        if self._answer is not None:
+            self._answer.finish()
+
+    def _end(self) -> None:
+        """Give the connection back, unless it is not fit to be used again."""
+        self._asking = self._answer = None
+        transport = self._transport
+        if transport is None:
+            return
+        # The provider may have answered before it had the whole request.
+        if not self._keeps_alive or transport.is_closing() or transport.get_write_buffer_size():
+            self.drop()
+            return
+        transport.resume_reading()
+        self._owner.free(self)
+
+    def _break_off(self) -> None:
+        """Tell whoever waits that nothing more comes."""
+        if self._asking is not None and not self._asking.done():
+            self._asking.set_exception(ConnectionBroken())
+        if self._answer is not None:
+            self._answer.fail()
 
 
-class Chunks:
-    """A body as it arrives. UpstreamBroken where it ends too early or stands still."""
-
-    __slots__ = ("_content", "_silence")
-
-    def __init__(self, content: aiohttp.StreamReader, idle_timeout_s: float) -> None:
-        self._content = content
-        self._silence = Silence(content, idle_timeout_s)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._silence.stop()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        self._silence.begins()
-        try:
-            chunk = await self._content.readany()
-        except (aiohttp.ClientError, OSError):
-            raise UpstreamBroken from None
-        self._silence.ends()
-        if not chunk:
-            raise StopAsyncIteration
-        return chunk
+def _ends_with_connection(answer: Answer) -> bool:
+    """Whether the end of the connection is that of the body (RFC 9112, section 6.3)."""
+    coding = answer.header(b"transfer-encoding").lower()
+    return not coding.endswith("chunked") and not answer.header(b"content-length")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from aiohttp import web
-from yarl import URL
 
 from om.type.v1 import event_pb2
 from om_proxy.call.provider import Provider
@@ -28,7 +27,7 @@ from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Credential
 from om_proxy.tracing import Tracer, Untraced
-from om_proxy.upstream.connection import Upstream, UpstreamTimeout, UpstreamUnreachable
+from om_proxy.upstream.client import Upstream, UpstreamTimeout, UpstreamUnreachable
 from om_proxy.upstream.relay import relay
 from om_proxy.upstream.tally import Tally
 from om_proxy.value import value_type
@@ -123,9 +122,8 @@ class Forwarder:
         begun = time.perf_counter()
         try:
             async with self._upstream.send(
-                self._url(request, sending),
+                *self._place(request, sending),
                 _headers(request, sending),
-                body=intent.call.body,
                 upload=tally.upload,
                 method=sending.target.route.method,
             ) as answer:
@@ -134,7 +132,7 @@ class Forwarder:
                 tally.answered(answer)
                 told = partial(self._cost, tally) if intent.who.include_cost else None
                 response = await relay(request, answer, upstream=self._upstream, tally=tally, told=told)
-                if drains and not answer.closed:
+                if drains:
                     most = self._departure.drain_bytes_max
                     await read_to_end(answer, upstream=self._upstream, tally=tally, bytes_max=most)
                 return response
@@ -183,14 +181,15 @@ class Forwarder:
         for end in tally.job_ends:
             self._book.job_ended(end)
 
-    def _url(self, request: web.BaseRequest, sending: Sending) -> URL:
+    def _place(self, request: web.BaseRequest, sending: Sending) -> tuple[str, str]:
+        """Give the origin, and path and query there."""
         origins = self._origins
         origin, path = origins.providers[sending.provider.name], sending.target.upstream_path
         if sending.intent.sandbox:
             origin, path = origins.sandbox, sending.target.simulated_path or path
         query = sending.provider.upstream_query(request.raw_path.partition("?")[2])
         # The raw text of path and query goes on as it came; decoding it could change where it points.
-        return URL(f"{origin}{path}{'?' if query else ''}{query}", encoded=True)
+        return origin, f"{path}?{query}" if query else path
 
 
 def _headers(request: web.BaseRequest, sending: Sending) -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 
-import aiohttp
 import structlog
 from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
@@ -15,7 +14,8 @@ from om_proxy.callers import cost_headers, trailer
 from om_proxy.callers.headers import HeaderList, as_sent, response_headers
 from om_proxy.callers.listener import UNTYPED
 from om_proxy.refusals.refusal import Problem
-from om_proxy.upstream.connection import Upstream, UpstreamBroken
+from om_proxy.upstream.answer import Answer, UpstreamBroken
+from om_proxy.upstream.client import Upstream
 from om_proxy.upstream.tally import Tally
 
 _log = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ Told = Callable[[], Awaitable[HeaderList]]
 
 async def relay(
     request: web.BaseRequest,
-    answer: aiohttp.ClientResponse,
+    answer: Answer,
     *,
     upstream: Upstream,
     tally: Tally,
@@ -54,8 +54,7 @@ async def relay(
     """
     if told is not None:
         return await _relay_told(request, answer, upstream=upstream, tally=tally, told=told)
-    content = answer.content
-    whole = tally.whole_events is None and content.is_eof() and content.exception() is None
+    whole = tally.whole_events is None and answer.whole
     response = _whole(answer, tally) if whole else _head(answer, tally)
     try:
         await response.prepare(request)
@@ -75,7 +74,7 @@ async def relay(
 
 async def _relay_told(
     request: web.BaseRequest,
-    answer: aiohttp.ClientResponse,
+    answer: Answer,
     *,
     upstream: Upstream,
     tally: Tally,
@@ -108,7 +107,7 @@ async def _relay_told(
     return response
 
 
-async def _held(answer: aiohttp.ClientResponse, upstream: Upstream, tally: Tally) -> tuple[bytes, bool]:
+async def _held(answer: Answer, upstream: Upstream, tally: Tally) -> tuple[bytes, bool]:
     """Take in an answer, and say whether that is all of it. If it breaks, the next reader finds out."""
     parts: list[bytes] = []
     size = 0
@@ -124,20 +123,29 @@ async def _held(answer: aiohttp.ClientResponse, upstream: Upstream, tally: Tally
     return b"".join((*parts, tally.rest())), True
 
 
-def _whole(answer: aiohttp.ClientResponse, tally: Tally) -> web.StreamResponse:
+def _whole(answer: Answer, tally: Tally) -> web.StreamResponse:
     """An answer that is here already goes out in one write."""
-    return _with_body(answer, tally, tally.take(answer.content.read_nowait()) + tally.rest())
+    return _with_body(answer, tally, tally.take(answer.take()) + tally.rest())
 
 
-def _with_body(answer: aiohttp.ClientResponse, tally: Tally, body: bytes) -> web.StreamResponse:
+def _with_body(answer: Answer, tally: Tally, body: bytes) -> web.StreamResponse:
     return _typed(
-        web.Response(status=answer.status, reason=answer.reason, headers=_headers(answer, tally), body=body)
+        web.Response(
+            status=answer.status,
+            reason=answer.reason.decode("utf-8", "surrogateescape"),
+            headers=_headers(answer, tally),
+            body=body,
+        )
     )
 
 
-def _head(answer: aiohttp.ClientResponse, tally: Tally) -> web.StreamResponse:
+def _head(answer: Answer, tally: Tally) -> web.StreamResponse:
     return _typed(
-        web.StreamResponse(status=answer.status, reason=answer.reason, headers=_headers(answer, tally))
+        web.StreamResponse(
+            status=answer.status,
+            reason=answer.reason.decode("utf-8", "surrogateescape"),
+            headers=_headers(answer, tally),
+        )
     )
 
 
@@ -147,17 +155,15 @@ def _typed(response: web.StreamResponse) -> web.StreamResponse:
     return response
 
 
-def _headers(answer: aiohttp.ClientResponse, tally: Tally) -> CIMultiDict[str]:
-    headers = CIMultiDict(response_headers(as_sent(answer.raw_headers), body_changed=tally.edits))
+def _headers(answer: Answer, tally: Tally) -> CIMultiDict[str]:
+    headers = CIMultiDict(response_headers(as_sent(answer.headers), body_changed=tally.edits))
     headers["x-om-request-id"] = tally.intent.event_id
     if (cap := tally.intent.call.output_clamped) is not None:
         headers["x-om-output-cap"] = str(cap)
     return headers
 
 
-async def _stream(
-    response: web.StreamResponse, answer: aiohttp.ClientResponse, *, upstream: Upstream, tally: Tally
-) -> None:
+async def _stream(response: web.StreamResponse, answer: Answer, *, upstream: Upstream, tally: Tally) -> None:
     try:
         with upstream.chunks(answer) as chunks:
             async for chunk in chunks:
@@ -185,7 +191,7 @@ async def _paid(response: web.StreamResponse, chunk: bytes, tally: Tally) -> Non
 async def _end(
     request: web.BaseRequest,
     response: web.StreamResponse,
-    answer: aiohttp.ClientResponse,
+    answer: Answer,
     *,
     tally: Tally,
     why: Problem,
@@ -205,7 +211,7 @@ async def _end(
         _log.info("caller_left", event_id=tally.intent.event_id)
 
 
-def _break(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> None:
+def _break(request: web.BaseRequest, answer: Answer) -> None:
     """Cut the connection so that no client takes what it got for the whole."""
     answer.close()
     transport = request.transport

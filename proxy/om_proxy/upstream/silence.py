@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-
-from aiohttp import StreamReader
+from collections.abc import Callable
 
 
 class Silence:
     """Whoever waits for the next part says so before and after. At the end it has to be stopped."""
 
-    def __init__(self, content: StreamReader, limit_s: float) -> None:
-        """Once nothing has come for so long, whoever reads gets a TimeoutError."""
-        self._content = content
+    def __init__(self, give_up: Callable[[], None], limit_s: float) -> None:
+        """`give_up` is called once nothing has come for so long."""
+        self._give_up = give_up
         self._limit_s = limit_s
         self._loop = asyncio.get_running_loop()
         self._since: float | None = None
@@ -40,6 +39,6 @@ class Silence:
             return
         ends_at = self._since + self._limit_s
         if self._loop.time() >= ends_at:
-            self._content.set_exception(TimeoutError())
+            self._give_up()
         else:
             self._timer = self._loop.call_at(ends_at, self._look)

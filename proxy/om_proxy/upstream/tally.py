@@ -10,8 +10,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 
-import aiohttp
-
 from om.type.v1 import event_pb2
 from om_proxy.call.provider import Provider
 from om_proxy.defect import log_defect
@@ -23,6 +21,7 @@ from om_proxy.metering.reading import Metered
 from om_proxy.refusals import problem
 from om_proxy.refusals.ending import WholeEvents, last_event
 from om_proxy.refusals.refusal import Problem
+from om_proxy.upstream.answer import Answer
 from om_proxy.upstream.upload import Upload
 
 #: A stream is written down so often: what a crash loses of it is estimated from there.
@@ -46,7 +45,7 @@ class Tally:
     ) -> None:
         """`on_progress` is called every now and then in a stream, `on_growth` when its grant has grown."""
         self.intent = intent
-        self.upload = Upload(on_send)
+        self.upload = Upload(intent.call.body, on_send)
         self.bytes_seen = 0
         #: Of deferred work, as the answer shows it; known once the event is.
         self.job_ends: list[event_pb2.UsageEvent] = []
@@ -67,24 +66,25 @@ class Tally:
         # Its job is written down at once: estimated after a crash, it would be charged beside its end.
         self._awaits_job = intent.call.deferrable
 
-    def answered(self, answer: aiohttp.ClientResponse) -> None:
+    def answered(self, answer: Answer) -> None:
         """Note the status; only a success is metered, because a refusal consumes nothing."""
         self._http_status = answer.status
         if not 200 <= answer.status < 300:  # noqa: PLR2004 - the statuses of success
             return
+        content_type, content_encoding = answer.header(b"content-type"), answer.header(b"content-encoding")
         if self.intent.call.usage_added:
             self._filter, self.edits = UsageEventFilter(), True
         if self.intent.stretch is not None:
             self.whole_events = WholeEvents()
-            kind = answer.headers.get("Content-Type", "").strip().lower()
-            coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+            kind = content_type.lower()
+            coding = (content_encoding or "identity").lower()
             self.whole_events.clean = kind.startswith("text/event-stream") and coding == "identity"
         try:
             self._meter = open_meter(
                 self._provider,
                 self.intent.call,
-                content_type=answer.headers.get("Content-Type", ""),
-                content_encoding=answer.headers.get("Content-Encoding", ""),
+                content_type=content_type,
+                content_encoding=content_encoding,
                 counted=self.intent.stretch is not None,
             )
         except Exception as error:  # noqa: BLE001 - see above.

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from om_proxy.callers.listener import HEAD_BYTES_MAX, Listener
 from tests.proxy.one_edge import ANSWER, CHAT, HEADERS, answers, edge
 from tests.proxy.raw_http import Exchange, request_bytes
+from tests.proxy.recorded_transport import RecordedTransport
 
 CANARY = "sk-canary-in-a-header"
 LINE = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n"
@@ -119,30 +120,12 @@ async def test_a_defect_after_the_first_byte_breaks_the_answer(monkeypatch: pyte
     assert "canary" not in repr(logs)
 
 
-class _Wire(asyncio.Transport):
-    """Takes what a connection writes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-        self.closed = False
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written += data
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def close(self) -> None:
-        self.closed = True
-
-
 @pytest.mark.parametrize("turns", range(8))
 async def test_a_body_is_no_head_in_whichever_turn_of_the_loop_it_comes(turns: int) -> None:
     async def refuse(request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(status=413)
 
-    listener, wire = Listener(refuse), _Wire()
+    listener, wire = Listener(refuse), RecordedTransport()
     connection = listener()
     connection.connection_made(wire)
     await asyncio.sleep(0)

@@ -18,7 +18,7 @@ from om_proxy.metering.outcome import Intent
 from om_proxy.providers.openai import OpenAI
 from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Credential, Secret
-from om_proxy.upstream.connection import UpstreamUnreachable
+from om_proxy.upstream.client import UpstreamUnreachable
 from om_proxy.upstream.forward import Forwarder, Origins, Sending
 from tests.proxy.exchange import call_of
 from tests.proxy.intents import intent_for

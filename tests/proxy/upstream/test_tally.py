@@ -7,23 +7,21 @@ from om.type.v1 import event_pb2
 from om_proxy.metering.include_usage import UsageEventFilter
 from om_proxy.metering.outcome import Intent
 from om_proxy.metering.reading import Metered
+from om_proxy.upstream.answer import Answer
 from om_proxy.upstream.tally import Tally
 from tests.proxy.exchange import CHAT_PATH, call_of, provider_named
 from tests.proxy.intents import intent_for
 from tests.proxy.one_edge import CHAT
+from tests.proxy.upstream.nowhere import Nowhere
 
 
-class Answered:
-    """The two things that a tally looks at."""
-
-    def __init__(self, status: int = 200, content_type: str = "text/event-stream") -> None:
-        self.status = status
-        self.headers = {"Content-Type": content_type}
+def answer_of(status: int = 200) -> Answer:
+    return Answer(Nowhere(), status, b"", [(b"Content-Type", b"text/event-stream")])
 
 
 def tally_of(intent: Intent, status: int = 200) -> Tally:
     tally = Tally(intent, provider_named("openai"))
-    tally.answered(Answered(status))  # type: ignore[arg-type]
+    tally.answered(answer_of(status))
     return tally
 
 
@@ -86,7 +84,7 @@ async def test_a_job_is_written_down_as_soon_as_the_stream_says_its_id() -> None
     call = call_of("/v1/responses", {"model": "gpt-5", "input": "x", "stream": True, "background": True})
     written: list[Metered] = []
     tally = Tally(intent_for(call), provider_named("openai"), on_progress=written.append)
-    tally.answered(Answered())  # type: ignore[arg-type]
+    tally.answered(answer_of())
     begun = (
         b'data: {"type":"response.created","response":{"id":"resp_1","background":true,"status":"queued"}}'
     )
