@@ -9,6 +9,7 @@ import aiohttp
 import grpc
 import pytest
 from aiohttp import web
+from aiohttp.http import StreamWriter
 
 from om_proxy.upstream.answer import Answer
 from om_proxy.upstream.connection import Connection
@@ -22,7 +23,7 @@ from tests.proxy_faults.scene import scene
 _SECRET = "sk-canary, a prompt and an answer"
 
 #: Everything that a call waits for, by who is asked.
-_AWAITED: tuple[tuple[object, str], ...] = (
+_AWAITED: tuple[tuple[type, str], ...] = (
     (Pool, "connection"),
     (Dialer, "dial"),
     (Connection, "ask"),
@@ -32,6 +33,9 @@ _AWAITED: tuple[tuple[object, str], ...] = (
     (web.StreamResponse, "write"),
     (web.StreamResponse, "write_eof"),
     (web.BaseRequest, "_prepare_hook"),
+    (StreamWriter, "write"),
+    (StreamWriter, "write_eof"),
+    (StreamWriter, "drain"),
     (grpc.aio.UnaryUnaryCall, "__await__"),
 )
 _ERRORS: tuple[Callable[[str], Exception], ...] = (
@@ -54,7 +58,9 @@ async def script(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize("error", range(len(_ERRORS)))
-@pytest.mark.parametrize(("owner", "name"), _AWAITED, ids=[name for _, name in _AWAITED])
+@pytest.mark.parametrize(
+    ("owner", "name"), _AWAITED, ids=[f"{owner.__name__}.{name}" for owner, name in _AWAITED]
+)
 async def test_no_error_brings_its_text_along_row_76(
     monkeypatch: pytest.MonkeyPatch, owner: object, name: str, error: int
 ) -> None:

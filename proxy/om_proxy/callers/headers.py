@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum, auto
 from functools import lru_cache
 from typing import Final
 
-from multidict import CIMultiDict, MultiMapping
+from multidict import MultiMapping
 
 from om_proxy.metering.decode import READABLE_CODINGS
 from om_proxy.secret import Credential
@@ -58,77 +59,97 @@ _RESPONSE_DROPPED_PREFIXES: Final = ("access-control-", "x-om-")
 # Callers and providers use the same names again and again, and anybody may make up others.
 _NAMES_MAX: Final = 1024
 
+#: Of our own.
 HeaderList = list[tuple[str, str]]
-
-
-def as_sent(raw: Iterable[tuple[bytes, bytes]]) -> CIMultiDict[str]:
-    """Read raw headers with their names as they were written; the library normalises well-known ones.
-
-    A repeated name takes the spelling of its first: of two spellings the library's client sends only one.
-    """
-    headers = list(raw)
-    if len(set(map(bytes.lower, [name for name, _ in headers]))) != len(headers):
-        spellings: dict[bytes, bytes] = {}
-        headers = [(spellings.setdefault(name.lower(), name), value) for name, value in headers]
-    try:
-        return CIMultiDict([(name.decode(), value.decode()) for name, value in headers])
-    except UnicodeDecodeError:
-        return CIMultiDict([(_text(name), _text(value)) for name, value in headers])
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
+#: As they were written, in their order.
+RawHeaders = list[tuple[bytes, bytes]]
 
 
 def request_headers(
-    received: MultiMapping[str],
+    received: Iterable[tuple[bytes, bytes]],
     credential: Credential,
     *,
     defaults: tuple[tuple[str, str], ...] = (),
     identity: bool = False,
-) -> HeaderList:
+) -> RawHeaders:
     """List the headers for the provider.
 
     `defaults` are added where the client sent none of the name. `identity` asks for an answer without content
     coding, which is needed where the answer's bytes are edited.
     """
-    dropped = _named_by_connection(received)
-    kept = [
-        (name, value)
-        for name, value in received.items()
-        if _goes_up(name) and not (dropped and name.lower() in dropped)
-    ]
+    hop, accepted, kept = [], [], []
+    for header in received:
+        place = _place_up(header[0])
+        if place is _Place.KEPT:
+            kept.append(header)
+        elif place is _Place.CONNECTION:
+            hop.append(header[1])
+        elif place is _Place.ACCEPT_ENCODING:
+            accepted.append(header[1].decode("latin-1"))
+    kept = _without_named(hop, kept)
     # After the filter, so that `Connection: authorization` cannot remove the key.
-    kept.append((credential.header, credential.value.reveal()))
-    kept += [(name, value) for name, value in defaults if name not in received]
-    coding = "identity" if identity else readable_codings(received.getall("accept-encoding", []))
+    kept.append((credential.header.encode(), credential.value.reveal().encode("utf-8", "surrogateescape")))
+    kept += [(name.encode(), value.encode()) for name, value in defaults if not _has(kept, name.encode())]
+    coding = "identity" if identity else readable_codings(accepted)
     if coding is not None:
-        kept.append(("Accept-Encoding", coding))
+        kept.append((b"Accept-Encoding", coding.encode("latin-1")))
     return kept
 
 
-def response_headers(received: MultiMapping[str], *, body_changed: bool = False) -> HeaderList:
+def response_headers(received: RawHeaders, *, body_changed: bool = False) -> RawHeaders:
     """List the headers for the client, repeated ones repeated. The length is kept iff the bytes are."""
-    dropped = _named_by_connection(received)
-    if body_changed:
-        dropped |= {"content-length"}
-    return [
-        (name, value)
-        for name, value in received.items()
-        if _goes_down(name) and not (dropped and name.lower() in dropped)
-    ]
+    hop, kept = [], []
+    for header in received:
+        place = _place_down(header[0])
+        if place is _Place.KEPT or (place is _Place.LENGTH and not body_changed):
+            kept.append(header)
+        elif place is _Place.CONNECTION:
+            hop.append(header[1])
+    return _without_named(hop, kept)
+
+
+class _Place(Enum):
+    """What becomes of a header."""
+
+    KEPT = auto()
+    DROPPED = auto()
+    CONNECTION = auto()
+    ACCEPT_ENCODING = auto()
+    LENGTH = auto()
 
 
 @lru_cache(_NAMES_MAX)
-def _goes_up(name: str) -> bool:
-    low = name.lower()
-    return low not in _REQUEST_DROPPED and not low.startswith(_REQUEST_DROPPED_PREFIXES)
+def _place_up(name: bytes) -> _Place:
+    low = name.decode("latin-1").lower()
+    if low == "connection":
+        return _Place.CONNECTION
+    if low == "accept-encoding":
+        return _Place.ACCEPT_ENCODING
+    dropped = low in _REQUEST_DROPPED or low.startswith(_REQUEST_DROPPED_PREFIXES)
+    return _Place.DROPPED if dropped else _Place.KEPT
 
 
 @lru_cache(_NAMES_MAX)
-def _goes_down(name: str) -> bool:
-    low = name.lower()
-    return low not in _RESPONSE_DROPPED and not low.startswith(_RESPONSE_DROPPED_PREFIXES)
+def _place_down(name: bytes) -> _Place:
+    low = name.decode("latin-1").lower()
+    if low == "connection":
+        return _Place.CONNECTION
+    if low == "content-length":
+        return _Place.LENGTH
+    dropped = low in _RESPONSE_DROPPED or low.startswith(_RESPONSE_DROPPED_PREFIXES)
+    return _Place.DROPPED if dropped else _Place.KEPT
+
+
+def _without_named(connection: list[bytes], headers: RawHeaders) -> RawHeaders:
+    """Drop what `Connection` names besides."""
+    if not connection:
+        return headers
+    named = {token.strip().lower() for line in connection for token in line.split(b",")}
+    return [(name, value) for name, value in headers if name.lower() not in named]
+
+
+def _has(headers: RawHeaders, name: bytes) -> bool:
+    return any(found.lower() == name for found, _ in headers)
 
 
 def readable_codings(accepted: list[str]) -> str | None:
@@ -154,10 +175,3 @@ def unforwardable(received: MultiMapping[str]) -> str | None:
         if not name.lower().startswith("x-om-"):
             return name
     return None
-
-
-def _named_by_connection(received: MultiMapping[str]) -> frozenset[str]:
-    named = received.getall("connection", [])
-    if not named:
-        return frozenset()
-    return frozenset(token.strip().lower() for line in named for token in line.split(","))

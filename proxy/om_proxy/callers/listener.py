@@ -31,9 +31,6 @@ IDLE_S = 120.0
 
 _VERSIONS = (HttpVersion10, HttpVersion11)
 
-#: Set on a response that must go out without a content type, because the provider sent none.
-UNTYPED = web.ResponseKey("untyped", bool)
-
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -128,11 +125,8 @@ class _Request(web.BaseRequest):
     """A request whose answer gets no header from the library but `Date`, which RFC 9110 asks for."""
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
-        headers = response.headers
-        if headers.get("Server") == SERVER_SOFTWARE:
-            del headers["Server"]
-        if UNTYPED in response:
-            headers.pop("Content-Type", None)
+        if response.headers.get("Server") == SERVER_SOFTWARE:
+            del response.headers["Server"]
 
 
 class _Connection(web.RequestHandler):

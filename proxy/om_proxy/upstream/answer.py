@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from om_proxy.callers.headers import RawHeaders
+
 #: Of a body that nobody takes: above it the provider is held back.
 HELD_BYTES_MAX = 128 * 1024
-
-RawHeaders = list[tuple[bytes, bytes]]
 
 
 class UpstreamBroken(Exception):

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from functools import lru_cache
 from typing import Self
 
-from om_proxy.callers.headers import HeaderList
+from om_proxy.callers.headers import RawHeaders
 from om_proxy.settings import ProxySettings
 from om_proxy.upstream.address_guard import AddressGuard
 from om_proxy.upstream.answer import Answer
@@ -56,7 +56,7 @@ class Upstream:
         await self._pool.close()
 
     def send(
-        self, origin: str, target: str, headers: HeaderList, *, upload: Upload, method: str = "POST"
+        self, origin: str, target: str, headers: RawHeaders, *, upload: Upload, method: str = "POST"
     ) -> Sent:
         """Send a request and give the answer once its headers are there; leaving the block drops it.
 
@@ -65,8 +65,8 @@ class Upstream:
         """
         place, size = self._origin(origin), len(upload.body)
         # An empty body is none, but for the one method that always has one.
-        sized = [("Content-Length", str(size))] if size or method == "POST" else []
-        head = request_head(f"{method} {target}", [("Host", place.name), *headers, *sized])
+        sized = [(b"Content-Length", b"%d" % size)] if size or method == "POST" else []
+        head = request_head(f"{method} {target}", [(b"Host", place.name), *headers, *sized])
         return Sent(self._request(place, head, upload))
 
     async def _request(self, place: Origin, head: bytes, upload: Upload) -> Answer:
@@ -84,13 +84,15 @@ class Upstream:
         return Chunks(answer, self._idle_timeout_s)
 
 
-def request_head(begun: str, headers: HeaderList) -> bytes:
+def request_head(begun: str, headers: RawHeaders) -> bytes:
     """Write the head of a request from method and target. ValueError where a header is more than one line."""
-    lines = [f"{begun} HTTP/1.1", *[f"{name}: {value}" for name, value in headers]]
-    text = "\r\n".join(lines)
-    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or "\0" in text:
+    lines = [b"%b HTTP/1.1" % begun.encode("utf-8", "surrogateescape")]
+    lines += [b"%b: %b" % header for header in headers]
+    head = b"\r\n".join((*lines, b"", b""))
+    ends = len(lines) + 1
+    if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
         raise ValueError("a header has more than one line")
-    return f"{text}\r\n\r\n".encode("utf-8", "surrogateescape")
+    return head
 
 
 # Written out: generators that manage contexts and iterate are looked after by the loop, at each call.

@@ -11,7 +11,8 @@ from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from om_proxy.upstream.answer import Answer, RawHeaders
+from om_proxy.callers.headers import RawHeaders
+from om_proxy.upstream.answer import Answer
 from om_proxy.upstream.upload import Upload
 
 #: Interim answers (1xx) that one request may get.

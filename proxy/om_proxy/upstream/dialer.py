@@ -31,13 +31,15 @@ class Origin:
     host: str
     port: int
     #: As the `Host` header has it.
-    name: str
+    name: bytes
 
 
 def origin_of(text: str) -> Origin:
     """Read an origin, such as https://api.example.com."""
     url = URL(text)
-    return Origin(url.scheme == "https", url.raw_host or "", url.port or 0, url.host_port_subcomponent or "")
+    return Origin(
+        url.scheme == "https", url.raw_host or "", url.port or 0, (url.host_port_subcomponent or "").encode()
+    )
 
 
 class Dialer:

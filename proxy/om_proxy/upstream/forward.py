@@ -15,7 +15,7 @@ from om_proxy.call.provider import Provider
 from om_proxy.call.route import Target
 from om_proxy.callers.cost_headers import CostHeaders
 from om_proxy.callers.departure import Departure, Drains, read_to_end
-from om_proxy.callers.headers import HeaderList, as_sent, request_headers
+from om_proxy.callers.headers import HeaderList, RawHeaders, request_headers
 from om_proxy.counts import Counts
 from om_proxy.defect import log_defect
 from om_proxy.dialects.attribution import OnDisconnect
@@ -192,9 +192,9 @@ class Forwarder:
         return origin, f"{path}?{query}" if query else path
 
 
-def _headers(request: web.BaseRequest, sending: Sending) -> list[tuple[str, str]]:
+def _headers(request: web.BaseRequest, sending: Sending) -> RawHeaders:
     return request_headers(
-        as_sent(request.raw_headers),
+        request.raw_headers,
         sending.credential,
         defaults=sending.provider.default_headers,
         identity=sending.intent.call.usage_added,

@@ -38,7 +38,7 @@ async def test_headers_and_body_reach_the_provider_as_they_were_written() -> Non
             ("Content-Type", "application/json"),
             ("x-lOwEr-Upper", "aB"),
             ("X-Repeated", "1"),
-            ("X-Repeated", "2"),
+            ("x-repeated", "2"),
             ("X-Repeated", "1"),
             ("User-Agent", "me/1"),
             ("Accept", "application/json"),

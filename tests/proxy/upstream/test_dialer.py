@@ -33,7 +33,7 @@ def dialer_with(names: Names) -> Dialer:
 
 
 def origin(host: str, port: int, name: str, *, tls: bool) -> Origin:
-    return Origin(tls, host, port, name)
+    return Origin(tls, host, port, name.encode())
 
 
 async def reached(dialer: Dialer, where: Origin) -> None:

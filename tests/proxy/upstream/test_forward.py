@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from om.type.v1 import event_pb2, usage_pb2
+from om_proxy.callers.outlet import Outlet
 from om_proxy.edge.call_book import CallBook
 from om_proxy.metering.outcome import Intent
 from om_proxy.off_loop import INLINE_BYTES_MAX
@@ -252,7 +253,7 @@ async def test_writing_to_a_caller_who_left_leaves_no_trace_in_the_log(
         await exchange.gone()
 
     async with edge(script) as proxy:
-        monkeypatch.setattr("aiohttp.web.StreamResponse.write", vanished)
+        monkeypatch.setattr(Outlet, "write", vanished)
         with capture_logs() as logs:
             async with proxy.caller() as caller:
                 await caller.send(request_bytes(STREAM, *HEADERS))

@@ -16,8 +16,8 @@ from tests.proxy.raw_http import head
 from tests.proxy.recorded_transport import RecordedTransport
 from tests.proxy.simulated_edge import VirtualLoop
 
-_HERE = Origin(tls=False, host="here", port=80, name="here")
-_THERE = Origin(tls=False, host="there", port=80, name="there")
+_HERE = Origin(tls=False, host="here", port=80, name=b"here")
+_THERE = Origin(tls=False, host="there", port=80, name=b"there")
 _REPLY = head("200 OK", "Content-Length: 0")
 
 
