@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 from rich.console import Console
 
-from om_server import wiring
+from om_server import connections
 from om_server.account.development import ORGANIZATION_ID
 from om_server.analytics.period import Cut, Granularity
 from om_server.analytics.query import Dimension, UsageQuery
@@ -89,7 +89,7 @@ def _figure(web: httpx.Client, name: str, path: str, *, seconds: float) -> Figur
 
 def plan(deployed: Deployment) -> str:
     """How PostgreSQL answers the widest read: quantities too, by what the published report groups by."""
-    database = wiring.open_database(deployed.settings)
+    database = connections.open_database(deployed.settings)
     end = time.time_ns() // 1000 // HOUR // HOURS_OF_DAY * HOURS_OF_DAY
     hours, cut = HourRange(end - HOURS, end), Cut(Granularity.TOTAL)
     query = UsageQuery(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from om_server import wiring
+from om_server import connections, wiring
 from om_server.account.development import ORGANIZATION_ID
 from om_server.cli.command import prepare
 from om_server.settings import Settings, load_settings
@@ -104,7 +104,7 @@ def _database(maintenance_url: str) -> Iterator[str]:
 
 
 def _fund(settings: Settings) -> None:
-    database = wiring.open_database(settings)
+    database = connections.open_database(settings)
     owner = Owner.of(ORGANIZATION_ID, OwnerKind.ORGANIZATION)
     wiring.build(database).wallet.grant_credits(ORGANIZATION_ID, Deposit(owner, _FUNDS, "bench"))
     database.close()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from om_server import wiring
+from om_server import connections, wiring
 from om_server.rpc.server import RpcServer, RpcSettings
 from om_server.settings import Settings, load_settings
 
 
 async def _serve(settings: Settings) -> None:
-    database = wiring.open_database(settings)
+    database = connections.open_database(settings)
     platform = wiring.build(database)
     server = RpcServer(
         platform.servicers,

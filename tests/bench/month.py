@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 EVENTS = 1_000_000
 HOURS = 30 * HOURS_OF_DAY
 
+_BACKFILLS = ("0012_analytics", "0015_facets", "0017_consumers")
 _TABLES = (
     "series",
     "rollups",
@@ -34,6 +35,7 @@ _TABLES = (
     "facet_rollup_quantities",
     "daily_facet_rollups",
     "daily_facet_rollup_quantities",
+    "daily_consumer_rollups",
 )
 
 
@@ -112,7 +114,7 @@ def seed(settings: Settings, shape: Shape) -> dict[str, int]:
 def _backfill() -> list[str]:
     """What the migrations sum from the rollups of hours, as they would for an older store."""
     texts = dict(migrations())
-    parts = [part for name in ("0012_analytics", "0015_facets") for part in texts[name].split(";\n")]
+    parts = [part for name in _BACKFILLS for part in texts[name].split(";\n")]
     return [part for part in parts if "INSERT INTO" in part and "FROM" in part]
 
 

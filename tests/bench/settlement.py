@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from om_server import wiring
+from om_server import connections, wiring
 from om_server.account.development import ORGANIZATION_ID
 from om_server.core.clock import system_clock
 from om_server.core.collector import spare_what_stays
@@ -97,7 +97,7 @@ def _measure(folder: Path, engine: str, seconds: float, *, leased: bool) -> _Spe
 def bench(folder: Path, engine: str, *, leased: bool) -> Iterator[Callable[[], Took]]:
     """Give a function that queues a batch, settles it, and returns what the settling took."""
     with prepared(folder, engine.lower()) as deployed:
-        database = wiring.open_database(deployed.settings)
+        database = connections.open_database(deployed.settings)
         platform, inbox = wiring.build(database), SqlInbox(database, system_clock)
         platform.wallet.resync(_EDGE, Past(boot_id="bench"))
         # As the programs that settle do at their start.

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from om_server.analytics.event_store import EventStore, cursor_of
+from om_server.analytics.event_store import EventStore, cursor_behind
 from om_server.analytics.query import EventFilter
 from om_server.analytics.settled import SettledEvent
 from om_server.core.clock import Clock
@@ -46,4 +46,4 @@ class EventExport:
         found = self._database.read(
             lambda: self._events.export_page(organization_id, wanted, after=after, limit=self._part_size)
         )
-        return found, cursor_of(found[-1]) if len(found) == self._part_size else None
+        return found, cursor_behind(found, self._part_size)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from om_server.analytics.event_store import settled_cursor_of
 from om_server.analytics.event_stream import CursorExpired
 from om_server.core.clock import MICROS_PER_SECOND
-from om_server.core.errors import InvalidArgument
+from om_server.core.errors import InvalidArgument, Overloaded, Unauthenticated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from om_server.analytics.event_store import EventStore
     from om_server.analytics.event_stream import Audience
@@ -25,17 +25,27 @@ if TYPE_CHECKING:
     from om_server.analytics.settlement_log import News, Progress, Settlement, SettlementLog
     from om_server.core.clock import Clock
     from om_server.core.page import Cursor
+    from om_server.rpc.caller import Caller
     from om_server.storage.database import Database
 
 #: Events that one statement reads.
 _PAGE = 500
 
 
+def _nobody(_callers: Collection[Caller]) -> Collection[Caller]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class EventFeedLimits:
-    """How often there is a sign of life, and how long what was settled can be resumed."""
+    """How many watch, how often they hear of life and are looked at, and how long cursors are good."""
+
+    #: Streams of one organization. Each is a call that a server has open, and those are counted too.
+    streams_max: int = 100
 
     heartbeat_interval_s: float = 10.0
+    #: A wake-up may follow another within milliseconds; who watches is not asked about each time.
+    standing_interval_s: float = 0.2
     prune_interval_s: float = 60.0
     keep_s: int = 900
 
@@ -50,13 +60,16 @@ class EventFeed:
         events: EventStore,
         *,
         clock: Clock,
+        lost: Callable[[Collection[Caller]], Collection[Caller]] = _nobody,
         limits: EventFeedLimits | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`lost` tells which of these callers would not be let in any more."""
         self._database = database
         self._log = log
         self._events = events
         self._clock = clock
+        self._lost = lost
         self._limits = limits or EventFeedLimits()
         self._monotonic = monotonic
         self._lock = threading.Lock()
@@ -64,16 +77,20 @@ class EventFeed:
         self._newcomers: set[Audience] = set()
         self._closed = False
         self._progress: Progress | None = None
-        self._heartbeat_time = monotonic()
+        self._heartbeat_time = self._standing_time = monotonic()
         self._prune_time: float | None = None
 
     def join(self, stream: Audience) -> None:
         """Tell a stream, from the next look on, what is settled from its cursor on."""
         with self._lock:
-            if not self._closed:
+            closed, full = self._closed, self._count(stream.watcher) >= self._limits.streams_max
+            if not closed and not full:
                 self._newcomers.add(stream)
                 return
-        stream.close()
+        if closed:
+            stream.close()
+        else:
+            stream.fail(Overloaded("the organization watches with as many streams as it may; close some"))
 
     def leave(self, stream: Audience) -> None:
         """Tell a stream nothing more."""
@@ -97,6 +114,7 @@ class EventFeed:
             self._progress = None
             return
         self._prune()
+        streams = tuple(self._still_in(streams))
         last, news = self._progress, self._news()
         if last is not None and _replaced(last, news.progress):
             for stream in streams:
@@ -107,13 +125,30 @@ class EventFeed:
         for stream in newcomers:
             self._take_in(stream, news)
 
+    def _count(self, watcher: Caller) -> int:
+        everybody = (*self._streams, *self._newcomers)
+        return sum(stream.watcher.organization_id == watcher.organization_id for stream in everybody)
+
+    def _still_in(self, streams: Sequence[Audience]) -> Sequence[Audience]:
+        """End the streams of those who would not be let in any more; return the others."""
+        now = self._monotonic()
+        if not streams or now - self._standing_time < self._limits.standing_interval_s:
+            return streams
+        lost = self._lost([stream.watcher for stream in streams])
+        self._standing_time = now
+        for stream in streams:
+            if stream.watcher in lost:
+                self.leave(stream)
+                stream.fail(Unauthenticated())
+        return [stream for stream in streams if stream.watcher not in lost]
+
     def _news(self) -> News:
         return self._log.now() if self._progress is None else self._log.since(self._progress)
 
     def _tell(self, streams: Sequence[Audience], news: News, *, before: Progress) -> None:
-        watched = {stream.organization_id for stream in streams}
+        watched = {stream.watcher.organization_id for stream in streams}
         for organization_id in sorted(watched & {owner for owner, _ in news.settlements}):
-            audience = [stream for stream in streams if stream.organization_id == organization_id]
+            audience = [stream for stream in streams if stream.watcher.organization_id == organization_id]
             for page in self._pages(organization_id, news.settlements):
                 for stream in audience:
                     if wanted := _wanted(stream, page):
@@ -148,8 +183,8 @@ class EventFeed:
         stream.tell((), before=stream.cursor, after=_cursor(news.progress))
 
     def _tell_missed(self, stream: Audience, floor: int) -> bool:
-        missed, count = self._log.missed(stream.organization_id, floor), 0
-        for page in self._pages(stream.organization_id, missed.settlements):
+        missed, count = self._log.missed(stream.watcher.organization_id, floor), 0
+        for page in self._pages(stream.watcher.organization_id, missed.settlements):
             wanted = _wanted(stream, page)
             count += len(wanted)
             # The sign of life behind them needs a place too.

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import orjson
+import peewee
 
 from om_server.analytics.settled import SettledEvent, SettledLine, SettledState
 from om_server.analytics.table import EventRow, LineRow
 from om_server.core.event import Attribution, EdgePosition, Event, EventType, Funding, Outcome, UsageLine
 from om_server.core.usage import Certainty, Quantity, Usage
 from om_server.storage.batch import Row
+from om_server.storage.statement import Row as StoredRow
+
+#: Source and id of an event within its organization.
+Identity = tuple[str, str]
+
+EVENT_COLUMNS: tuple[peewee.Field, ...] = tuple(EventRow._meta.sorted_fields)  # noqa: SLF001 - peewee's documented way
+LINE_COLUMNS: tuple[peewee.Field, ...] = tuple(LineRow._meta.sorted_fields)  # noqa: SLF001 - as above
+
+# To look a member up in its class takes several times as long, and every event of a page has six of them.
+_EVENT_TYPES = {kind.value: kind for kind in EventType}
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+_STATES = {state.value: state for state in SettledState}
+_CERTAINTIES = {certainty.value: certainty for certainty in Certainty}
 
 #: What rating and charging decide of an event and of a line; the rest is as it was reported.
 EVENT_RATING = (
@@ -132,83 +146,98 @@ def line_to_row(settled: SettledEvent, position: int) -> Row:
     )
 
 
-def event_from_row(row: EventRow, lines: tuple[SettledLine, ...]) -> SettledEvent:
-    """Read an event back."""
+def identity_of(row: StoredRow) -> Identity:
+    """Return what names an event within its organization, of a row of the event or of a line."""
+    return row[1], row[2]
+
+
+def with_lines(rows: Sequence[StoredRow], lines: Iterable[StoredRow]) -> list[SettledEvent]:
+    """Make events of rows of EVENT_COLUMNS, and of rows of LINE_COLUMNS by position, maybe of others."""
+    shares: dict[Identity, list[SettledLine]] = {identity_of(row): [] for row in rows}
+    for row in lines:
+        if (found := shares.get(identity_of(row))) is not None:
+            found.append(_line_from_row(row))
+    return [_event_from_row(row, tuple(shares[identity_of(row)])) for row in rows]
+
+
+def _event_from_row(row: StoredRow, lines: tuple[SettledLine, ...]) -> SettledEvent:
+    (
+        organization_id, source, event_id, event_type, state, outcome, sandbox, unfunded, team_id, key_id,
+        customer_id, user_id, feature_id, prompt_key, prompt_version, tags, metadata, flag_list,
+        unrated_reason, cost, charge, burn_table_version, wallet_id, funding, receivable,
+        edge_id, edge_epoch, edge_sequence, http_status, latency_ms, idempotency_key, job_id,
+        event_time, receive_time, settle_time,
+    ) = row  # fmt: skip
+    flags = tuple(orjson.loads(flag_list))
     event = Event(
-        organization_id=row.organization_id,
-        source=row.source,
-        event_id=row.event_id,
-        event_type=EventType(row.event_type),
-        event_time=row.event_time,
-        receive_time=row.receive_time,
+        organization_id=organization_id,
+        source=source,
+        event_id=event_id,
+        event_type=_EVENT_TYPES[event_type],
+        event_time=event_time,
+        receive_time=receive_time,
         attribution=Attribution(
-            customer_id=row.customer_id,
-            user_id=row.user_id,
-            team_id=row.team_id,
-            feature_id=row.feature_id,
-            prompt_key=row.prompt_key,
-            prompt_version=row.prompt_version,
-            tags=tuple(orjson.loads(row.tags)),
+            customer_id=customer_id,
+            user_id=user_id,
+            team_id=team_id,
+            feature_id=feature_id,
+            prompt_key=prompt_key,
+            prompt_version=prompt_version,
+            tags=tuple(orjson.loads(tags)),
         ),
-        lines=tuple(line.line for line in lines),
-        outcome=Outcome(row.outcome),
-        metadata_json=row.metadata,
-        idempotency_key=row.idempotency_key,
-        sandbox=row.sandbox,
-        key_id=row.key_id,
-        edge=_edge_from_row(row),
-        funding=tuple(Funding(*part) for part in orjson.loads(row.funding)),
-        wallet_id=row.wallet_id,
-        unfunded=row.unfunded,
-        job_id=row.job_id,
-        http_status=row.http_status,
-        latency_ms=row.latency_ms,
-        flags=tuple(orjson.loads(row.flags)),
+        lines=tuple([line.line for line in lines]),
+        outcome=_OUTCOMES[outcome],
+        metadata_json=metadata,
+        idempotency_key=idempotency_key,
+        sandbox=bool(sandbox),
+        key_id=key_id,
+        edge=_edge(edge_id, edge_epoch, sequence=edge_sequence),
+        funding=tuple([Funding(*part) for part in orjson.loads(funding)]),
+        wallet_id=wallet_id,
+        unfunded=bool(unfunded),
+        job_id=job_id,
+        http_status=http_status,
+        latency_ms=latency_ms,
+        flags=flags,
     )
     return SettledEvent(
         event=event,
-        state=SettledState(row.state),
-        cost=row.cost,
-        charge=row.charge,
+        state=_STATES[state],
+        cost=cost,
+        charge=charge,
         lines=lines,
-        settle_time=row.settle_time,
-        wallet_id=row.wallet_id,
-        receivable=row.receivable,
-        flags=event.flags,
-        unrated_reason=row.unrated_reason,
-        burn_table_version=row.burn_table_version,
+        settle_time=settle_time,
+        wallet_id=wallet_id,
+        receivable=receivable,
+        flags=flags,
+        unrated_reason=unrated_reason,
+        burn_table_version=burn_table_version,
     )
 
 
-def _edge_from_row(row: EventRow) -> EdgePosition | None:
-    if row.edge_epoch is None or row.edge_sequence is None:
-        return None
-    return EdgePosition(row.edge_id, row.edge_epoch, row.edge_sequence)
+def _edge(edge_id: str, epoch: int | None, *, sequence: int | None) -> EdgePosition | None:
+    return None if epoch is None or sequence is None else EdgePosition(edge_id, epoch, sequence)
 
 
-def line_from_row(row: LineRow) -> SettledLine:
-    """Read a line back."""
-    quantities = (
-        Quantity(unit, amount, Certainty(certainty))
-        for unit, amount, certainty in orjson.loads(row.quantities)
-    )
+def _line_from_row(row: StoredRow) -> SettledLine:
+    (
+        provider, model, requested_model, tier, quantities, attributes, raw_usage,
+        priced_model, price_version, context_threshold, cost, charge,
+    ) = row[4:]  # fmt: skip
+    known = [
+        Quantity(unit, amount, _CERTAINTIES[certainty])
+        for unit, amount, certainty in orjson.loads(quantities)
+    ]
     line = UsageLine(
-        provider=row.provider,
-        model=row.model,
-        usage=Usage(tuple(quantities)),
-        requested_model=row.requested_model,
-        tier=row.tier,
-        attributes=orjson.loads(row.attributes),
-        raw_usage=row.raw_usage,
+        provider=provider,
+        model=model,
+        usage=Usage(tuple(known)),
+        requested_model=requested_model,
+        tier=tier,
+        attributes=orjson.loads(attributes),
+        raw_usage=raw_usage,
     )
-    return SettledLine(
-        line=line,
-        cost=row.cost,
-        charge=row.charge,
-        priced_model=row.priced_model,
-        price_version=row.price_version,
-        context_threshold=row.context_threshold,
-    )
+    return SettledLine(line, cost, charge, priced_model, price_version, context_threshold)
 
 
 def _json(value: object) -> str:

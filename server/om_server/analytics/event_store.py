@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
 
-import peewee
-
+from om_server.analytics.event_reads import UNRATED, EventReads, Order, Reading, behind, matching, named
 from om_server.analytics.event_row import (
     EVENT_RATING,
     LINE_RATING,
-    event_from_row,
+    Identity,
     event_rating,
     event_to_row,
-    line_from_row,
+    identity_of,
     line_rating,
     line_to_row,
-    marked,
+    with_lines,
 )
 from om_server.analytics.query import EventFilter
-from om_server.analytics.settled import SettledEvent, SettledLine, SettledState
+from om_server.analytics.settled import SettledEvent, SettledState
 from om_server.analytics.table import EventRow, LineRow
 from om_server.core.page import Cursor
 from om_server.storage.batch import BatchWriter
 from om_server.storage.database import Database
+from om_server.storage.statement import Value
 
 _SCAN_SIZE = 1000
+
+_UNRATED: dict[str, Value] = {UNRATED: None}
 
 
 class EventStore:
@@ -40,6 +39,7 @@ class EventStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._batch = BatchWriter(database)
+        self._reads = EventReads(database)
 
     def add(self, batch: Sequence[SettledEvent]) -> None:
         """Insert events and their lines. An identity that is there is a bug of the caller's."""
@@ -88,55 +88,38 @@ class EventStore:
 
     def find(self, organization_id: str, *, source: str, event_id: str) -> SettledEvent | None:
         """Return the event with this identity."""
-        query = EventRow.select().where(
-            (EventRow.organization_id == organization_id)
-            & (EventRow.source == source)
-            & (EventRow.event_id == event_id)
-        )
-        return next(iter(self._with_lines(organization_id, query)), None)
+        found = self._read(organization_id, Reading(named([(source, event_id)]), Order.IDENTITY))
+        return found[0] if found else None
 
     def count(self, organization_id: str, wanted: EventFilter) -> int:
         """Count the events that match, those of the sandbox as well."""
-        return EventRow.select().where(*_conditions(organization_id, wanted)).count()
+        return self._reads.count(organization_id, matching(wanted))
 
     def count_unrated(self, organization_id: str) -> int:
         """Count the events that wait for a price."""
-        return EventRow.select().where((EventRow.organization_id == organization_id) & _UNRATED).count()
+        return self._reads.count(organization_id, _UNRATED)
 
     def unrated_organizations(self) -> list[str]:
         """Return who has events that wait for a price."""
-        rows = EventRow.select(EventRow.organization_id).where(_UNRATED).distinct()
-        return sorted(row.organization_id for row in rows)
+        return sorted(self._reads.unrated_organizations())
 
     def page_unrated(self, organization_id: str, *, after: Cursor | None, limit: int) -> list[SettledEvent]:
         """Return events that wait for a price behind a cursor of `cursor_of`, oldest first."""
-        query = EventRow.select().where((EventRow.organization_id == organization_id) & _UNRATED)
-        if after is not None:
-            query = query.where(peewee.Tuple(*after) < _POSITION)
-        return self._with_lines(organization_id, query.order_by(*_ORDER).limit(limit))
+        return self._read(organization_id, Reading(_UNRATED | behind(after), Order.OLDEST, limit))
 
-    def lock_unrated(
-        self, organization_id: str, identities: Collection[tuple[str, str]]
-    ) -> list[SettledEvent]:
+    def lock_unrated(self, organization_id: str, identities: Collection[Identity]) -> list[SettledEvent]:
         """Lock those of these events, by (source, id), that still wait for a price; before any wallet."""
         return self._locked(organization_id, identities, _UNRATED)
 
-    def lock(self, organization_id: str, identities: Collection[tuple[str, str]]) -> list[SettledEvent]:
+    def lock(self, organization_id: str, identities: Collection[Identity]) -> list[SettledEvent]:
         """Lock these events, by (source, id), whatever their state; before any wallet."""
-        return self._locked(organization_id, identities)
+        return self._locked(organization_id, identities, {})
 
     def _locked(
-        self, organization_id: str, identities: Collection[tuple[str, str]], *conditions: peewee.Expression
+        self, organization_id: str, identities: Collection[Identity], conditions: dict[str, Value]
     ) -> list[SettledEvent]:
-        query = EventRow.select().where(
-            (EventRow.organization_id == organization_id)
-            & EventRow.source.in_({source for source, _ in identities})
-            & EventRow.event_id.in_({event_id for _, event_id in identities}),
-            *conditions,
-        )
-        # The stubs say models, not which.
-        locked: Any = self._database.locked(query.order_by(EventRow.source, EventRow.event_id))  # type: ignore[arg-type]
-        found = self._with_lines(organization_id, locked)
+        asked = Reading(named(identities) | conditions, Order.IDENTITY, locked=True)
+        found = self._read(organization_id, asked)
         return [each for each in found if (each.event.source, each.event.event_id) in identities]
 
     def page_rated(
@@ -146,47 +129,31 @@ class EventStore:
 
         Not those of the sandbox, or of which nothing was to be rated.
         """
-        query = EventRow.select().where(
-            *_conditions(organization_id, wanted), EventRow.state == SettledState.RATED.value
-        )
-        if after is not None:
-            query = query.where(peewee.Tuple(*after) < _POSITION)
-        query = query.order_by(*_ORDER).limit(limit)
-        # The stubs say models, not which.
-        rows: Any = self._database.locked(query) if lock else query  # type: ignore[arg-type]
-        return self._with_lines(organization_id, rows)
+        asked = matching(wanted) | {"state": SettledState.RATED.value} | behind(after)
+        return self._read(organization_id, Reading(asked, Order.OLDEST, limit, locked=lock))
 
     def page(
         self, organization_id: str, wanted: EventFilter, *, after: Cursor | None, skip: int, limit: int
     ) -> list[SettledEvent]:
         """Return events behind a cursor of `cursor_of`, newest first, those of the sandbox as well."""
-        query = EventRow.select().where(*_conditions(organization_id, wanted))
-        if after is not None:
-            query = query.where(peewee.Tuple(*after) > _POSITION)
-        query = query.order_by(*(field.desc() for field in _ORDER)).limit(limit).offset(skip)
-        return self._with_lines(organization_id, query)
+        asked = matching(wanted) | behind(after)
+        return self._read(organization_id, Reading(asked, Order.NEWEST, limit, skip))
 
     def export_page(
         self, organization_id: str, wanted: EventFilter, *, after: Cursor | None, limit: int
     ) -> list[SettledEvent]:
         """Return events behind a cursor of `cursor_of`, oldest first; the sandbox's only if asked for."""
-        query = EventRow.select().where(*_conditions(organization_id, wanted))
+        asked = matching(wanted) | behind(after)
         if wanted.sandbox is None and not wanted.include_sandbox:
-            query = query.where(~EventRow.sandbox)
-        if after is not None:
-            query = query.where(peewee.Tuple(*after) < _POSITION)
-        return self._with_lines(organization_id, query.order_by(*_ORDER).limit(limit))
+            asked["sandbox"] = False
+        return self._read(organization_id, Reading(asked, Order.OLDEST, limit))
 
     def settled_page(
         self, organization_id: str, settle_times: Sequence[int], *, after: Cursor | None, limit: int
     ) -> list[SettledEvent]:
         """Return events settled at these times behind a cursor of `settled_cursor_of`, in its order."""
-        query = EventRow.select().where(
-            (EventRow.organization_id == organization_id) & EventRow.settle_time.in_(settle_times)
-        )
-        if after is not None:
-            query = query.where(peewee.Tuple(*after) < peewee.Tuple(*_SETTLED_ORDER))
-        return self._with_lines(organization_id, query.order_by(*_SETTLED_ORDER).limit(limit))
+        asked = {"settle_time": settle_times} | behind(after)
+        return self._read(organization_id, Reading(asked, Order.SETTLED, limit))
 
     def scan(self, organization_id: str, wanted: EventFilter) -> Iterator[SettledEvent]:
         """Yield all events that match, newest first, with a bounded number in memory."""
@@ -201,28 +168,10 @@ class EventStore:
             [line_to_row(settled, position) for settled in batch for position in range(len(settled.lines))],
         )
 
-    def _with_lines(self, organization_id: str, query: peewee.ModelSelect[EventRow]) -> list[SettledEvent]:
-        # Named tuples have a model's columns and are made in a third of its time.
-        rows: list[EventRow] = list(query.namedtuples())
-        lines: dict[tuple[str, str], list[SettledLine]] = {}
-        # The two lists may name more than was asked for; the pairs are told apart here, because
-        # the databases do not agree on the SQL for a list of pairs.
-        found = LineRow.select().where(
-            (LineRow.organization_id == organization_id)
-            & LineRow.source.in_({row.source for row in rows})
-            & LineRow.event_id.in_({row.event_id for row in rows})
-        )
-        for line in found.order_by(LineRow.position).namedtuples() if rows else ():
-            lines.setdefault((line.source, line.event_id), []).append(line_from_row(line))
-        return [event_from_row(row, tuple(lines.get((row.source, row.event_id), ()))) for row in rows]
-
-
-# Written out, because SQLite does not look into a parameter to see that the partial index fits.
-_UNRATED = EventRow.state == peewee.SQL(f"'{SettledState.UNRATED}'")
-# Ids are unique only within a source.
-_ORDER = (EventRow.event_time, EventRow.event_id, EventRow.source)
-_POSITION = peewee.Tuple(*_ORDER)
-_SETTLED_ORDER = (EventRow.settle_time, EventRow.event_id, EventRow.source)
+    def _read(self, organization_id: str, asked: Reading) -> list[SettledEvent]:
+        rows = self._reads.events(organization_id, asked)
+        identities = [identity_of(row) for row in rows]
+        return with_lines(rows, self._reads.lines(organization_id, identities))
 
 
 def cursor_of(settled: SettledEvent) -> Cursor:
@@ -231,39 +180,11 @@ def cursor_of(settled: SettledEvent) -> Cursor:
     return event.event_time, event.event_id, event.source
 
 
+def cursor_behind(page: Sequence[SettledEvent], limit: int) -> Cursor | None:
+    """Return where to go on behind a page; None where it was the last, being shorter than it might."""
+    return cursor_of(page[-1]) if len(page) == limit else None
+
+
 def settled_cursor_of(settled: SettledEvent) -> Cursor:
     """Return an event's place in the order of settlement."""
     return settled.settle_time, settled.event.event_id, settled.event.source
-
-
-def _conditions(organization_id: str, wanted: EventFilter) -> Iterator[peewee.Node]:
-    yield EventRow.organization_id == organization_id
-    if wanted.start_time is not None:
-        yield EventRow.event_time >= wanted.start_time
-    if wanted.end_time is not None:
-        yield EventRow.event_time < wanted.end_time
-    if wanted.sandbox is not None:
-        yield EventRow.sandbox == wanted.sandbox
-    for name, values in wanted.of_events():
-        yield getattr(EventRow, name).in_(values)
-    if wanted.tags:
-        yield functools.reduce(operator.or_, [_has_tag(tag) for tag in wanted.tags])
-    if any(wanted.of_lines()):
-        yield _has_line(wanted)
-
-
-def _has_line(wanted: EventFilter) -> peewee.Node:
-    """A line that matches; an event without lines has an empty provider and model."""
-    lines = LineRow.select(peewee.SQL("1")).where(
-        (LineRow.organization_id == EventRow.organization_id)
-        & (LineRow.source == EventRow.source)
-        & (LineRow.event_id == EventRow.event_id)
-    )
-    fields = list(wanted.of_lines())
-    found = peewee.fn.EXISTS(lines.where(*(getattr(LineRow, name).in_(values) for name, values in fields)))
-    return found | ~peewee.fn.EXISTS(lines) if all("" in values for _, values in fields) else found
-
-
-def _has_tag(tag: str) -> peewee.Node:
-    # Both databases can replace text exactly; their LIKEs differ in case and in wildcards.
-    return peewee.fn.REPLACE(EventRow.tags, marked(tag), "") != EventRow.tags

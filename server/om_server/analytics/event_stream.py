@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from om_server.analytics.query import EventFilter
     from om_server.analytics.settled import SettledEvent
+    from om_server.rpc.caller import Caller
 
 #: Events that may wait for one stream.
 PENDING_MAX = 5_000
@@ -56,7 +57,8 @@ class Told:
 class Audience(Protocol):
     """Who is told. The calls come from the poller's thread and must not wait."""
 
-    organization_id: str
+    #: Who watches: an organization's own events, for as long as he would be let in.
+    watcher: Caller
     wanted: EventFilter
     #: From where to go on; empty to start now.
     cursor: str
@@ -81,9 +83,9 @@ class EventStream:
     """Made on the event loop that reads it; `tell`, `fail` and `close` may be called on any thread."""
 
     def __init__(
-        self, organization_id: str, wanted: EventFilter, *, cursor: str, pending_max: int = PENDING_MAX
+        self, watcher: Caller, wanted: EventFilter, *, cursor: str, pending_max: int = PENDING_MAX
     ) -> None:
-        self.organization_id = organization_id
+        self.watcher = watcher
         self.wanted = wanted
         #: Read by the feed when it takes the stream in.
         self.cursor = cursor

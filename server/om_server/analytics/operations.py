@@ -4,7 +4,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from om_server.analytics.event_export import end_of
-from om_server.analytics.event_store import cursor_of
+from om_server.analytics.event_rollup import correction, roll_up
+from om_server.analytics.event_store import cursor_behind, cursor_of
 from om_server.analytics.period import Cut, Granularity, cut_hours, month_start
 from om_server.analytics.query import (
     Dimension,
@@ -18,11 +19,9 @@ from om_server.analytics.query import (
     by_cost,
     by_event_count,
     group_sums,
-    ordered,
     usage_rows,
 )
 from om_server.analytics.revision_store import Revised
-from om_server.analytics.rollup import correction, roll_up
 from om_server.analytics.rollup_statement import Question
 from om_server.analytics.settled import SettledEvent
 from om_server.analytics.store import AnalyticsStore
@@ -135,7 +134,7 @@ class AnalyticsOperations:
         found = self._database.read(
             lambda: self._events.page_unrated(organization_id, after=after, limit=limit)
         )
-        return found, cursor_of(found[-1]) if len(found) == limit else None
+        return found, cursor_behind(found, limit)
 
     def lock_unrated(
         self, organization_id: str, identities: Collection[tuple[str, str]]
@@ -161,7 +160,7 @@ class AnalyticsOperations:
                 organization_id, wanted, after=after, limit=limit, lock=self._database.engine.in_transaction()
             )
         )
-        return found, cursor_of(found[-1]) if len(found) == limit else None
+        return found, cursor_behind(found, limit)
 
     def revision_numbers(
         self, organization_id: str, identities: Collection[tuple[str, str]]
@@ -252,8 +251,8 @@ class AnalyticsOperations:
         cut, sums = self._database.read(read)
         named = [dimension for dimension in query.group_by if dimension in _NAMED]
         names = {dimension: self._names(organization_id, dimension) for dimension in named}
-        rows = usage_rows(sums, query, cut=cut, names=names)
-        return UsageReport(ordered(rows, by_cost if spend else by_event_count), hours)
+        rank = by_cost if spend else by_event_count
+        return UsageReport(usage_rows(sums, query, cut=cut, names=names, rank=rank), hours)
 
     def _sums(self, question: Question) -> dict[GroupKey, GroupSums]:
         query, hours = question.query, question.hours

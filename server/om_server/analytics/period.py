@@ -5,14 +5,14 @@ Where a zone's midnight lies inside a UTC hour, the period's edge is moved down 
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from zoneinfo import ZoneInfo
 
+from om_server.core.calendar import CalendarSpan, last_day_of_hour, midnight
 from om_server.core.hours import HOUR, HOUR_MAX, HourRange, hour_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DECEMBER = 12
 
 
 class Granularity(Enum):
@@ -36,7 +36,7 @@ class Period:
 def month_start(time: int, zone: ZoneInfo) -> int:
     """Return when the calendar month of a time began, in microseconds since 1970."""
     moment = _EPOCH + timedelta(microseconds=min(max(time, 0), HOUR_MAX * HOUR))
-    return _midnight(_floor(moment.astimezone(zone).date(), Granularity.MONTH), zone)
+    return midnight(CalendarSpan.MONTH.first_day(moment.astimezone(zone).date()), zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,32 +81,10 @@ def periods(hours: HourRange, granularity: Granularity, *, zone: ZoneInfo) -> tu
     found: dict[int, Period] = {}
     if hours.first >= hours.end:
         return ()
-    # An edge inside the first hour is moved down to it, so the hour's last second decides.
-    last_second = _EPOCH + timedelta(hours=hours.first + 1, seconds=-1)
-    day = _floor(last_second.astimezone(zone).date(), granularity)
-    while (start := _midnight(day, zone)) < hours.end * HOUR:
+    span = CalendarSpan(granularity.value)
+    day = span.first_day(last_day_of_hour(hours.first, zone))
+    while (start := midnight(day, zone)) < hours.end * HOUR:
         # Of two days with one midnight the first did not exist there: the zone left it out.
         found[hour_of(start)] = Period(start, hour_of(start))
-        day = _next(day, granularity)
+        day = span.next_day(day)
     return tuple(found.values())
-
-
-def _midnight(day: date, zone: ZoneInfo) -> int:
-    # A midnight that the clocks skip is read with the offset before: that is the moment they jump.
-    # Of a midnight that happens twice, the first counts.
-    midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
-    return (midnight - _EPOCH) // timedelta(microseconds=1)
-
-
-def _floor(day: date, granularity: Granularity) -> date:
-    if granularity is Granularity.MONTH:
-        return day.replace(day=1)
-    if granularity is Granularity.WEEK:
-        return day - timedelta(days=day.weekday())
-    return day
-
-
-def _next(day: date, granularity: Granularity) -> date:
-    if granularity is Granularity.MONTH:
-        return date(day.year + day.month // _DECEMBER, day.month % _DECEMBER + 1, 1)
-    return day + timedelta(days=7 if granularity is Granularity.WEEK else 1)

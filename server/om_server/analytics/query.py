@@ -1,21 +1,14 @@
 """What may be asked of rollups and events, and how sums become the rows of an answer. Pure."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from zoneinfo import ZoneInfo
 
+from om_server.analytics.counters import Counters, QuantitySum, accumulate
 from om_server.analytics.period import Cut, Granularity
-from om_server.analytics.rollup import (
-    TAG_ALL,
-    Counters,
-    QuantityKey,
-    QuantitySum,
-    RollupDelta,
-    RollupKey,
-    Series,
-    series_of,
-)
+from om_server.analytics.rollup import TAG_ALL, QuantityKey, RollupDelta, RollupKey
+from om_server.analytics.series import Series, dimensions_of
 from om_server.analytics.settled import SettledEvent
 from om_server.core.errors import InvalidArgument
 from om_server.core.hours import HourRange
@@ -96,6 +89,11 @@ class EventFilter:
         if self.models:
             yield "model", self.models
 
+    @property
+    def names(self) -> set[str]:
+        """The fields of a series that must match."""
+        return {name for name, _ in (*self.of_events(), *self.of_lines())}
+
     def matches(self, series: Series) -> bool:
         """Tell whether usage of a series counts, tags and times aside."""
         if not self._counts_sandbox(of_sandbox=series.sandbox):
@@ -110,7 +108,7 @@ class EventFilter:
             return False
         if self.tags and not set(self.tags).intersection(event.attribution.tags):
             return False
-        lines = [series_of(event, line) for line in settled.lines or (None,)]
+        lines = [Series(*dimensions_of(event, line)) for line in settled.lines or (None,)]
         if any(getattr(lines[0], name) not in values for name, values in self.of_events()):
             return False
         fields = tuple(self.of_lines())
@@ -184,6 +182,9 @@ class UsageReport:
     hours: HourRange
 
 
+#: Gives the place of a group within its period.
+Rank = Callable[[Counters], int]
+
 #: Gives the names that people use for the values of a dimension, by value.
 Names = Callable[[str, Dimension], Mapping[str, str]]
 
@@ -201,11 +202,10 @@ def group_sums(delta: RollupDelta, query: UsageQuery, *, cut: Cut) -> dict[Group
 
     for key, counted in delta.counters.items():
         if (group := group_of(key)) is not None:
-            counters[group] = counters.get(group, Counters()) + counted
+            accumulate(counters, group, addend=counted)
     for quantity_key, amount in delta.quantities.items():
         if (group := group_of(quantity_key)) is not None:
-            units = quantities.setdefault(group, {})
-            units[quantity_key.unit] = units.get(quantity_key.unit, QuantitySum()) + amount
+            accumulate(quantities.setdefault(group, {}), quantity_key.unit, addend=amount)
     return {group: GroupSums(counted, quantities.get(group, {})) for group, counted in counters.items()}
 
 
@@ -215,33 +215,42 @@ def usage_rows(
     *,
     cut: Cut,
     names: Mapping[Dimension, Mapping[str, str]],
-) -> Iterator[UsageRow]:
-    """Yield the sums as rows, in no order. `names` has display names by dimension and value."""
-    for (number, values), part in sums.items():
-        group = tuple(
-            GroupValue(dimension, value, names.get(dimension, {}).get(value, ""))
-            for dimension, value in zip(query.group_by, values, strict=True)
+    rank: Rank,
+) -> tuple[UsageRow, ...]:
+    """Return the sums as rows, by period, then by rank, then by the values of the group.
+
+    `names` has display names by dimension and value.
+    """
+
+    def place(item: tuple[GroupKey, GroupSums]) -> tuple[int, int, tuple[str, ...]]:
+        (number, values), part = item
+        return number, rank(part.counters), values
+
+    known = [(dimension, names.get(dimension, {})) for dimension in query.group_by]
+    return tuple(
+        UsageRow(
+            cut.start_time(number),
+            tuple(
+                [
+                    GroupValue(dimension, value, called.get(value, ""))
+                    for (dimension, called), value in zip(known, values, strict=True)
+                ]
+            ),
+            part.counters,
+            part.quantities,
         )
-        yield UsageRow(cut.start_time(number), group, part.counters, part.quantities)
+        for (number, values), part in sorted(sums.items(), key=place)
+    )
 
 
-def by_event_count(row: UsageRow) -> int:
+def by_event_count(counters: Counters) -> int:
     """The order of usage within a period."""
-    return -row.counters.event_count
+    return -counters.event_count
 
 
-def by_cost(row: UsageRow) -> int:
+def by_cost(counters: Counters) -> int:
     """The order of spend within a period."""
-    return -row.counters.cost
-
-
-def ordered(rows: Iterable[UsageRow], rank: Callable[[UsageRow], int]) -> tuple[UsageRow, ...]:
-    """Sort by period, then by rank, then by the values of the group."""
-
-    def place(row: UsageRow) -> tuple[int, int, tuple[str, ...]]:
-        return row.period_start or 0, rank(row), tuple(part.value for part in row.group)
-
-    return tuple(sorted(rows, key=place))
+    return -counters.cost
 
 
 def _value(series: Series, dimension: Dimension) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -11,36 +10,18 @@ from typing import Any, TypeAlias
 import peewee
 
 from om_server.analytics.facet import Facet, facet_of
-from om_server.analytics.facet_table import (
-    DailyFacetRollupQuantityRow,
-    DailyFacetRollupRow,
-    FacetRollupQuantityRow,
-    FacetRollupRow,
-    FacetSeriesRow,
-)
+from om_server.analytics.grain import AMOUNTS, COUNTS, MONEY, Source, daily, halves, hourly
 from om_server.analytics.period import Cut, Granularity, Period
 from om_server.analytics.query import Dimension, UsageQuery
 from om_server.analytics.rollup import TAG_ALL
 from om_server.analytics.rollup_span import rollup_span
-from om_server.analytics.table import (
-    DailyRollupQuantityRow,
-    DailyRollupRow,
-    RollupQuantityRow,
-    RollupRow,
-    SeriesRow,
-)
-from om_server.core.hours import HOURS_OF_DAY, HourRange
-from om_server.storage.database import Record
+from om_server.core.hours import HourRange
 
 #: Stands in the place of a unit where a row has counters.
 NO_UNIT = ""
 
-#: SQLite's SUM fails above 2^63, PostgreSQL's does not. Halves of 32 bits are put together in Python.
-HALF = 2**32
-
 Statement: TypeAlias = "peewee.ModelSelect[Any] | peewee.ModelCompoundSelectQuery"
 _Column: TypeAlias = peewee.ColumnBase
-_Table: TypeAlias = type[Record]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +39,11 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """Tables to sum from: of one length of time, and of one facet or, without it, of whole series."""
-
-    facet: Facet | None
-    series: Any
-    counters: _Table
-    quantities: _Table
-    column: str
-    #: Gives the first hour of a row in SQL.
-    hour: str
-
-
-@dataclass(frozen=True, slots=True)
 class _Part:
     """What of a question is summed from one source, and over which of its ranges."""
 
     question: Question
-    source: _Source
+    source: Source
     ranges: tuple[HourRange, ...]
 
 
@@ -86,9 +54,11 @@ def statement(question: Question, *, exact: bool) -> Statement:
     numbers (four counts, cost and charge in halves) and of a quantity four, in halves, and four of nothing.
     """
     span = rollup_span(question.hours, question.cut)
-    facet = _facet(question)
+    facet, wanted = _facet(question), question.query.filter
+    hours = hourly(question.organization_id, facet, wanted=wanted)
+    days = daily(question.organization_id, facet, wanted=wanted)
     selects: list[Statement] = []
-    for source, ranges in ((_hourly(facet), span.hours), (_daily(facet), span.days)):
+    for source, ranges in ((hours, span.hours), (days, span.days)):
         if ranges:
             part = _Part(question, source, ranges)
             selects.append(_select_counters(part, exact=exact))
@@ -104,108 +74,82 @@ def _union(one: Statement, other: Statement) -> Statement:
 def _facet(question: Question) -> Facet | None:
     query = question.query
     named = {dimension.value for dimension in query.group_by if dimension is not Dimension.TAG}
-    named |= {name for name, _ in (*query.filter.of_events(), *query.filter.of_lines())}
-    return facet_of(named, by_all_tags=not query.by_tag and not query.filter.tags)
+    return facet_of(
+        named | query.filter.names,
+        by_all_tags=not query.by_tag and not query.filter.tags,
+        of_providers=bool(query.filter.providers) and not question.with_quantities,
+    )
 
 
-def _hourly(facet: Facet | None) -> _Source:
-    if facet in (None, Facet.CONSUMER):
-        return _Source(None, SeriesRow, RollupRow, RollupQuantityRow, "hour", "hour")
-    return _Source(facet, FacetSeriesRow, FacetRollupRow, FacetRollupQuantityRow, "hour", "hour")
-
-
-def _daily(facet: Facet | None) -> _Source:
-    hour = f"(day * {HOURS_OF_DAY})"
-    if facet is None:
-        return _Source(None, SeriesRow, DailyRollupRow, DailyRollupQuantityRow, "day", hour)
-    return _Source(facet, FacetSeriesRow, DailyFacetRollupRow, DailyFacetRollupQuantityRow, "day", hour)
-
-
-def _select_counters(part: _Part, *, exact: bool) -> peewee.ModelSelect[Any]:
-    row: Any = part.source.counters
-    counts = (row.event_count, row.unrated_count, row.estimated_count, row.unknown_count)
-    numbers = [
-        *map(peewee.fn.SUM, counts),
-        *(_money(row, exact=exact) if part.source.facet is None else _facet_money(row)),
-    ]
+def _select_counters(part: _Part, *, exact: bool) -> Statement:
+    row = part.source.grain.counters
+    counts = (peewee.fn.SUM(getattr(row, name)) for name in COUNTS)
+    numbers = [*counts, *_sums(row, MONEY, exact=exact)]
     return _selected(row, part, unit=peewee.SQL(f"'{NO_UNIT}'"), numbers=numbers)
 
 
-def _money(row: Any, *, exact: bool) -> list[_Column]:  # noqa: ANN401 - a table of rollups
-    return [*_halves(row.cost, exact=exact), *_halves(row.charge, exact=exact)]
-
-
-def _facet_money(row: Any) -> list[_Column]:  # noqa: ANN401 - as above
-    """Money of facets is stored in halves."""
-    return [*map(peewee.fn.SUM, (row.cost_high, row.cost_low, row.charge_high, row.charge_low))]
-
-
-def _select_quantities(part: _Part, *, exact: bool) -> peewee.ModelSelect[Any]:
-    row: Any = part.source.quantities
+def _select_quantities(part: _Part, *, exact: bool) -> Statement:
+    row = part.source.grain.quantities
     # A union wants as many columns as the counters have.
-    numbers = [
-        *_halves(row.amount, exact=exact),
-        *_halves(row.estimated_amount, exact=exact),
-        *([peewee.SQL("0")] * 4),
-    ]
+    numbers = [*_sums(row, AMOUNTS, exact=exact), *([peewee.SQL("0")] * 4)]
     return _selected(row, part, unit=row.unit, numbers=numbers)
 
 
-def _halves(field: peewee.Field, *, exact: bool) -> list[_Column]:
-    if exact:
-        return [peewee.SQL("0"), peewee.fn.SUM(field)]
-    # Peewee writes LIKE for %, so the remainder is what the division leaves.
-    return [peewee.fn.SUM(field / HALF), peewee.fn.SUM(field - field / HALF * HALF)]
+def _sums(row: Any, fields: Sequence[str], *, exact: bool) -> Iterator[_Column]:  # noqa: ANN401 - a table of rollups
+    """Yield the sums of both halves of each field; of whole numbers all is in the lower one."""
+    for field in fields:
+        if exact and hasattr(row, field):
+            yield from (peewee.SQL("0"), peewee.fn.SUM(getattr(row, field)))
+        else:
+            yield from map(peewee.fn.SUM, halves(row, field))
 
 
-def _selected(row: Any, part: _Part, *, unit: _Column, numbers: Sequence[_Column]) -> peewee.ModelSelect[Any]:  # noqa: ANN401 - a table of rollups
+def _selected(row: Any, part: _Part, *, unit: _Column, numbers: Sequence[_Column]) -> Statement:  # noqa: ANN401 - as above
     """Sum rows by period, group and unit: in two steps where the groups are dimensions of a facet."""
-    question, source = part.question, part.source
-    by_dimensions = bool(question.query.group_by) and not question.query.by_tag
-    stepped = by_dimensions and source.facet is not None
-    period = peewee.SQL(_number(question.cut, source.hour)).alias("period")
-    groups = [row.tag] if question.query.by_tag else _dimensions(part)
-    groups = [row.series_id] if stepped else groups
+    query, source = part.question.query, part.source
+    dimensions = _dimensions(part)
+    stepped = bool(dimensions) and bool(source.places)
+    groups = [row.tag] if query.by_tag else [row.series_id] if stepped else dimensions
     units = [unit] if isinstance(unit, peewee.Field) else []
-    query: peewee.ModelSelect[Any] = row.select(period, *groups, unit.alias("unit"), *_named(numbers))
-    if by_dimensions and not stepped:
-        query = query.join(SeriesRow, on=_same_series(row))
-    query = query.where(*_conditions(row, part, stepped=stepped)).group_by(
-        *_grouped_period(question.cut), *groups, *units
-    )
-    return _by_dimensions(query, part) if stepped else query
+    period = peewee.SQL(_number(part.question.cut, source.grain.first_hour)).alias("period")
+    summed = row.select(period, *groups, unit.alias("unit"), *_named(numbers)).where(*_rows(row, part))
+    if dimensions and not stepped:
+        series = source.grain.series
+        same = (series.organization_id == row.organization_id) & (series.series_id == row.series_id)
+        summed = summed.join(series, on=same).where(*source.rows(series), *source.described())
+    elif source.wanted.names or not stepped:
+        summed = summed.where(*source.matching(row))
+    summed = summed.group_by(*_grouped_period(part.question.cut), *groups, *units)
+    return _by_dimensions(summed, part, measured=bool(units)) if stepped else summed
 
 
 def _dimensions(part: _Part) -> list[peewee.Field]:
-    return [getattr(part.source.series, dimension.value) for dimension in part.question.query.group_by]
-
-
-def _same_series(row: Any) -> Any:  # noqa: ANN401 - as above
-    return (SeriesRow.organization_id == row.organization_id) & (SeriesRow.series_id == row.series_id)
+    query = part.question.query
+    if query.by_tag:
+        return []
+    return [getattr(part.source.grain.series, dimension.value) for dimension in query.group_by]
 
 
 def _named(numbers: Sequence[_Column]) -> list[_Column]:
     return [number.alias(f"n{index}") for index, number in enumerate(numbers)]
 
 
-def _by_dimensions(summed: peewee.ModelSelect[Any], part: _Part) -> peewee.ModelSelect[Any]:
+def _by_dimensions(summed: Any, part: _Part, *, measured: bool) -> Statement:  # noqa: ANN401 - peewee's stubs leave it untyped
     """Sum the sums of a facet's series by dimension: a series is looked up once, not once a row.
 
     Of all dimensions together there are nearly as many series as rows, so that it would take longer.
     """
-    series, question = part.source.series, part.question
+    source, series = part.source, part.source.grain.series
     sums = summed.alias("sums")
     groups = _dimensions(part)
-    numbers = [peewee.fn.SUM(getattr(sums.c, f"n{index}")) for index in range(8)]
-    conditions = [series.organization_id == question.organization_id]
-    if part.source.facet is not None:
-        conditions.append(series.facet == part.source.facet.value)
-    if not question.query.filter.include_sandbox:
-        conditions.append(~series.sandbox)
+    numbers: list[Any] = [peewee.fn.SUM(getattr(sums.c, f"n{index}")) for index in range(8)]
+    if not measured:
+        # Counts and halves fit 64 bits, and PostgreSQL's sums, which need not, take longer to read.
+        numbers = [number.cast("BIGINT") for number in numbers]
     return (  # type: ignore[no-any-return]  # Peewee's own.
         series.select(sums.c.period, *groups, sums.c.unit, *numbers)
         .join(sums, on=(series.series_id == sums.c.series_id))
-        .where(*conditions)
+        .where(*source.rows(series), *source.described())
         .group_by(sums.c.period, *groups, sums.c.unit)
     )
 
@@ -234,37 +178,14 @@ def _bisect(periods: Sequence[Period], hour: str, *, number: int) -> str:
     return f"CASE WHEN {hour} < {periods[middle].first_hour} THEN {before} ELSE {after} END"
 
 
-def _conditions(row: Any, part: _Part, *, stepped: bool) -> Iterator[peewee.Node]:  # noqa: ANN401 - as above
-    source, wanted = part.source, part.question.query.filter
-    time = getattr(row, source.column)
-    yield row.organization_id == part.question.organization_id
-    if source.facet is not None:
-        yield row.facet == source.facet.value
-    yield functools.reduce(operator.or_, [within(time, span) for span in part.ranges])
+def _rows(row: Any, part: _Part) -> Iterator[peewee.Node]:  # noqa: ANN401 - as above
+    """Match the rows of the range and of the tags, of any series."""
+    yield from part.source.rows(row)
+    yield part.source.within(row, part.ranges)
+    tags = part.source.wanted.tags
     if not part.question.query.by_tag:
-        yield row.tag == (wanted.tags[0] if wanted.tags else TAG_ALL)
-    elif wanted.tags:
-        yield row.tag.in_(wanted.tags)
+        yield row.tag == (tags[0] if tags else TAG_ALL)
+    elif tags:
+        yield row.tag.in_(tags)
     else:
         yield row.tag != TAG_ALL
-    yield from _of_series(row, part, stepped=stepped)
-
-
-def _of_series(row: Any, part: _Part, *, stepped: bool) -> Iterator[peewee.Node]:  # noqa: ANN401 - as above
-    """Match series by id: few that match are looked up, and of none named the few of the sandbox left out."""
-    series, wanted = part.source.series, part.question.query.filter
-    ids = series.select(series.series_id).where(series.organization_id == part.question.organization_id)
-    if part.source.facet is not None:
-        ids = ids.where(series.facet == part.source.facet.value)
-    fields = (*wanted.of_events(), *wanted.of_lines())
-    matching = [getattr(series, name).in_(values) for name, values in fields]
-    if matching:
-        matching += [] if wanted.include_sandbox else [~series.sandbox]
-        yield row.series_id.in_(ids.where(*matching))
-    elif not wanted.include_sandbox and not stepped:
-        yield row.series_id.not_in(ids.where(series.sandbox))
-
-
-def within(time: peewee.Field, span: HourRange) -> peewee.Node:
-    """Match the hours or days of a range."""
-    return (time >= span.first) & (time < span.end)

@@ -10,13 +10,13 @@ from om.analytics.v1 import analytics_service_pb2 as pb
 from om.analytics.v1 import analytics_service_pb2_grpc
 from om.type.v1 import usage_pb2
 from om_server.analytics.burn_rate import BurnRates, Payer
+from om_server.analytics.counters import QuantitySum
 from om_server.analytics.event_export import EventExport
 from om_server.analytics.event_stream import EventStream, Feed, watch
 from om_server.analytics.operations import AnalyticsOperations
 from om_server.analytics.period import Granularity
 from om_server.analytics.query import Dimension, EventFilter, GroupValue, UsageQuery, UsageRow
-from om_server.analytics.rollup import QuantitySum
-from om_server.analytics.settled import SettledEvent
+from om_server.analytics.settled import SettledEvent, SettledState
 from om_server.analytics.version_comparison import VersionSpend
 from om_server.core.hours import find_zone
 from om_server.core.money import CREDITS, USD, Money
@@ -26,14 +26,16 @@ from om_server.rpc.blocking import blocking
 from om_server.rpc.caller import caller
 from om_server.rpc.convert import (
     credits_to_proto,
-    event_to_proto,
     event_type_from_proto,
     money_to_proto,
     optional_timestamp_to_proto,
     page_from_proto,
     timestamp_from_proto,
     timestamp_to_proto,
+    write_money,
+    write_timestamp,
 )
+from om_server.rpc.event_writer import write_event
 from om_server.rpc.interceptors import StreamContext
 
 _INT64_MAX = 2**63 - 1
@@ -51,6 +53,7 @@ _GRANULARITIES = {
     pb.GRANULARITY_WEEK: Granularity.WEEK,
     pb.GRANULARITY_MONTH: Granularity.MONTH,
 }
+_STATES = {state: pb.RatingState.Value(f"RATING_STATE_{state.name}") for state in SettledState}
 
 
 def _no_versions(_organization_id: str, _prompt_key: str) -> int:
@@ -124,13 +127,13 @@ class AnalyticsServicer(analytics_service_pb2_grpc.AnalyticsServiceServicer):
     async def WatchEvents(
         self, request: pb.WatchEventsRequest, context: StreamContext
     ) -> AsyncGenerator[pb.WatchEventsResponse, None]:
-        stream = EventStream(
-            caller().organization_id, filter_from_proto(request.filter), cursor=request.cursor
-        )
+        stream = EventStream(caller(), filter_from_proto(request.filter), cursor=request.cursor)
         async with contextlib.aclosing(watch(self._feed, stream)) as everything:
             async for told in everything:
-                event = None if told.event is None else settled_to_proto(told.event)
-                yield pb.WatchEventsResponse(event=event, cursor=told.cursor)
+                response = pb.WatchEventsResponse(cursor=told.cursor)
+                if told.event is not None:
+                    write_settled(told.event, response.event)
+                yield response
 
     async def ExportEvents(
         self, request: pb.ExportEventsRequest, context: StreamContext
@@ -154,11 +157,10 @@ class AnalyticsServicer(analytics_service_pb2_grpc.AnalyticsServiceServicer):
             filter_from_proto(request.filter),
             page=page_from_proto(request, skip=request.skip),
         )
-        return pb.ListEventsResponse(
-            events=[settled_to_proto(settled) for settled in page.events],
-            next_page_token=page.next_page_token,
-            total_size=page.total_size,
-        )
+        response = pb.ListEventsResponse(next_page_token=page.next_page_token, total_size=page.total_size)
+        for settled in page.events:
+            write_settled(settled, response.events.add())
+        return response
 
 
 def query_from_proto(request: pb.QueryUsageRequest | pb.QuerySpendRequest) -> UsageQuery:
@@ -249,30 +251,31 @@ def quantity_sum_to_proto(unit: str, total: QuantitySum) -> usage_pb2.Quantity:
     return usage_pb2.Quantity(unit=unit, amount=total.amount, certainty=estimated)
 
 
-def settled_to_proto(settled: SettledEvent) -> pb.Event:
-    cost, charge = settled.cost, settled.charge
-    return pb.Event(
-        event=event_to_proto(settled.event),
-        state=pb.RatingState.Value(f"RATING_STATE_{settled.state.name}"),
-        cost=None if cost is None else money_to_proto(Money(USD, cost)),
-        charge=None if charge is None else credits_to_proto(charge),
-        wallet_id=settled.wallet_id,
-        receivable=credits_to_proto(settled.receivable),
-        flags=settled.flags,
-        receive_time=timestamp_to_proto(settled.event.receive_time),
-        settle_time=timestamp_to_proto(settled.settle_time),
-    )
+def write_settled(settled: SettledEvent, target: pb.Event) -> None:
+    """Fill an empty message with an event and what became of it."""
+    write_event(settled.event, target.event)
+    target.state = _STATES[settled.state]
+    if settled.cost is not None:
+        write_money(Money(USD, settled.cost), target.cost)
+    if settled.charge is not None:
+        write_money(Money(CREDITS, settled.charge), target.charge)
+    target.wallet_id = settled.wallet_id
+    write_money(Money(CREDITS, settled.receivable), target.receivable)
+    target.flags.extend(settled.flags)
+    write_timestamp(settled.event.receive_time, target.receive_time)
+    write_timestamp(settled.settle_time, target.settle_time)
 
 
 def export_responses(events: Iterable[SettledEvent]) -> Iterator[pb.ExportEventsResponse]:
     """Write events in messages that a client takes without settings of its own."""
     response, size = pb.ExportEventsResponse(), 0
     for settled in events:
-        event = settled_to_proto(settled)
+        event = response.events.add()
+        write_settled(settled, event)
         size += event.ByteSize()
-        if response.events and size > _EXPORT_BYTES:
+        if size > _EXPORT_BYTES and len(response.events) > 1:
+            last = response.events.pop()
             yield response
-            response, size = pb.ExportEventsResponse(), event.ByteSize()
-        response.events.append(event)
+            response, size = pb.ExportEventsResponse(events=[last]), last.ByteSize()
     if response.events:
         yield response

@@ -1,14 +1,14 @@
 """Everything that analytics keeps, in one place for whoever composes it."""
 
 from om_server.analytics.event_store import EventStore
-from om_server.analytics.facet_table import MODELS as FACET_TABLES
 from om_server.analytics.revision_store import RevisionStore
 from om_server.analytics.rollup_store import RollupStore
+from om_server.analytics.rollup_table import MODELS as ROLLUP_TABLES
 from om_server.analytics.settlement_log import SettlementLog, SettlementRow
-from om_server.analytics.table import MODELS as TABLES
+from om_server.analytics.table import MODELS as EVENT_TABLES
 from om_server.storage.database import Database, Record
 
-MODELS: tuple[type[Record], ...] = (*TABLES, *FACET_TABLES, SettlementRow)
+MODELS: tuple[type[Record], ...] = (*EVENT_TABLES, *ROLLUP_TABLES, SettlementRow)
 
 
 class AnalyticsStore:

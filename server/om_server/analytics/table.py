@@ -1,4 +1,4 @@
-"""Tables of analytics."""
+"""Tables of settled events; those of their sums are in rollup_table.py."""
 
 import peewee
 
@@ -74,98 +74,6 @@ class LineRow(Record):
         primary_key = peewee.CompositeKey("organization_id", "source", "event_id", "position")
 
 
-class SeriesRow(Record):
-    """The dimensions that a series id stands for."""
-
-    organization_id = peewee.TextField()
-    series_id = peewee.TextField()
-    team_id = peewee.TextField()
-    key_id = peewee.TextField()
-    customer_id = peewee.TextField()
-    user_id = peewee.TextField()
-    feature_id = peewee.TextField()
-    prompt_key = peewee.TextField()
-    prompt_version = peewee.IntegerField(null=True)
-    event_type = peewee.TextField()
-    provider = peewee.TextField()
-    model = peewee.TextField()
-    sandbox = peewee.BooleanField()
-
-    class Meta:
-        table_name = "series"
-        primary_key = peewee.CompositeKey("organization_id", "series_id")
-
-
-class RollupRow(Record):
-    """Counters of a series in an hour, for all events (empty tag) or those with a tag."""
-
-    organization_id = peewee.TextField()
-    hour = peewee.BigIntegerField()
-    tag = peewee.TextField()
-    series_id = peewee.TextField()
-    event_count = peewee.BigIntegerField()
-    unrated_count = peewee.BigIntegerField()
-    estimated_count = peewee.BigIntegerField()
-    unknown_count = peewee.BigIntegerField()
-    cost = peewee.BigIntegerField()
-    charge = peewee.BigIntegerField()
-
-    class Meta:
-        table_name = "rollups"
-        primary_key = peewee.CompositeKey("organization_id", "hour", "tag", "series_id")
-
-
-class RollupQuantityRow(Record):
-    """The quantity of one unit beside a row of counters."""
-
-    organization_id = peewee.TextField()
-    hour = peewee.BigIntegerField()
-    tag = peewee.TextField()
-    series_id = peewee.TextField()
-    unit = peewee.TextField()
-    amount = peewee.BigIntegerField()
-    estimated_amount = peewee.BigIntegerField()
-
-    class Meta:
-        table_name = "rollup_quantities"
-        primary_key = peewee.CompositeKey("organization_id", "hour", "tag", "series_id", "unit")
-
-
-class DailyRollupRow(Record):
-    """Counters of a series in a UTC day, the sum of its hours."""
-
-    organization_id = peewee.TextField()
-    day = peewee.BigIntegerField()
-    tag = peewee.TextField()
-    series_id = peewee.TextField()
-    event_count = peewee.BigIntegerField()
-    unrated_count = peewee.BigIntegerField()
-    estimated_count = peewee.BigIntegerField()
-    unknown_count = peewee.BigIntegerField()
-    cost = peewee.BigIntegerField()
-    charge = peewee.BigIntegerField()
-
-    class Meta:
-        table_name = "daily_rollups"
-        primary_key = peewee.CompositeKey("organization_id", "day", "tag", "series_id")
-
-
-class DailyRollupQuantityRow(Record):
-    """The quantity of one unit beside a row of counters of a day."""
-
-    organization_id = peewee.TextField()
-    day = peewee.BigIntegerField()
-    tag = peewee.TextField()
-    series_id = peewee.TextField()
-    unit = peewee.TextField()
-    amount = peewee.BigIntegerField()
-    estimated_amount = peewee.BigIntegerField()
-
-    class Meta:
-        table_name = "daily_rollup_quantities"
-        primary_key = peewee.CompositeKey("organization_id", "day", "tag", "series_id", "unit")
-
-
 class RevisionRow(Record):
     """One more rating of a settled event: what it was before and after, and what its wallets paid more."""
 
@@ -190,13 +98,4 @@ class RevisionRow(Record):
         primary_key = peewee.CompositeKey("organization_id", "source", "event_id", "revision")
 
 
-MODELS: tuple[type[Record], ...] = (
-    EventRow,
-    LineRow,
-    SeriesRow,
-    RollupRow,
-    RollupQuantityRow,
-    DailyRollupRow,
-    DailyRollupQuantityRow,
-    RevisionRow,
-)
+MODELS: tuple[type[Record], ...] = (EventRow, LineRow, RevisionRow)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from om_server.analytics.counters import Counters
 from om_server.analytics.query import UsageRow
-from om_server.analytics.rollup import Counters
 from om_server.core.money import round_half_even
 
 

@@ -26,7 +26,7 @@ from om_server.core.event import (
 from om_server.core.money import CREDITS, Money
 from om_server.core.page import PageRequest
 from om_server.core.usage import Certainty, Quantity, Usage
-from om_server.rpc.convert_struct import struct_from_proto, struct_to_proto
+from om_server.rpc.convert_struct import struct_from_proto
 from om_server.rpc.validation import RequestInvalid, violations
 
 # What a Timestamp may hold: the years 1 to 9999.
@@ -43,12 +43,11 @@ USAGE_UNKNOWN = Usage(
     )
 )
 
-_CERTAINTY_FROM_PROTO = {
+CERTAINTIES = {
     usage_pb2.CERTAINTY_MEASURED: Certainty.MEASURED,
     usage_pb2.CERTAINTY_ESTIMATED: Certainty.ESTIMATED,
     usage_pb2.CERTAINTY_UNKNOWN: Certainty.UNKNOWN,
 }
-_CERTAINTY_TO_PROTO = {value: key for key, value in _CERTAINTY_FROM_PROTO.items()}
 
 _EVENT_TYPES = {event_pb2.EventType.Value(f"EVENT_TYPE_{kind.name}"): kind for kind in EventType} | {
     event_pb2.EVENT_TYPE_UNSPECIFIED: EventType.TOKEN_USAGE
@@ -101,9 +100,16 @@ def timestamp_from_proto(time: Timestamp, field: str) -> int:
     return time.seconds * MICROS_PER_SECOND + time.nanos // _NANOS_PER_MICRO
 
 
+def write_timestamp(micros: int, target: Timestamp) -> None:
+    """Set a timestamp where it stands in another message."""
+    target.seconds, rest = divmod(micros, MICROS_PER_SECOND)
+    target.nanos = rest * _NANOS_PER_MICRO
+
+
 def timestamp_to_proto(micros: int) -> Timestamp:
-    seconds, rest = divmod(micros, MICROS_PER_SECOND)
-    return Timestamp(seconds=seconds, nanos=rest * _NANOS_PER_MICRO)
+    message = Timestamp()
+    write_timestamp(micros, message)
+    return message
 
 
 def optional_timestamp_to_proto(micros: int | None) -> Timestamp | None:
@@ -113,6 +119,11 @@ def optional_timestamp_to_proto(micros: int | None) -> Timestamp | None:
 
 def money_from_proto(money: money_pb2.Money) -> Money:
     return Money(money.currency_code, money.amount_nanos)
+
+
+def write_money(money: Money, target: money_pb2.Money) -> None:
+    """Set an amount where it stands in another message."""
+    target.currency_code, target.amount_nanos = money.currency, money.nanos
 
 
 def money_to_proto(money: Money) -> money_pb2.Money:
@@ -125,15 +136,10 @@ def credits_to_proto(nanos: int) -> money_pb2.Money:
 
 
 def quantity_from_proto(quantity: usage_pb2.Quantity) -> Quantity:
-    certainty = _CERTAINTY_FROM_PROTO.get(quantity.certainty)
+    certainty = CERTAINTIES.get(quantity.certainty)
     if certainty is None:
         raise InvalidArgument("certainty", "must be measured, estimated or unknown")
     return Quantity(quantity.unit, quantity.amount if quantity.HasField("amount") else None, certainty)
-
-
-def quantity_to_proto(quantity: Quantity) -> usage_pb2.Quantity:
-    certainty = _CERTAINTY_TO_PROTO[quantity.certainty]
-    return usage_pb2.Quantity(unit=quantity.unit, amount=quantity.amount, certainty=certainty)
 
 
 def usage_from_proto(usage: usage_pb2.Usage) -> Usage:
@@ -147,10 +153,6 @@ def usage_from_proto(usage: usage_pb2.Usage) -> Usage:
         return Usage(tuple(quantities))
     except DomainError as error:
         raise located(error, "quantities") from None
-
-
-def usage_to_proto(usage: Usage) -> usage_pb2.Usage:
-    return usage_pb2.Usage(quantities=[quantity_to_proto(quantity) for quantity in usage.quantities])
 
 
 def usage_line_from_proto(line: event_pb2.UsageLine) -> UsageLine:
@@ -170,18 +172,6 @@ def usage_line_from_proto(line: event_pb2.UsageLine) -> UsageLine:
     )
 
 
-def usage_line_to_proto(line: UsageLine) -> event_pb2.UsageLine:
-    return event_pb2.UsageLine(
-        provider=line.provider,
-        model=line.model,
-        usage=usage_to_proto(line.usage),
-        requested_model=line.requested_model,
-        tier=line.tier,
-        attributes=line.attributes,
-        raw_usage_json=line.raw_usage,
-    )
-
-
 def attribution_from_proto(attribution: event_pb2.Attribution) -> Attribution:
     version = attribution.prompt_version if attribution.HasField("prompt_version") else None
     return Attribution(
@@ -192,18 +182,6 @@ def attribution_from_proto(attribution: event_pb2.Attribution) -> Attribution:
         prompt_key=attribution.prompt_key,
         prompt_version=version,
         tags=tuple(attribution.tags),
-    )
-
-
-def attribution_to_proto(attribution: Attribution) -> event_pb2.Attribution:
-    return event_pb2.Attribution(
-        customer_id=attribution.customer_id,
-        user_id=attribution.user_id,
-        team_id=attribution.team_id,
-        feature_id=attribution.feature_id,
-        prompt_key=attribution.prompt_key,
-        prompt_version=attribution.prompt_version,
-        tags=attribution.tags,
     )
 
 
@@ -253,40 +231,12 @@ def event_from_proto(message: event_pb2.UsageEvent, origin: Origin) -> Event:
     return event
 
 
-def event_to_proto(event: Event) -> event_pb2.UsageEvent:
-    """Translate an event with source and time filled in. The message has no place for edge and flags."""
-    return event_pb2.UsageEvent(
-        event_id=event.event_id,
-        source=event.source,
-        occur_time=timestamp_to_proto(event.event_time),
-        type=event_type_to_proto(event.event_type),
-        attribution=attribution_to_proto(event.attribution),
-        lines=[usage_line_to_proto(line) for line in event.lines],
-        metadata=struct_to_proto(event.metadata_json),
-        idempotency_key=event.idempotency_key,
-        sandbox=event.sandbox,
-        key_id=event.key_id,
-        sequence=event.edge.sequence if event.edge else 0,
-        outcome=outcome_to_proto(event.outcome),
-        funding=[funding_to_proto(part) for part in event.funding],
-        wallet_id=event.wallet_id,
-        unfunded=event.unfunded,
-        job_id=event.job_id,
-        http_status=event.http_status,
-        latency_ms=event.latency_ms,
-    )
-
-
 def event_type_from_proto(event_type: "event_pb2.EventType.ValueType") -> EventType:
     """Translate the kind; the contract reads unspecified as TOKEN_USAGE."""
     found = _EVENT_TYPES.get(event_type)
     if found is None:
         raise InvalidArgument("type", "no event type of this contract")
     return found
-
-
-def event_type_to_proto(event_type: EventType) -> "event_pb2.EventType.ValueType":
-    return event_pb2.EventType.Value(f"EVENT_TYPE_{event_type.name}")
 
 
 def outcome_from_proto(outcome: "event_pb2.Outcome.ValueType") -> Outcome:
@@ -297,18 +247,8 @@ def outcome_from_proto(outcome: "event_pb2.Outcome.ValueType") -> Outcome:
     return found
 
 
-def outcome_to_proto(outcome: Outcome) -> "event_pb2.Outcome.ValueType":
-    return event_pb2.Outcome.Value(f"OUTCOME_{outcome.name}")
-
-
 def funding_from_proto(funding: event_pb2.Funding) -> Funding:
     return Funding(funding.lease_id, funding.bound_nanos, funding.retained_nanos)
-
-
-def funding_to_proto(funding: Funding) -> event_pb2.Funding:
-    return event_pb2.Funding(
-        lease_id=funding.lease_id, bound_nanos=funding.bound, retained_nanos=funding.retained
-    )
 
 
 def _lines_from_proto(message: event_pb2.UsageEvent) -> tuple[UsageLine, ...]:

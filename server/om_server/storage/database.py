@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import peewee
 from playhouse.pool import MaxConnectionsExceeded
@@ -104,6 +104,18 @@ class Database(abc.ABC):
         """Run a write of peewee's as `send` does."""
         sql, values = self._engine.get_sql_context().sql(query).query()
         self.send(sql, values)
+
+    def ask(self, query: peewee.Query) -> list[tuple[Any, ...]]:
+        """Run a question whose best plan depends on its values, and give its rows: no plan is kept for it.
+
+        A plan that fits any range and any customer reads all of the rows, where its values would need few.
+        """
+        sql, values = self._engine.get_sql_context().sql(query).query()
+        found: list[tuple[Any, ...]] = self._executed_anew(sql, values).fetchall()
+        return found
+
+    def _executed_anew(self, sql: str, values: Sequence[object]) -> Any:  # noqa: ANN401 - a cursor of either driver
+        return self._engine.execute_sql(sql, values)
 
     def locked(self, query: peewee.ModelSelect) -> peewee.ModelSelect:
         """Lock the rows of `query` until the transaction ends. The caller orders them."""

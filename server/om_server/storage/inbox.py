@@ -153,7 +153,8 @@ class SqlInbox:
         return fitting(event_count_max, claimed)
 
     def _lock_due(self, limit: int, *, after: Inbox | None) -> list[Inbox]:
-        query = Inbox.select().where(Inbox.retry_time <= self._clock())
+        # What nobody tried yet is due by any clock: another machine's, or this one's before it was set back.
+        query = Inbox.select().where((Inbox.retry_time <= self._clock()) | (Inbox.attempt_count == 0))
         if after is not None:
             # A transaction does not pass over its own locks.
             position = peewee.Tuple(Inbox.retry_time, Inbox.batch_id)

@@ -85,6 +85,15 @@ class _Engine(PooledPostgresqlDatabase):  # type: ignore[misc]  # Peewee's pool 
         self._hear()
         return cursor
 
+    def execute_anew(self, sql: str, params: Sequence[object]) -> psycopg.Cursor[Any]:
+        """Run a statement that is never prepared, so that it is planned each time."""
+        connection: psycopg.Connection[Any] = self.connection()
+        threshold, connection.prepare_threshold = connection.prepare_threshold, None
+        try:
+            return self.execute_sql(sql, params)
+        finally:
+            connection.prepare_threshold = threshold
+
     def _execute_alone(self, sql: str, params: Sequence[object] | None) -> psycopg.Cursor[Any]:
         """Run a statement outside of a transaction: what is in one pipeline is one transaction."""
         connection: psycopg.Connection[Any] = self.connection()
@@ -192,6 +201,9 @@ class PostgresStore(Database):
     def send(self, sql: str, values: Sequence[object], *, counted: Counted = uncounted) -> None:
         """Run a write and go on, within a transaction."""
         self._pool.send(sql, values, counted)
+
+    def _executed_anew(self, sql: str, values: Sequence[object]) -> psycopg.Cursor[Any]:
+        return self._pool.execute_anew(sql, values)
 
     def close(self) -> None:
         self._pool.close_all()

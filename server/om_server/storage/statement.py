@@ -5,17 +5,23 @@ is the same each time. A fixed text is also what both databases prepare and keep
 as plain tuples in the order of the columns; SQLite's booleans are 0 and 1.
 """
 
-from collections.abc import Collection
+import functools
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import orjson
 import peewee
 
 from om_server.storage.database import Database
 
-Value = str | int | bool | None | Collection[str]
+Value = str | int | bool | None | Collection[str] | Collection[int]
 Row = tuple[Any, ...]
+
+#: Texts of one kind that are kept: far more than a program asks for, and a bound for what callers choose.
+_SHAPES_MAX = 256
+
+_Shape = TypeVar("_Shape", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ def given(name: str) -> Any:  # noqa: ANN401 - peewee's expressions take anythin
 
 
 def among(database: Database, field: peewee.Field, name: str) -> Any:  # noqa: ANN401 - as above
-    """Return the condition that a text column is one of any number of values of that name, or of none."""
+    """Return the condition that a column is one of any number of values of that name, or of none."""
     slot = _Slot(name, many=True)
     if database.supports_row_locks:
         return peewee.NodeList((field, peewee.SQL("= ANY(%s)", [slot])))
@@ -76,3 +82,14 @@ class Statement:
         if isinstance(value, str) or not isinstance(value, Collection):
             raise TypeError(f"{slot.name} is a number of values, not one")
         return list(value) if self._arrays else orjson.dumps(list(value)).decode()
+
+
+class Statements(Generic[_Shape]):
+    """Statements that differ by a shape, such as which conditions there are. Each is composed once."""
+
+    def __init__(self, database: Database, compose: Callable[[_Shape], peewee.Node]) -> None:
+        self._of = functools.lru_cache(_SHAPES_MAX)(lambda shape: Statement(database, compose(shape)))
+
+    def of(self, shape: _Shape) -> Statement:
+        """Return the statement of a shape."""
+        return self._of(shape)

@@ -14,17 +14,25 @@ from tests.rpc import made
 from tests.server.analytics.examples import NOW
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from om_server.analytics.event_stream import Feed
     from om_server.analytics.operations import AnalyticsOperations
+    from om_server.rpc.caller import Caller
     from om_server.storage.database import Database
 
 
-def event_feed(database: Database, monotonic: Callable[[], float] = lambda: 0.0) -> EventFeed:
+def event_feed(
+    database: Database,
+    monotonic: Callable[[], float] = lambda: 0.0,
+    *,
+    lost: Callable[[Collection[Caller]], Collection[Caller]] = lambda _: (),
+) -> EventFeed:
     """A feed that looks when the test says so; its clock stands still unless given."""
     store = AnalyticsStore(database)
-    return EventFeed(database, store.settlements, store.events, clock=lambda: NOW, monotonic=monotonic)
+    return EventFeed(
+        database, store.settlements, store.events, clock=lambda: NOW, lost=lost, monotonic=monotonic
+    )
 
 
 def servicer(

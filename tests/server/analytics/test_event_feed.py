@@ -14,15 +14,17 @@ from om_server.analytics.operations import AnalyticsOperations
 from om_server.analytics.query import EventFilter
 from om_server.analytics.settled import SettledState
 from om_server.analytics.store import AnalyticsStore
-from om_server.core.errors import InvalidArgument
+from om_server.core.errors import InvalidArgument, Overloaded, Unauthenticated
 from om_server.core.hours import HOUR
+from om_server.rpc.caller import Caller, Principal
 from om_server.schema import MODELS
 from om_server.storage.postgresql import PostgresStore
+from tests.rpc import key_caller
 from tests.server.analytics.examples import NOW, ORG, OTHER_ORG, line, settled
 from tests.server.analytics.streaming import event_feed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from om_server.analytics.settled import SettledEvent
     from om_server.core.errors import DomainError
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 class Recorder:
     """Writes down what it is told."""
 
-    organization_id: str = ORG
+    watcher: Caller = key_caller(organization_id=ORG)  # noqa: RUF009 - it cannot change
     wanted: EventFilter = EventFilter()  # noqa: RUF009 - it cannot change
     cursor: str = ""
     pending_max: int = 1_000
@@ -89,7 +91,7 @@ def test_what_is_settled_after_a_stream_joined_is_told_once(
 
 
 def test_nothing_of_another_organization_is_told(operations: AnalyticsOperations, feed: EventFeed) -> None:
-    ours, theirs = Recorder(), Recorder(OTHER_ORG)
+    ours, theirs = Recorder(), Recorder(key_caller(organization_id=OTHER_ORG))
     joined(feed, ours, theirs)
 
     operations.record([settled("ours"), settled("theirs", organization_id=OTHER_ORG)])
@@ -227,6 +229,53 @@ def test_signs_of_life_come_at_an_interval(database: Database) -> None:
     feed.look()
 
     assert stream.signs == 2
+
+
+def test_who_would_not_be_let_in_any_more_hears_no_more(
+    database: Database, operations: AnalyticsOperations
+) -> None:
+    now, lost, asked = [0.0], set[Caller](), list[int]()
+
+    def lost_of(callers: Collection[Caller]) -> Collection[Caller]:
+        asked.append(len(callers))
+        return lost
+
+    feed = event_feed(database, lambda: now[0], lost=lost_of)
+    ended, stays = Recorder(Caller(Principal.MEMBER, ORG, session_id="ses_ended")), Recorder()
+    joined(feed, ended, stays)
+    lost.add(ended.watcher)
+    operations.record([settled("a")])
+    feed.look()
+    assert asked == []
+    now[0] = 0.2
+    operations.record([settled("b", settle_time=NOW + 9)])
+    feed.look()
+    now[0] = 0.4
+    feed.look()
+
+    # Until it is looked at, nothing is known of it.
+    assert (ended.ids, stays.ids) == (["a"], ["a", "b"])
+    assert isinstance(ended.failure, Unauthenticated)
+    assert stays.failure is None
+    assert asked == [2, 1]
+
+
+def test_an_organization_watches_with_so_many_streams_and_another_with_its_own(database: Database) -> None:
+    store = AnalyticsStore(database)
+    limits = EventFeedLimits(streams_max=2)
+    feed = EventFeed(database, store.settlements, store.events, clock=lambda: NOW, limits=limits)
+    first, second, third = (Recorder() for _ in range(3))
+    other = Recorder(key_caller(organization_id=OTHER_ORG))
+    joined(feed, first)
+    joined(feed, second, third, other)
+
+    assert isinstance(third.failure, Overloaded)
+    assert (first.failure, second.failure, other.failure) == (None, None, None)
+
+    feed.leave(first)
+    fourth = joined(feed, Recorder())
+
+    assert fourth.failure is None
 
 
 def test_nothing_is_read_while_nobody_watches(

@@ -38,7 +38,7 @@ class Lobby:
 
 
 def stream_of(pending_max: int = 3) -> EventStream:
-    return EventStream(ORG, EventFilter(), cursor="", pending_max=pending_max)
+    return EventStream(key_caller(organization_id=ORG), EventFilter(), cursor="", pending_max=pending_max)
 
 
 @pytest.mark.asyncio

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 
+from om_server.analytics.event_rollup import roll_up
 from om_server.analytics.facet import Facet, facet_of, narrowed
 from om_server.analytics.operations import AnalyticsOperations
 from om_server.analytics.query import Dimension, EventFilter, UsageQuery
-from om_server.analytics.rollup import TAG_ALL, by_day, roll_up
+from om_server.analytics.rollup import TAG_ALL, by_day
 from om_server.analytics.store import AnalyticsStore
 from om_server.core.hours import HOUR
 from om_server.storage.migrate import migrations
@@ -27,6 +29,7 @@ _FACET_TABLES = (
     "facet_rollup_quantities",
     "daily_facet_rollups",
     "daily_facet_rollup_quantities",
+    "daily_consumer_rollups",
 )
 
 
@@ -39,6 +42,7 @@ _FACET_TABLES = (
         (("user_id", "customer_id"), True, Facet.CONSUMER),
         (("user_id",), False, None),
         (("user_id", "model"), True, None),
+        (("user_id", "provider"), True, None),
     ],
 )
 def test_the_facet_with_the_fewest_rows_is_asked(
@@ -47,15 +51,26 @@ def test_the_facet_with_the_fewest_rows_is_asked(
     assert facet_of(names, by_all_tags=by_all_tags) is facet
 
 
+def test_the_consumers_of_a_provider_are_asked_where_it_is_named() -> None:
+    names = ("user_id", "provider")
+
+    assert facet_of(names, by_all_tags=True, of_providers=True) is Facet.PROVIDER_CONSUMER
+    assert facet_of(names, by_all_tags=False, of_providers=True) is None
+    assert facet_of(("provider",), by_all_tags=True, of_providers=True) is Facet.PRODUCT
+
+
 @given(batches())
 def test_a_facet_has_the_sums_of_the_series_and_no_dimension_of_another(events: list[SettledEvent]) -> None:
     whole = roll_up(events)
-    for facet, kept in ((Facet.TOTAL, ()), (Facet.PRODUCT, ("model",)), (Facet.CONSUMER, ("user_id",))):
+    for facet, kept in (
+        (Facet.TOTAL, ()),
+        (Facet.PRODUCT, ("model",)),
+        (Facet.CONSUMER, ("user_id",)),
+        (Facet.PROVIDER_CONSUMER, ("user_id", "provider")),
+    ):
         narrow = narrowed(whole, facet)
 
-        def sums(
-            delta: Any, kept: tuple[str, ...] = kept, *, tagged: bool = facet is not Facet.CONSUMER
-        ) -> Any:
+        def sums(delta: Any, kept: tuple[str, ...] = kept, *, tagged: bool = not facet.of_consumers) -> Any:
             found: Counter[tuple[object, ...]] = Counter()
             for key, row in (*delta.counters.items(), *delta.quantities.items()):
                 if tagged or key.tag == TAG_ALL:
@@ -95,16 +110,20 @@ def test_facets_of_before_the_migration_are_summed_from_series(database: Databas
     operations.record(events)
     groups = ((), (Dimension.TAG,), (Dimension.MODEL,), (Dimension.USER,), (Dimension.PROMPT_VERSION,))
     wanted = EventFilter(start_time=NOW - 60 * HOUR, end_time=NOW + HOUR)
+    of_provider = replace(wanted, providers=("openai",))
 
     def asked() -> list[Any]:
-        return [operations.query_usage(ORG, UsageQuery(wanted, group)).rows for group in groups]
+        spend = operations.query_spend(ORG, UsageQuery(of_provider, (Dimension.USER,))).rows
+        return [*(operations.query_usage(ORG, UsageQuery(wanted, group)).rows for group in groups), spend]
 
     def counted() -> list[int]:
         statements = [f"SELECT COUNT(*) FROM {table}" for table in _FACET_TABLES]  # noqa: S608 - fixed names
         return [database.engine.execute_sql(statement).fetchone()[0] for statement in statements]
 
     before, rows_before = asked(), database.read(counted)
-    backfill = [part for part in dict(migrations())["0015_facets"].split(";\n") if "INSERT INTO" in part]
+    texts = dict(migrations())
+    parts = [part for name in ("0015_facets", "0017_consumers") for part in texts[name].split(";\n")]
+    backfill = [part for part in parts if "INSERT INTO" in part]
 
     def migrate_again() -> None:
         for table in _FACET_TABLES:
@@ -114,7 +133,7 @@ def test_facets_of_before_the_migration_are_summed_from_series(database: Databas
 
     database.write(migrate_again)
 
-    assert len(backfill) == 11
+    assert len(backfill) == 13
     assert sum(row.counters.event_count for row in before[0]) == 7
     assert (asked(), database.read(counted)) == (before, rows_before)
     # The next event's series has another id than the one that the migration lent, and is in the same group.

@@ -1,5 +1,6 @@
 import pytest
 
+from om_server.analytics.counters import Counters
 from om_server.analytics.period import Cut, Granularity, Period
 from om_server.analytics.query import (
     Dimension,
@@ -7,13 +8,13 @@ from om_server.analytics.query import (
     GroupKey,
     GroupSums,
     GroupValue,
+    Rank,
     UsageQuery,
     by_cost,
     by_event_count,
-    ordered,
     usage_rows,
 )
-from om_server.analytics.rollup import Counters, Series
+from om_server.analytics.series import Series
 from om_server.core.errors import InvalidArgument
 from om_server.core.hours import HourRange
 
@@ -68,10 +69,13 @@ def test_rows_are_ordered_by_period_then_rank_then_group() -> None:
         (0, ("z",)): GroupSums(Counters(event_count=2, cost=1), {}),
         (0, ("y",)): GroupSums(Counters(event_count=2, cost=1), {}),
     }
-    rows = list(usage_rows(sums, query, cut=cut, names={}))
 
-    assert [row.group[0].value for row in ordered(rows, by_event_count)] == ["y", "z", "few", "a"]
-    assert [row.group[0].value for row in ordered(rows, by_cost)] == ["few", "y", "z", "a"]
+    def models(rank: Rank) -> list[str]:
+        rows = usage_rows(sums, query, cut=cut, names={}, rank=rank)
+        return [row.group[0].value for row in rows]
+
+    assert models(by_event_count) == ["y", "z", "few", "a"]
+    assert models(by_cost) == ["few", "y", "z", "a"]
 
 
 def test_a_group_is_named_where_a_name_is_known() -> None:
@@ -81,7 +85,13 @@ def test_a_group_is_named_where_a_name_is_known() -> None:
         (0, ("t2", "m")): GroupSums(Counters(), {}),
     }
 
-    rows = usage_rows(sums, query, cut=Cut(Granularity.TOTAL), names={Dimension.TEAM: {"t1": "Research"}})
+    rows = usage_rows(
+        sums,
+        query,
+        cut=Cut(Granularity.TOTAL),
+        names={Dimension.TEAM: {"t1": "Research"}},
+        rank=by_cost,
+    )
 
     model = GroupValue(Dimension.MODEL, "m")
     assert [row.group for row in rows] == [

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from om_server.analytics.counters import Counters, QuantitySum
+from om_server.analytics.event_rollup import roll_up
 from om_server.analytics.period import Cut, Granularity, Period, cut_hours
 from om_server.analytics.query import Dimension, EventFilter, GroupKey, GroupSums, UsageQuery, group_sums
-from om_server.analytics.rollup import Counters, QuantitySum, roll_up
 from om_server.analytics.rollup_statement import Question
 from om_server.analytics.rollup_store import RollupStore
 from om_server.analytics.settled import SettledEvent
@@ -130,8 +131,8 @@ def test_another_organization_is_never_summed(database: Database, store: RollupS
 
 def test_the_range_shrinks_to_hours_with_usage(database: Database, store: RollupStore) -> None:
     hour = hour_of(NOW)
-    for hours_ago in (50, 7, 3):
-        add(database, store, settled(f"e{hours_ago}", event_time=NOW - hours_ago * HOUR))
+    for ago in (50, 7, 3):
+        add(database, store, settled(f"e{ago}", event_time=NOW - ago * HOUR))
 
     def shrunk(first: int, end: int) -> HourRange:
         return database.read(lambda: store.hours_with_usage(ORG, HourRange(first, end)))
@@ -174,13 +175,19 @@ _QUERIES = st.builds(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(events=batches(), cut_at=st.integers(0, 12), query=_QUERIES)
+@given(events=batches(), cut_at=st.integers(0, 12), query=_QUERIES, measured=st.booleans())
 def test_stored_sums_equal_sums_in_memory(
-    database: Database, store: RollupStore, events: list[SettledEvent], cut_at: int, query: UsageQuery
+    database: Database,
+    store: RollupStore,
+    events: list[SettledEvent],
+    cut_at: int,
+    query: UsageQuery,
+    *,
+    measured: bool,
 ) -> None:
     """I16 through the database: added in two batches, for any question."""
     cut = cut_hours(ALL_HOURS, query.granularity, zone=query.zone)
-    question = Question(ORG, query, ALL_HOURS, cut, with_quantities=True)
+    question = Question(ORG, query, ALL_HOURS, cut, with_quantities=measured)
 
     def settle_and_sum() -> dict[GroupKey, GroupSums]:
         store.add(roll_up(events[:cut_at]))
@@ -190,4 +197,34 @@ def test_stored_sums_equal_sums_in_memory(
     found = rolled_back(database, settle_and_sum)
 
     ours = [item for item in events if item.event.organization_id == ORG]
-    assert found == group_sums(roll_up(ours), query, cut=cut)
+    expected = group_sums(roll_up(ours), query, cut=cut)
+    assert found == (
+        expected if measured else {group: GroupSums(sums.counters, {}) for group, sums in expected.items()}
+    )
+
+
+def test_the_consumers_of_one_provider_are_summed_without_those_of_another(
+    database: Database, store: RollupStore
+) -> None:
+    """Over whole days, which are read where each provider has sums of its own, and hours at both ends."""
+    users = ("u1", "u2", "u1")
+    models = ("gpt-4o", "gpt-4o", "claude-4")
+    for ago in (0, 30, 60):
+        add(
+            database,
+            store,
+            *(
+                settled(f"{user}{model}{ago}", line(model), user_id=user, event_time=NOW - ago * HOUR)
+                for user, model in zip(users, models, strict=True)
+            ),
+        )
+
+    def counts(*providers: str) -> dict[str, int]:
+        query = UsageQuery(EventFilter(providers=providers), (Dimension.USER,))
+        found = sums(database, store, query, with_quantities=False)
+        return {values[0]: part.counters.event_count for (_, values), part in found.items()}
+
+    assert counts("OpenAI") == {"u1": 3, "u2": 3}
+    assert counts("anthropic") == {"u1": 3}
+    assert counts("openai", "anthropic", "openai") == {"u1": 6, "u2": 3}
+    assert counts("none") == {}

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from om_server.analytics.counters import Counters
 from om_server.analytics.query import Dimension, GroupValue, UsageRow
-from om_server.analytics.rollup import Counters
 from om_server.analytics.version_comparison import VersionSpend, compare_versions
 from om_server.core.money import NANO
 

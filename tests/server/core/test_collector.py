@@ -22,6 +22,7 @@ def collector_as_it_was() -> Iterator[None]:
     yield
     gc.set_threshold(*threshold)
     gc.unfreeze()
+    gc.freeze()  # Again what tests/conftest.py spared.
 
 
 def test_what_exists_is_left_out_of_later_collections() -> None:
