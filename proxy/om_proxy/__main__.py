@@ -13,6 +13,7 @@ import uvloop
 
 from om_proxy.app import EdgeUnavailable
 from om_proxy.app import serve as serve_proxy
+from om_proxy.descriptors import take_all_descriptors
 from om_proxy.log_sink import KindFormatter, LogSink
 from om_proxy.providers import sandbox
 from om_proxy.settings import SettingsInvalid, load_settings
@@ -32,6 +33,7 @@ def serve(
     """Run the proxy in front of the providers that the settings name."""
     settings = load_settings() if workers is None else load_settings(OM_PROXY_WORKERS=workers)
     _configure_logging(settings.log_level, readable=settings.environment == "development")
+    take_all_descriptors()
     if settings.workers == 1:
         uvloop.run(serve_proxy(settings))
     else:

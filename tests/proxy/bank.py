@@ -12,7 +12,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 
 from om.account.v1 import account_service_pb2 as account_pb
 from om.edge.v1 import edge_service_pb2 as edge_pb
-from om.type.v1 import access_pb2
+from om.type.v1 import access_pb2, limit_warning_pb2
 from om.type.v1 import error_reason_pb2 as reasons
 from om_proxy.admission.keys import Key
 from om_proxy.admission.spending import Spending
@@ -79,6 +79,8 @@ class Bank(ServerClient):
     reports: list[edge_pb.LeaseReport] = field(default_factory=list)
     leases: dict[str, Leased] = field(default_factory=dict)
     selectors: list[tuple[str, str]] = field(default_factory=list)
+    #: The soft limits that a call of a feature passes.
+    warnings: dict[str, list[str]] = field(default_factory=dict)
     priced: bool = True
     rate: int = 1_000_000
     context_window: int = 8_000
@@ -168,6 +170,10 @@ class Bank(ServerClient):
             organization_id=ORG,
             resolution_version=self.version,
             incarnation=self.store,
+            warnings=[
+                limit_warning_pb2.LimitWarning(limit_id=name)
+                for name in self.warnings.get(request.attribution.feature_id, ())
+            ],
         )
         refusal = self.refusal
         if self.wallet_id and self.available < request.min_nanos:

@@ -19,7 +19,7 @@ from om.edge.v1 import edge_service_pb2 as edge_pb
 from om.edge.v1 import edge_service_pb2_grpc as edge_grpc
 from om.ingestion.v1 import ingestion_service_pb2 as ingestion_pb
 from om.ingestion.v1 import ingestion_service_pb2_grpc as ingestion_grpc
-from om.type.v1 import access_pb2, event_pb2
+from om.type.v1 import access_pb2, event_pb2, limit_warning_pb2
 
 SERVICE_TOKEN = "service-token-of-this-test"
 KEY = "om_live_of_this_test"
@@ -68,6 +68,8 @@ class FakeServer:
     #: What the key says about its calls.
     calls: account_pb.AuthenticateKeyResponse = field(default_factory=account_pb.AuthenticateKeyResponse)
     refusal: edge_pb.Refusal | None = None
+    #: Soft limits that every call passes.
+    warnings: list[str] = field(default_factory=list)
     rates: list[edge_pb.ModelRate] = field(default_factory=list)
     card_s: int = 60
     funding_mode: edge_pb.FundingMode.ValueType = edge_pb.FUNDING_MODE_STRICT
@@ -231,6 +233,7 @@ class _Edge(edge_grpc.EdgeServiceServicer):
             funding_mode=self._fake.funding_mode,
             incarnation=self._fake.store,
             organization_id="org_test",
+            warnings=[limit_warning_pb2.LimitWarning(limit_id=name) for name in self._fake.warnings],
         )
         if request.want_nanos:
             answer.lease.CopyFrom(self._fake.lease(request))

@@ -15,6 +15,7 @@ def _restored() -> Iterator[None]:
     before = gc.get_threshold()
     yield
     gc.unfreeze()
+    gc.freeze()  # Again what tests/conftest.py spared.
     gc.set_threshold(*before)
 
 

@@ -11,6 +11,8 @@ import structlog
 
 from om_proxy.admission.ask import Ask
 from om_proxy.admission.keys import Key, KeyRing
+from om_proxy.admission.lease_desk import LeaseDesk, Refused
+from om_proxy.admission.limit_warnings import LimitWarnings
 from om_proxy.admission.payers import Mode, Payer, Payers
 from om_proxy.admission.rate_cards import Card, RateCards
 from om_proxy.admission.stretch import Stretch
@@ -18,7 +20,6 @@ from om_proxy.call.bound import SLICE_TOKENS, Bound, Unbounded, bound, sliced
 from om_proxy.call.call import Call
 from om_proxy.dialects.attribution import Attribution
 from om_proxy.funding.grant import Grant
-from om_proxy.funding.lease_desk import LeaseDesk, Refused
 from om_proxy.metering.outcome import Intent
 from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Problem
@@ -36,13 +37,14 @@ _KEY_ENDED = frozenset({"KEY_REVOKED", "NOT_FOUND"})
 class Admissions:
     """Gives an intent for every call that may be made."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a decision rests on, named by the composition root
         self,
         keys: KeyRing,
         cards: RateCards,
         payers: Payers,
         *,
         desk: LeaseDesk,
+        warnings: LimitWarnings,
         grace_s: float,
     ) -> None:
         """`grace_s`: how long calls go on without money while the server is away, where that is allowed."""
@@ -50,6 +52,7 @@ class Admissions:
         self._cards = cards
         self._payers = payers
         self._desk = desk
+        self._warnings = warnings
         self._grace_s = grace_s
 
     async def admit(self, event_id: str, key: Key, *, call: Call, who: Attribution) -> Intent | Problem:
@@ -82,7 +85,14 @@ class Admissions:
             ask.key, ask.who.customer_id, model=ask.call.model, rates=ask.card.rates
         )
         return Intent(
-            ask.event_id, ask.key, ask.who, ask.call, grant, rates_of, stretch=self._stretch(ask, grant)
+            ask.event_id,
+            ask.key,
+            ask.who,
+            ask.call,
+            grant,
+            rates_of,
+            stretch=self._stretch(ask, grant),
+            limit_warnings=self._warnings.of(ask.key, ask.who),
         )
 
     def _stretch(self, ask: Ask, grant: Grant) -> Stretch | None:
@@ -110,6 +120,9 @@ class Admissions:
 
     def _count(self, ask: Ask) -> None:
         """Count what a call asks for, once, whether it gets it from here, from the server, or not at all."""
+        if ask.call.output_clamped is not None:
+            # It was counted when it asked for more, and was refused.
+            return
         payer = self._payers.last_known(ask)
         if payer is not None and payer.mode in _LEASING and ask.needed is not None:
             self._desk.note_demand(payer.wallet_id, ask.needed)

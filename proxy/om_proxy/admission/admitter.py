@@ -57,6 +57,7 @@ class Admitter:
         ready: asyncio.Event,
         on_forgotten: Callable[[int], None],
         on_stale: Callable[[int], None],
+        on_answer: Callable[[edge_pb.AdmitRequest, edge_pb.AdmitResponse], None],
         clock: Callable[[], float] = time.monotonic,
         retry_delay_s: float = _RETRY_DELAY_S,
     ) -> None:
@@ -69,6 +70,7 @@ class Admitter:
         self._ready = ready
         self._on_forgotten = on_forgotten
         self._on_stale = on_stale
+        self._on_answer = on_answer
         self._clock = clock
         self._retry_delay_s = retry_delay_s
         self._unanswered: set[asyncio.Task[None]] = set()
@@ -119,6 +121,7 @@ class Admitter:
             self._on_forgotten(request.edge.edge_epoch)
             raise _NothingTaken from None
         self._incarnation.note(response.incarnation)
+        self._on_answer(request, response)
         return Answered(response, asked_at)
 
     async def _is_ready(self) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from om.edge.v1 import edge_service_pb2 as edge_pb
 from om.type.v1 import error_reason_pb2 as reasons
 from om_proxy.admission.keys import Key
+from om_proxy.admission.labels import attribution_of
 from om_proxy.admission.rate_cards import Card
 from om_proxy.call.bound import Bound
 from om_proxy.call.call import Call
 from om_proxy.call.clamp import affordable_cap
-from om_proxy.call.labels import attribution_of
 from om_proxy.dialects.attribution import Attribution
 from om_proxy.metering.usage import Unit
 from om_proxy.refusals import problem

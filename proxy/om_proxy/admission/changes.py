@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from om.edge.v1 import edge_service_pb2 as edge_pb
 from om_proxy.admission.keys import KeyRing
+from om_proxy.admission.lease_desk import LeaseDesk
 from om_proxy.admission.payers import Payers
 from om_proxy.admission.rate_cards import RateCards
-from om_proxy.funding.lease_desk import LeaseDesk
 
 
 class Changes:

@@ -13,12 +13,13 @@ from om_proxy.admission.admitter import Admitter
 from om_proxy.admission.ask import Ask
 from om_proxy.admission.changes import Changes
 from om_proxy.admission.keys import KeyRing
+from om_proxy.admission.lease_desk import LeaseDesk
+from om_proxy.admission.lease_request import LeaseRequests
+from om_proxy.admission.limit_warnings import LimitWarnings
 from om_proxy.admission.payers import Payers
 from om_proxy.admission.rate_cards import RateCards
 from om_proxy.funding.drawers import Drawers, LeaseTotals
 from om_proxy.funding.lease_closing import LeaseClosing, LeaseJournal
-from om_proxy.funding.lease_desk import LeaseDesk
-from om_proxy.funding.lease_request import LeaseRequests
 from om_proxy.server.identity import Edge, new_admit_key
 from om_proxy.server.incarnation import Incarnation
 from om_proxy.server.server_client import ServerClient
@@ -60,12 +61,14 @@ class Spending:
         The life must hear of another incarnation first, so that no lease is taken until it is ready again.
         """
         self._edge = edge
+        warnings = LimitWarnings(clock=clock)
         self._admitter = Admitter(
             server,
             incarnation,
             ready=life.ready,
             on_forgotten=life.forgotten,
             on_stale=life.stale,
+            on_answer=warnings.note,
             clock=clock,
         )
         self._closing = LeaseClosing(server, edge, journal, incarnation=incarnation)
@@ -85,7 +88,9 @@ class Spending:
         #: For the call book.
         self.desk = LeaseDesk(requests, self._drawers, self._payers, clock=clock)
         #: For the handler.
-        self.admissions = Admissions(self.keys, self._cards, self._payers, desk=self.desk, grace_s=grace_s)
+        self.admissions = Admissions(
+            self.keys, self._cards, self._payers, desk=self.desk, warnings=warnings, grace_s=grace_s
+        )
         #: For the stream of changes.
         self.changes = Changes(self.keys, self._cards, self._payers, desk=self.desk)
         self._task: asyncio.Task[None] | None = None

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from om_proxy.admission.ask import Ask
+from om_proxy.admission.lease_desk import LeaseDesk
 from om_proxy.call.bound import SLICE_TOKENS, Bound, Ceiling
 from om_proxy.funding.grant import Grant
-from om_proxy.funding.lease_desk import LeaseDesk
 from om_proxy.funding.purse import Part
 from om_proxy.journal.journal import JournalBroken, JournalFull
 from om_proxy.refusals import problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from om_proxy.call.call import Demand
-from om_proxy.call.json_text import insert_first, last_member, replace
+from om_proxy.json_text import insert_first, last_member, replace
 from om_proxy.metering.reading import parse_object
 
 _INT64_DIGITS = 19

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import Enum, auto
 from functools import lru_cache
 from typing import Final
 
@@ -56,6 +55,9 @@ _REQUEST_DROPPED_PREFIXES: Final = ("x-om-", "x-forwarded-", "cf-")
 _RESPONSE_DROPPED: Final = _HOP_BY_HOP | {"alt-svc", "set-cookie", "set-cookie2"}
 _RESPONSE_DROPPED_PREFIXES: Final = ("access-control-", "x-om-")
 
+#: Not passed on, and read.
+_READ: Final = frozenset({"connection", "accept-encoding"})
+
 # Callers and providers use the same names again and again, and anybody may make up others.
 _NAMES_MAX: Final = 1024
 
@@ -77,20 +79,19 @@ def request_headers(
     `defaults` are added where the client sent none of the name. `identity` asks for an answer without content
     coding, which is needed where the answer's bytes are edited.
     """
-    hop, accepted, kept = [], [], []
+    kept: RawHeaders = []
+    read: dict[str, list[bytes]] = {}
     for header in received:
         place = _place_up(header[0])
-        if place is _Place.KEPT:
+        if place is None:
             kept.append(header)
-        elif place is _Place.CONNECTION:
-            hop.append(header[1])
-        elif place is _Place.ACCEPT_ENCODING:
-            accepted.append(header[1].decode("latin-1"))
-    kept = _without_named(hop, kept)
+        elif place in _READ:
+            read.setdefault(place, []).append(header[1])
+    kept = _without_named(read.get("connection"), kept)
     # After the filter, so that `Connection: authorization` cannot remove the key.
     kept.append((credential.header.encode(), credential.value.reveal().encode("utf-8", "surrogateescape")))
     kept += [(name.encode(), value.encode()) for name, value in defaults if not _has(kept, name.encode())]
-    coding = "identity" if identity else readable_codings(accepted)
+    coding = "identity" if identity else readable_codings(tuple(read.get("accept-encoding", ())))
     if coding is not None:
         kept.append((b"Accept-Encoding", coding.encode("latin-1")))
     return kept
@@ -98,49 +99,32 @@ def request_headers(
 
 def response_headers(received: RawHeaders, *, body_changed: bool = False) -> RawHeaders:
     """List the headers for the client, repeated ones repeated. The length is kept iff the bytes are."""
-    hop, kept = [], []
+    kept: RawHeaders = []
+    connection: list[bytes] = []
     for header in received:
         place = _place_down(header[0])
-        if place is _Place.KEPT or (place is _Place.LENGTH and not body_changed):
+        if place is None or (place == "content-length" and not body_changed):
             kept.append(header)
-        elif place is _Place.CONNECTION:
-            hop.append(header[1])
-    return _without_named(hop, kept)
-
-
-class _Place(Enum):
-    """What becomes of a header."""
-
-    KEPT = auto()
-    DROPPED = auto()
-    CONNECTION = auto()
-    ACCEPT_ENCODING = auto()
-    LENGTH = auto()
+        elif place == "connection":
+            connection.append(header[1])
+    return _without_named(connection, kept)
 
 
 @lru_cache(_NAMES_MAX)
-def _place_up(name: bytes) -> _Place:
+def _place_up(name: bytes) -> str | None:
+    """Give the name, in small letters, of a header that does not simply go on."""
     low = name.decode("latin-1").lower()
-    if low == "connection":
-        return _Place.CONNECTION
-    if low == "accept-encoding":
-        return _Place.ACCEPT_ENCODING
-    dropped = low in _REQUEST_DROPPED or low.startswith(_REQUEST_DROPPED_PREFIXES)
-    return _Place.DROPPED if dropped else _Place.KEPT
+    return low if low in _REQUEST_DROPPED or low.startswith(_REQUEST_DROPPED_PREFIXES) else None
 
 
 @lru_cache(_NAMES_MAX)
-def _place_down(name: bytes) -> _Place:
+def _place_down(name: bytes) -> str | None:
     low = name.decode("latin-1").lower()
-    if low == "connection":
-        return _Place.CONNECTION
-    if low == "content-length":
-        return _Place.LENGTH
-    dropped = low in _RESPONSE_DROPPED or low.startswith(_RESPONSE_DROPPED_PREFIXES)
-    return _Place.DROPPED if dropped else _Place.KEPT
+    special = low == "content-length" or low in _RESPONSE_DROPPED
+    return low if special or low.startswith(_RESPONSE_DROPPED_PREFIXES) else None
 
 
-def _without_named(connection: list[bytes], headers: RawHeaders) -> RawHeaders:
+def _without_named(connection: list[bytes] | None, headers: RawHeaders) -> RawHeaders:
     """Drop what `Connection` names besides."""
     if not connection:
         return headers
@@ -152,14 +136,15 @@ def _has(headers: RawHeaders, name: bytes) -> bool:
     return any(found.lower() == name for found, _ in headers)
 
 
-def readable_codings(accepted: list[str]) -> str | None:
+@lru_cache(_NAMES_MAX)
+def readable_codings(accepted: tuple[bytes, ...]) -> str | None:
     """Narrow Accept-Encoding to what the meter can decode; None where the client sent none.
 
     A client that offers another coding would else get answers whose usage nobody can read.
     """
     if not accepted:
         return None
-    offers = [offer.strip() for line in accepted for offer in line.split(",")]
+    offers = [offer.strip() for line in accepted for offer in line.decode("latin-1").split(",")]
     readable = [offer for offer in offers if offer.split(";")[0].strip().lower() in READABLE_CODINGS]
     return ", ".join(readable) or "identity"
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from multidict import MultiMapping
 
-from om_proxy.call.json_text import without
 from om_proxy.call.provider import Provider, bearer_token, only_value
 from om_proxy.call.route import Route, Target
 from om_proxy.dialects.attribution import (
@@ -24,6 +23,7 @@ from om_proxy.dialects.attribution import (
     is_name,
 )
 from om_proxy.dialects.dialect import Asked
+from om_proxy.json_text import without
 from om_proxy.metering.reading import parse_object
 from om_proxy.refusals.problem import invalid_field, missing_platform_key, missing_provider_header
 from om_proxy.refusals.refusal import Form, Problem

@@ -53,9 +53,11 @@ class Identity:
 class Home:
     """A locked directory, from the start of an edge to its end."""
 
-    def __init__(self, path: Path, lock: int, identity: Identity) -> None:
+    def __init__(self, path: Path, identity: Identity, *, lock: int, folder: int) -> None:
+        """`lock` and `folder` are descriptors: of the file that is locked, and of the directory."""
         self.path = path
         self._lock = lock
+        self._folder = folder
         self._identity = identity
         #: Who this process is to the server; the same object in every epoch.
         self.edge = Edge(identity.edge_id, identity.edge_epoch, secrets.token_hex(_INSTANCE_BYTES))
@@ -74,10 +76,11 @@ class Home:
             same_boot = before is None or (boot_id != "" and boot_id == before.boot_id)
             now = _next(before, boot_id=boot_id, synced=synced, same_boot=same_boot)
             _write(path / _IDENTITY, now)
+            folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except BaseException:
             os.close(lock)
             raise
-        return cls(path, lock, now)
+        return cls(path, now, lock=lock, folder=folder)
 
     @property
     def boot_id(self) -> str:
@@ -123,10 +126,15 @@ class Home:
         """Remember that the server has taken what there was to say of the past, and in which life it is."""
         self._keep(replace(self._identity, resynced=True, store=store))
 
+    def sync_names(self) -> None:
+        """Force the names of the files to the disk, also where this process may open nothing more."""
+        os.fsync(self._folder)
+
     def leave(self, *, synced: bool = False) -> None:
         """Give the directory up; `synced` tells that all of it is on the disk now, whatever comes."""
         if synced:
             self._keep(replace(self._identity, synced=True))
+        os.close(self._folder)
         os.close(self._lock)
 
     def _keep(self, identity: Identity) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from om.type.v1 import event_pb2
 from om_proxy.journal.archive import Archive
-from om_proxy.journal.home import Home, sync_file
+from om_proxy.journal.home import Home
 from om_proxy.journal.reader import Cursor, Shipment, Span, read_shipment, spans
 from om_proxy.journal.record import Header, Kind, LeaseNote, pack, pack_value, salvage
 from om_proxy.journal.replay import Past, Trace
@@ -240,7 +240,7 @@ class Journal:
             reserve = None
         self._writer = reserve or self._new_segment(max(self._segment_bytes, 2 * size))
         if self._home.synced:
-            sync_file(self._home.path)
+            self._home.sync_names()
         #: Of the segment that is written.
         self._trace = self._archive.take(self._writer.file, Trace(self._writer.header))
         self._trace.end = self._writer.size

@@ -8,17 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from om_proxy.call.json_text import insert_first, last_member, replace
+from om_proxy.json_text import insert_first, last_member, replace
 from om_proxy.metering.reading import parse_object
 
 HELD_MAX = 64 << 10
 
 _OPTIONS = "stream_options"
 _ASKED = b'"include_usage":true'
-# With include_usage every other event has `"usage":null`. Inside of strings the quotes are escaped.
-USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*\{')
+# With include_usage every other event has `"usage":null`. Inside of strings the quotes are escaped. What
+# follows is not looked for: it may stand on the next `data` line of the event.
+USAGE_OBJECT = re.compile(rb'"usage"(?!\s*:\s*null)')
 # A choice in the list: the event has content, so it is not the extra one.
-_HAS_CHOICE = re.compile(rb'"choices"\s*:\s*\[\s*[^\s\]]')
+_HAS_CHOICE = re.compile(rb'"choices"\s*:\s*\[\s*\{')
 _DATA = b"data:"
 _END = b"\n\n"
 

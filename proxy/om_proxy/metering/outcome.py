@@ -12,8 +12,8 @@ from google.protobuf import timestamp_pb2
 
 from om.type.v1 import event_pb2, usage_pb2
 from om_proxy.admission.keys import Key
+from om_proxy.admission.labels import attribution_of
 from om_proxy.call.call import Call
-from om_proxy.call.labels import attribution_of
 from om_proxy.dialects.attribution import Attribution
 from om_proxy.funding.grant import Grant, RatesOf, kept_nanos
 from om_proxy.funding.rates import ModelRates
@@ -63,6 +63,8 @@ class Intent:
     time_ns: int = field(default_factory=time.time_ns)
     #: Where the grant pays only for the beginning of the answer.
     stretch: Stretch | None = None
+    #: Soft limits that a call with these labels passed when the server was last asked.
+    limit_warnings: tuple[str, ...] = ()
     #: What every event about the call says. To be copied.
     common: event_pb2.UsageEvent = field(init=False, repr=False, compare=False)
 

@@ -151,5 +151,8 @@ def _without_texts(value: object, depth: int) -> object:
     if isinstance(value, list):
         return [_without_texts(item, depth - 1) for item in value]
     return {
-        name: _without_texts(item, depth - 1) for name, item in value.items() if len(name) <= _RAW_TEXT_MAX
+        # Nearly all of it is counts.
+        name: item if type(item) is int else _without_texts(item, depth - 1)
+        for name, item in value.items()
+        if len(name) <= _RAW_TEXT_MAX
     }

@@ -74,6 +74,8 @@ def _own_headers(tally: Tally) -> HeaderList:
     own = [("x-om-request-id", tally.intent.event_id)]
     if (cap := tally.intent.call.output_clamped) is not None:
         own.append(("x-om-output-cap", str(cap)))
+    if limits := tally.intent.limit_warnings:
+        own.append(("x-om-limit-warning", ", ".join(limits)))
     return own
 
 

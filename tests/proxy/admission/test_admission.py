@@ -15,6 +15,7 @@ from om_proxy.admission.payers import PAYER_TIME_TO_LIVE_S
 from om_proxy.call.call import Share
 from om_proxy.funding.grant import Grant
 from om_proxy.funding.lease import GUARD_S
+from om_proxy.funding.purse import IDLE_S
 from om_proxy.journal import segment
 from om_proxy.metering.outcome import Intent
 from om_proxy.refusals import problem
@@ -267,6 +268,28 @@ async def test_a_call_without_the_server_is_counted_once(bank: Bank) -> None:
     assert await till.admit() == problem.unavailable()
 
     assert purse.wanted_nanos(0) == before + BOUND
+
+
+async def test_a_call_whose_cap_is_lowered_is_counted_once(bank: Bank) -> None:
+    till = Till(bank)
+    till.give_back(await till.admitted())
+    await settle()
+    till.clock.now = IDLE_S
+    await till.sweep()
+    bank.available = BOUND - 4
+    purse = till.drawers.of(WALLET).purse
+    purse.note_demand(1, till.clock.now)
+    purse.note_demand(1, till.clock.now)
+    before = purse.wanted_nanos(till.clock.now)
+
+    refused = await till.admit()
+    assert isinstance(refused, Problem)
+    assert refused.output_tokens_max == 5
+    smaller = replace(CALL, demand=replace(CALL.demand, output_max=5), output_clamped=5)
+    granted = (await till.admitted(call=smaller)).grant
+
+    assert granted.bound_nanos == BOUND - 4
+    assert purse.wanted_nanos(till.clock.now) == before + BOUND
 
 
 async def test_a_call_for_which_the_journal_has_no_room_takes_nothing_and_asks_nobody(bank: Bank) -> None:

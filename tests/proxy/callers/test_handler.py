@@ -14,7 +14,7 @@ from om_proxy.off_loop import INLINE_BYTES_MAX
 from om_proxy.providers.anthropic import Anthropic
 from om_proxy.providers.openai import OpenAI
 from tests.proxy.fake_servicer import AWAY, KEY
-from tests.proxy.one_edge import ANSWER, ATTRIBUTION, CHAT, HEADERS, PROVIDER_KEY, answers, edge
+from tests.proxy.one_edge import ANSWER, ATTRIBUTION, CHAT, HEADERS, PROVIDER_KEY, STREAM, answers, edge
 from tests.proxy.raw_http import Exchange, request_bytes
 
 GEMINI_KEY = "AIza+canary%of/google"
@@ -257,6 +257,18 @@ async def test_a_server_that_is_away_is_said_to_be_worth_a_retry() -> None:
 
     assert (answer.status, answer.named("retry-after"), answer.named("x-should-retry")) == (503, ["1"], [])
     assert proxy.provider.exchanges == []
+
+
+@pytest.mark.parametrize("body", [CHAT, STREAM])
+async def test_an_answer_names_the_soft_limits_that_its_call_passes(body: bytes) -> None:
+    async with edge(answers) as proxy:
+        proxy.server.warnings = ["ent_1", "ent_2"]
+        warned = await proxy.ask(body)
+        proxy.server.warnings = []
+        sandbox = await proxy.ask(body, "X-Sandbox: true")
+
+    assert warned.named("x-om-limit-warning") == ["ent_1, ent_2"]
+    assert sandbox.named("x-om-limit-warning") == []
 
 
 async def test_calls_on_one_connection_are_told_apart() -> None:

@@ -120,7 +120,7 @@ def test_a_default_is_added_only_where_the_client_says_nothing() -> None:
     ],
 )
 def test_only_codings_that_can_be_metered_are_offered(accepted: list[str], offered: str | None) -> None:
-    assert readable_codings(accepted) == offered
+    assert readable_codings(tuple(line.encode() for line in accepted)) == offered
     named = [
         value
         for name, value in sent(*(("Accept-Encoding", line) for line in accepted))

@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 from om_proxy.callers.listener import HEAD_BYTES_MAX, Listener
 from tests.proxy.one_edge import ANSWER, CHAT, HEADERS, answers, edge
 from tests.proxy.raw_http import Exchange, request_bytes
-from tests.proxy.recorded_transport import RecordedTransport
 
 CANARY = "sk-canary-in-a-header"
 LINE = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n"
@@ -54,10 +53,17 @@ async def test_a_malformed_request_is_refused_and_not_quoted(
     assert answer.named("x-should-retry") == ["false"]
     assert [entry["code"] for entry in logs if entry["event"] == "request_refused"] == ["malformed_request"]
     captured = capfd.readouterr()
-    for text in (repr(answer), repr(logs), caplog.text, captured.out, captured.err):
+    assert "canary" not in caplog.text
+    for text in (repr(answer), repr(logs), _logged(caplog), captured.out, captured.err):
         assert "canary" not in text
         assert "Traceback" not in text
     assert proxy.provider.exchanges == []
+
+
+def _logged(caplog: pytest.LogCaptureFixture) -> str:
+    """What was logged, without what asyncio says of grpc: the loop of an earlier test's call is closed."""
+    records = [found for found in caplog.records if "PollerCompletionQueue" not in found.getMessage()]
+    return "\n".join(map(caplog.handler.format, records))
 
 
 async def test_a_malformed_request_ends_the_connection_that_had_good_ones() -> None:
@@ -120,12 +126,30 @@ async def test_a_defect_after_the_first_byte_breaks_the_answer(monkeypatch: pyte
     assert "canary" not in repr(logs)
 
 
+class _Wire(asyncio.Transport):
+    """Takes what a connection writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
 @pytest.mark.parametrize("turns", range(8))
 async def test_a_body_is_no_head_in_whichever_turn_of_the_loop_it_comes(turns: int) -> None:
     async def refuse(request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(status=413)
 
-    listener, wire = Listener(refuse), RecordedTransport()
+    listener, wire = Listener(refuse), _Wire()
     connection = listener()
     connection.connection_made(wire)
     await asyncio.sleep(0)

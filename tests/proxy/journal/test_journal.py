@@ -5,6 +5,7 @@ import os
 import random
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -194,14 +195,17 @@ def test_nothing_is_dropped_that_is_open_nor_anything_behind_it(tmp_path: Path, 
     assert journal.done()
 
 
+@pytest.mark.parametrize("synced", [False, True])
+@pytest.mark.parametrize(("module", "failing"), [(segment, "_allocate"), (os, "open")])
 def test_a_full_disk_refuses_calls_and_lets_those_that_are_open_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, module: ModuleType, failing: str, synced: bool
 ) -> None:
-    journal = journal_in(tmp_path, segment_bytes=_SMALL)
+    """So does a process that may open no more files."""
+    journal = journal_in(tmp_path, segment_bytes=_SMALL, synced=synced)
     for number in range(3):
         journal.intend(event_of(f"evt_{number}", {"lse_1": 5}))
     with monkeypatch.context() as full:
-        full.setattr(segment, "_allocate", _no_room)
+        full.setattr(module, failing, _no_room)
         while True:
             try:
                 journal.intend(event_of("evt_more"))

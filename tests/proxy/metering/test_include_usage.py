@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from om_proxy.metering.include_usage import HELD_MAX, UsageEventFilter, ask_for_usage
-from tests.proxy.call.test_json_text import OBJECTS, written
+from tests.proxy.test_json_text import OBJECTS, written
 
 USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
 EXTRA = {"id": "c", "object": "chat.completion.chunk", "choices": [], "usage": USAGE}
@@ -160,6 +160,17 @@ def test_exactly_the_extra_event_is_removed_however_the_bytes_are_cut(
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
 def test_every_cut_in_two_removes_the_extra_event(newline: bytes) -> None:
     stream = b"".join(event(item, newline) for item in (CONTENT, EXTRA, b"[DONE]"))
+    for cut in range(len(stream)):
+        usage_filter = UsageEventFilter()
+        passed = usage_filter.feed(stream[:cut]) + usage_filter.feed(stream[cut:]) + usage_filter.finish()
+        assert passed == event(CONTENT, newline) + event(b"[DONE]", newline), cut
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+def test_an_extra_event_on_several_lines_is_removed_too(newline: bytes) -> None:
+    lines = [b'{"choices":[', b'],"usage":', orjson.dumps(USAGE), b"}"]
+    extra = b"".join(b"data: " + line + newline for line in lines) + newline
+    stream = event(CONTENT, newline) + extra + event(b"[DONE]", newline)
     for cut in range(len(stream)):
         usage_filter = UsageEventFilter()
         passed = usage_filter.feed(stream[:cut]) + usage_filter.feed(stream[cut:]) + usage_filter.finish()

@@ -6,9 +6,9 @@ import pytest
 from multidict import CIMultiDict
 
 from om_proxy.call.route import Route, RouteTable
+from om_proxy.call.unmetered import NoUsage
 from om_proxy.dialects.openmonetize import provider_asked
 from om_proxy.metering.framing import NoDocuments
-from om_proxy.metering.unmetered import NoUsage
 from om_proxy.providers import all_providers
 from tests.proxy.exchange import JSON, call_of, provider_named
 

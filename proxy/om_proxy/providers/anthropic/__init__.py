@@ -10,9 +10,9 @@ from multidict import MultiMapping
 from om_proxy.call.call import Call
 from om_proxy.call.provider import UsageReader, bearer_token, only_value
 from om_proxy.call.route import Route, Target
+from om_proxy.call.unmetered import NoUsage, passed_call
 from om_proxy.metering.framing import Framing, JsonLines, NoDocuments, WholeBody
 from om_proxy.metering.sse import SseParser
-from om_proxy.metering.unmetered import NoUsage, passed_call
 from om_proxy.providers.anthropic.batch import BatchReader, ResultsReader, read_batch
 from om_proxy.providers.anthropic.request import read_messages
 from om_proxy.providers.anthropic.usage import MessagesReader

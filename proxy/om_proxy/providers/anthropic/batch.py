@@ -11,8 +11,8 @@ import orjson
 from om_proxy.call.bound import TOOL_OVERHEAD_TOKENS
 from om_proxy.call.call import Call, Demand, Share
 from om_proxy.call.route import Target
+from om_proxy.call.unmetered import passed_call
 from om_proxy.metering.reading import EndedJob, Fields, Flag, Line, Metered, parse_object
-from om_proxy.metering.unmetered import passed_call
 from om_proxy.metering.usage import Unit, usage_of
 from om_proxy.providers.anthropic.request import read_message
 from om_proxy.providers.anthropic.usage import MessagesReader

@@ -12,9 +12,9 @@ from multidict import MultiMapping
 from om_proxy.call.call import Call
 from om_proxy.call.provider import UsageReader, bearer_token, only_value, query_secret, query_without
 from om_proxy.call.route import Route, Target
+from om_proxy.call.unmetered import NoUsage, passed_call
 from om_proxy.metering.framing import BODY_MAX, Framing, JsonArray, NoDocuments, SlimBody, WholeBody
 from om_proxy.metering.sse import SseParser
-from om_proxy.metering.unmetered import NoUsage, passed_call
 from om_proxy.providers.gemini.cached_content import CachedContentReader, read_cached_content
 from om_proxy.providers.gemini.embedding import EmbeddingReader, read_embedding
 from om_proxy.providers.gemini.interaction import InteractionReader, read_interaction

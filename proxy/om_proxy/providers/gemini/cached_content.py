@@ -9,8 +9,8 @@ from datetime import datetime
 
 from om_proxy.call.call import NOTHING, Call, each_object, text_bytes
 from om_proxy.call.route import Target
+from om_proxy.call.unmetered import passed_call
 from om_proxy.metering.reading import Fields, Flag, Line, Metered, parse_object, raw_usage_of
-from om_proxy.metering.unmetered import passed_call
 from om_proxy.metering.usage import Unit, usage_of
 from om_proxy.providers.gemini.request import ContentNotes, first
 from om_proxy.refusals.problem import invalid_field, invalid_json

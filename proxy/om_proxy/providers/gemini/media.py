@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from om_proxy.call.call import NOTHING, Call
 from om_proxy.call.route import Target
+from om_proxy.call.unmetered import passed_call
 from om_proxy.metering.reading import EndedJob, Fields, Flag, Line, Metered, parse_object, raw_usage_of
-from om_proxy.metering.unmetered import passed_call
 from om_proxy.metering.usage import Certainty, Unit, Usage, usage_of
 from om_proxy.providers.gemini.request import first, model_of, number
 from om_proxy.providers.gemini.usage import objects_of

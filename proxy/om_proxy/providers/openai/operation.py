@@ -10,9 +10,9 @@ from collections.abc import Callable
 from om_proxy.call.call import Call
 from om_proxy.call.provider import UsageReader
 from om_proxy.call.route import Target
+from om_proxy.call.unmetered import NoUsage, passed_call
 from om_proxy.metering.framing import BODY_MAX, Framing, NoDocuments, SlimBody, WholeBody
 from om_proxy.metering.sse import FRAME_MAX, SseParser
-from om_proxy.metering.unmetered import NoUsage, passed_call
 from om_proxy.providers.openai.audio_request import read_speech, read_transcription
 from om_proxy.providers.openai.audio_usage import SpeechReader, TranscriptionReader
 from om_proxy.providers.openai.convention import OPENAI, Convention

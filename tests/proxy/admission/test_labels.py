@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from om_proxy.call.labels import attribution_of
+from om_proxy.admission.labels import attribution_of
 from om_proxy.dialects.attribution import Attribution
 from om_proxy.secret import Secret
 from tests.proxy.one_edge import CHAT, answers, edge

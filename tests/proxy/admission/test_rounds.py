@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from om.edge.v1 import edge_service_pb2 as edge_pb
-from om_proxy.funding.lease_desk import QUEUE_WAIT_S
+from om_proxy.admission.lease_desk import QUEUE_WAIT_S
 from om_proxy.metering.outcome import Intent
 from om_proxy.server.server_client import ServerAway, ServerRefused
 from tests.proxy.bank import BOUND, CALL, KNOWN, WALLET, Bank, Till

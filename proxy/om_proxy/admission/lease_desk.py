@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from om.edge.v1 import edge_service_pb2 as edge_pb
 from om.type.v1 import error_reason_pb2 as reasons
 from om_proxy.admission.ask import Ask
+from om_proxy.admission.lease_request import LeaseRequests
 from om_proxy.admission.payers import Payer, Payers
 from om_proxy.defect import log_defect
 from om_proxy.funding.drawers import Drawer, Drawers
 from om_proxy.funding.grant import Grant
-from om_proxy.funding.lease_request import LeaseRequests
 from om_proxy.funding.purse import PARTS_MAX, RECALL_IDLE_S, Part
 from om_proxy.server.server_client import ServerAway, ServerRefused
 

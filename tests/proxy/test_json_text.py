@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from om_proxy.call.json_text import insert_first, last_member, replace, without
+from om_proxy.json_text import insert_first, last_member, replace, without
 
 NAMES = st.sampled_from(
     ["a", "b", 'quo"te', "back\\slash", "é", "{", "}", ":", ",", "model", "stream_options"]
