@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from typing import TYPE_CHECKING
@@ -9,7 +10,25 @@ from typing import TYPE_CHECKING
 import structlog
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from structlog.typing import Processor
+
+
+class LogFile:
+    """A file that loses lines rather than fail: a full disk must end no request and no worker."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.flush()
 
 
 def configure_logging(level: str, *, readable: bool) -> None:
@@ -32,7 +51,7 @@ def configure_logging(level: str, *, readable: bool) -> None:
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(LogFile(sys.stderr)),  # type: ignore[arg-type]  # It only writes.
         cache_logger_on_first_use=True,
     )
     # Libraries log through the standard module; only what is wrong is of interest.

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import enum
-import urllib.parse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from om_server import address
 from om_server.account.oidc.client import OidcClient
 from om_server.account.people.mailbox import MailServer, is_sender
 from om_server.account.registration.registration import Tier
@@ -20,14 +19,11 @@ from om_server.ingestion.quota import read_quotas
 
 # Fields are set by their alias alone: by their names, variables of other programs (HOST, DATABASE_URL)
 # would be read as ours. An empty variable is one that is not set, as compose files write it.
-_SOURCES = SettingsConfigDict(frozen=True, extra="ignore", env_file=".env", env_ignore_empty=True)
+SOURCES = SettingsConfigDict(frozen=True, extra="ignore", env_file=".env", env_ignore_empty=True)
 
 _ADMIN_TOKEN_LENGTH_MIN = 20
-_THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
 #: Where the identity provider sends browsers back to, below the public origin; REST answers there.
 OIDC_CALLBACK_PATH = "/api/v1/oidc/callback"
-
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how to reach what listens everywhere
 
 
 class Environment(enum.StrEnum):
@@ -48,7 +44,7 @@ class SettingsInvalid(CommandFailed):
 class Settings(BaseSettings):
     """Every variable with its default. A field's alias is the variable's name."""
 
-    model_config = _SOURCES
+    model_config = SOURCES
 
     environment: Environment = Field(Environment.PRODUCTION, alias="OM_ENV")
     data_dir: Path = Field(Path("data"), alias="OM_DATA_DIR")
@@ -100,6 +96,8 @@ class Settings(BaseSettings):
     admin_token: SecretStr | None = Field(None, alias="OM_ADMIN_TOKEN")
     #: A collector of traces (OTLP over gRPC), such as http://127.0.0.1:4317; empty is none.
     otlp_endpoint: str = Field("", alias="OM_OTLP_ENDPOINT")
+    #: The share of the traces that begin at REST that is kept; a caller's own says itself.
+    trace_ratio: float = Field(1.0, alias="OM_TRACE_RATIO", ge=0, le=1)
     log_level: str = Field("info", alias="LOG_LEVEL")
 
     @field_validator("log_level")
@@ -114,7 +112,7 @@ class Settings(BaseSettings):
     @classmethod
     def _known_database(cls, value: str) -> str:
         if value.startswith("postgresql://"):
-            _require_postgres_address(value)
+            address.require_postgres(value)
         elif value == "sqlite:///":
             raise ValueError("names no file; sqlite:///data/openmonetize.db would")
         elif value and not value.startswith("sqlite:///"):
@@ -124,7 +122,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _known_redis(cls, value: str) -> str:
-        if value and not _names_redis(value):
+        if value and not address.names_redis(value):
             raise ValueError("must be empty or redis://host:port")
         return value
 
@@ -145,7 +143,7 @@ class Settings(BaseSettings):
     @field_validator("public_url")
     @classmethod
     def _reachable(cls, value: str) -> str:
-        if not _is_origin(value):
+        if not address.is_origin(value):
             raise ValueError("must be an origin such as https://om.example.com, without a path")
         return value.rstrip("/")
 
@@ -159,7 +157,7 @@ class Settings(BaseSettings):
     @field_validator("oidc_issuer")
     @classmethod
     def _known_issuer(cls, value: str) -> str:
-        if value and not _is_issuer(value):
+        if value and not address.is_issuer(value):
             raise ValueError("must be an https:// address; plain http is for a provider on this machine")
         return value
 
@@ -233,11 +231,11 @@ class Settings(BaseSettings):
 
     def listen_address(self, port: int) -> str:
         """The host:port to listen on."""
-        return _joined(self.host, port)
+        return address.joined(self.host, port)
 
     def reach(self, port: int) -> str:
         """The host:port by which this machine reaches one of its own listeners."""
-        return _joined(_LOOPBACK.get(self.host, self.host), port)
+        return address.joined(address.reachable(self.host), port)
 
     def require_service_token(self) -> str:
         """The token that our own processes show; `SettingsInvalid` if there is none."""
@@ -254,55 +252,21 @@ class LocalSettings(Settings):
     environment: Environment = Field(Environment.DEVELOPMENT, alias="OM_ENV")
 
 
-class ProviderOrigins(BaseSettings):
-    """Where the proxy sends requests. The proxy checks them for itself; here they are for `doctor`."""
-
-    model_config = _SOURCES
-
-    openai: str = Field("https://api.openai.com", alias="OM_OPENAI_BASE_URL")
-    anthropic: str = Field("https://api.anthropic.com", alias="OM_ANTHROPIC_BASE_URL")
-    gemini: str = Field("https://generativelanguage.googleapis.com", alias="OM_GEMINI_BASE_URL")
-
-    @field_validator("openai", "anthropic", "gemini")
-    @classmethod
-    def _origin(cls, value: str) -> str:
-        if not _is_origin(value):
-            raise ValueError("must be an origin such as https://api.example.com, without a path")
-        return value
-
-
-class JournalPlace(BaseSettings):
-    """Where the proxy keeps its journals. The proxy reads it for itself; here it is for `doctor`."""
-
-    model_config = _SOURCES
-
-    journal_dir: Path | None = Field(None, alias="OM_PROXY_JOURNAL_DIR")
-
-
 _Loaded = TypeVar("_Loaded", bound=BaseSettings)
 
 
 def load_settings(**overrides: object) -> Settings:
     """Read the environment (and `.env`); `SettingsInvalid` names each wrong variable and the reason."""
-    return _load(Settings, overrides)
+    return load(Settings, overrides)
 
 
 def load_local_settings() -> LocalSettings:
     """As `load_settings`, with development as the default environment."""
-    return _load(LocalSettings, {})
+    return load(LocalSettings, {})
 
 
-def load_provider_origins() -> ProviderOrigins:
-    """Read where the providers are; `SettingsInvalid` as above."""
-    return _load(ProviderOrigins, {})
-
-
-def load_journal_place() -> JournalPlace:
-    """Read where the journals are; nothing is said where they are in the data folder."""
-    return _load(JournalPlace, {})
-
-
-def _load(kind: type[_Loaded], overrides: dict[str, object]) -> _Loaded:
+def load(kind: type[_Loaded], overrides: Mapping[str, object]) -> _Loaded:
+    """Read the variables of any such model; `SettingsInvalid` as above."""
     try:
         return kind(**overrides)  # type: ignore[arg-type]  # The model checks each value.
     except ValidationError as error:
@@ -313,49 +277,3 @@ def _load(kind: type[_Loaded], overrides: dict[str, object]) -> _Loaded:
             for item in found
         ]
         raise SettingsInvalid(*lines) from None
-
-
-def _require_postgres_address(value: str) -> None:
-    reason = "is no address that PostgreSQL reads; percent-encode what is special in the password"
-    try:
-        parts = conninfo_to_dict(value)
-    except psycopg.Error:
-        raise ValueError(reason) from None
-    host, port = str(parts.get("host", "")), str(parts.get("port", ""))
-    # After an @ that is not encoded, the rest of a password is read as the host, and hosts are shown.
-    if "@" in host or (port and not port.replace(",", "").isdigit()):
-        raise ValueError(reason)
-
-
-def _names_redis(value: str) -> bool:
-    try:
-        parts = urllib.parse.urlsplit(value)
-        port = parts.port
-    except ValueError:
-        return False
-    if parts.scheme == "unix":
-        return bool(parts.path)
-    return parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and port != 0
-
-
-def _is_origin(value: str) -> bool:
-    try:
-        parts = urllib.parse.urlsplit(value)
-        port = parts.port
-    except ValueError:
-        return False
-    plain = parts.path in {"", "/"} and not parts.query and not parts.fragment
-    return parts.scheme in {"http", "https"} and bool(parts.hostname) and plain and port != 0
-
-
-def _is_issuer(value: str) -> bool:
-    try:
-        parts = urllib.parse.urlsplit(value)
-    except ValueError:
-        return False
-    safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _THIS_MACHINE)
-    return safe and bool(parts.hostname) and not parts.query and not parts.fragment
-
-
-def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import time
 from dataclasses import dataclass
@@ -20,17 +19,17 @@ from om_server.account.people.registry import registry
 from om_server.account.people.servicer import People, PeopleServicer
 from om_server.account.registration.operations import Registering
 from om_server.account.registration.servicer import RegistrationServicer
+from om_server.account.standing import Standing
 from om_server.account.store import AccountStore
 from om_server.analytics.burn_rate import BurnRates
 from om_server.analytics.event_export import EventExport
-from om_server.analytics.event_feed import EventFeed
-from om_server.analytics.event_stream import Audience as EventAudience
 from om_server.analytics.operations import AnalyticsOperations
 from om_server.analytics.servicer import AnalyticsServicer
 from om_server.analytics.store import AnalyticsStore
 from om_server.analytics.window_sum import WindowSums
-from om_server.core.clock import MICROS_PER_SECOND, system_clock
+from om_server.core.clock import system_clock
 from om_server.core.ids import IdSource
+from om_server.feed_wiring import Feeds, compose_feeds
 from om_server.ingestion.operations import IngestionOperations
 from om_server.ingestion.quota_desk import QuotaDesk
 from om_server.ingestion.servicer import IngestionServicer
@@ -38,7 +37,6 @@ from om_server.ingestion.store import IngestionStore
 from om_server.metrics.settlement import SettlementMetrics
 from om_server.people_wiring import PeopleSettings, compose_people, people_settings
 from om_server.pipeline.admission import Admission
-from om_server.pipeline.change_feed import Audience, ChangeFeed, FeedLimits
 from om_server.pipeline.charge_history import ChargeHistory
 from om_server.pipeline.edge_servicer import EdgeServicer
 from om_server.pipeline.entitlement import EntitlementCheck
@@ -48,7 +46,6 @@ from om_server.pipeline.letter_replay import LetterReplay
 from om_server.pipeline.limit_check import LimitCheck
 from om_server.pipeline.past_events import PastEventRater
 from om_server.pipeline.payer_funds import PayerFunds
-from om_server.pipeline.poller import Poller
 from om_server.pipeline.rerating import UnratedRater
 from om_server.pipeline.settle import Settler, Slices
 from om_server.pipeline.settled_standing import SettledStanding
@@ -71,17 +68,9 @@ from om_server.rating.store import TariffStore
 from om_server.rating.tariff_source import StoredTariffs
 from om_server.rpc.caller import actor
 from om_server.rpc.tracing import Tracer, Untraced
-from om_server.schema import MODELS
 from om_server.storage.audit import AuditTrail
-from om_server.storage.change_hint import Announcer, Listener
-from om_server.storage.change_log import ChangeLog
-from om_server.storage.handover import Handover
 from om_server.storage.inbox import SqlInbox
 from om_server.storage.migrate import read_incarnation
-from om_server.storage.postgresql import PostgresStore
-from om_server.storage.redis_stream import RedisStream
-from om_server.storage.sqlite import SqliteStore
-from om_server.storage.stream_group import connect
 from om_server.wallet.holdings import Holdings
 from om_server.wallet.limits.operations import LimitOperations
 from om_server.wallet.limits.store import LimitStore
@@ -90,11 +79,8 @@ from om_server.wallet.servicer import WalletServicer
 from om_server.wallet.store import WalletStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from om_server.core.clock import Clock
     from om_server.rpc.access import Authenticator
-    from om_server.settings import Settings
     from om_server.storage.database import Database
     from om_server.storage.queue import Queue
 
@@ -103,10 +89,7 @@ __all__ = [
     "PeopleSettings",
     "Platform",
     "build",
-    "hinting",
     "id_source",
-    "open_database",
-    "open_queue",
     "people_settings",
 ]
 
@@ -122,8 +105,7 @@ class Platform:
     analytics: AnalyticsOperations
     burn_tables: BurnTableOperations
     worker: Worker
-    poller: Poller[Audience]
-    event_poller: Poller[EventAudience]
+    feeds: Feeds
     servicers: tuple[object, ...]
     authenticator: Authenticator
     people: People
@@ -135,72 +117,16 @@ class Platform:
     #: What lies in queue and database.
     stores: StoreReader
 
-    def wake_pollers(self) -> None:
-        """Let whoever watches this process hear soon of what another one has committed."""
-        self.poller.wake()
-        self.event_poller.wake()
-
-    def end_streams(self) -> None:
-        """End what has no end of its own, before the server that would wait for it; may block."""
-        self.poller.stop()
-        self.event_poller.stop()
-
     def stop(self) -> None:
         """Stop every thread, before the database is closed; may block."""
-        self.end_streams()
+        self.feeds.stop()
         self.errands.stop()
         self.worker.stop()
-
-
-def open_database(settings: Settings) -> Database:
-    """Open the database that the settings name. Connections are made when they are needed."""
-    if settings.on_sqlite:
-        return SqliteStore(settings.sqlite_path, MODELS)
-    # Each thread of the pool may hold a connection, and so may the worker and a poller.
-    return PostgresStore(settings.database_url, MODELS, pool_size=settings.grpc_thread_count + 2)
 
 
 def id_source() -> IdSource:
     """Ids from this machine's clock and its secure randomness."""
     return IdSource(lambda: time.time_ns() // 1_000_000, secrets.token_bytes)
-
-
-@contextlib.contextmanager
-def open_queue(settings: Settings, database: Database) -> Iterator[Queue]:
-    """Give the queue that the settings name. Redis is connected to when it is needed."""
-    inbox = SqlInbox(database, system_clock)
-    if not settings.redis_url:
-        yield inbox
-        return
-    with connect(settings.redis_url) as client:
-        abandoned_after_us = settings.queue_abandoned_after_s * MICROS_PER_SECOND
-        stream = RedisStream(client, database, system_clock, abandoned_after_us=abandoned_after_us)
-        yield Handover(inbox, stream)
-
-
-@contextlib.contextmanager
-def hinting(settings: Settings, platform: Platform, *, listening: bool) -> Iterator[None]:
-    """Tell other processes of commits through Redis for the block, where the settings name one.
-
-    `listening` says that edges watch this process; a worker only tells.
-    """
-    # A SQLite file has one process, which wakes itself.
-    if not settings.redis_url or settings.on_sqlite:
-        yield
-        return
-    with connect(settings.redis_url) as client:
-        announcer = Announcer(client)
-        listener = Listener(client, platform.wake_pollers) if listening else None
-        platform.database.after_commit(announcer.announce)
-        announcer.start()
-        if listener is not None:
-            listener.start()
-        try:
-            yield
-        finally:
-            if listener is not None:
-                listener.stop()
-            announcer.stop()
 
 
 def build(  # noqa: PLR0913 - what a process chooses of it
@@ -291,16 +217,13 @@ def build(  # noqa: PLR0913 - what a process chooses of it
         limits=limits or WorkerLimits(),
         chores=(rater.advance, job_deadlines.advance),
     )
-    feed_limits = FeedLimits()
-    feed = ChangeFeed(
-        ChangeLog(database), clock=clock, limits=feed_limits, queue_incarnation=queue.incarnation
+    feeds = compose_feeds(
+        database,
+        queue,
+        settled=analytics_store,
+        standing=Standing(database, AccountStore(database), known.secrets, clock=clock),
+        clock=clock,
     )
-    poller = Poller(feed, feed_limits)
-    event_poller = Poller(
-        EventFeed(database, analytics_store.settlements, analytics_store.events, clock=clock), feed_limits
-    )
-    database.on_write(poller.wake)
-    database.on_write(event_poller.wake)
     administration = Administration(
         database,
         AccountStore(database),
@@ -318,10 +241,12 @@ def build(  # noqa: PLR0913 - what a process chooses of it
             version_count=prompts.version_count,
             burn_rates=BurnRates(WindowSums(database), available=PayerFunds(wallet), clock=clock),
             export=EventExport(database, analytics_store.events, clock=clock),
-            feed=event_poller,
+            feed=feeds.events,
         ),
         EntitlementServicer(entitlements, entitlement_check, require_own=account.require_own),
-        EdgeServicer(admission, wallet, feed=poller, incarnation=read_incarnation(database), clock=clock),
+        EdgeServicer(
+            admission, wallet, feed=feeds.edges, incarnation=read_incarnation(database), clock=clock
+        ),
         IngestionServicer(
             ingestion,
             key_owners=account.keys_by_id,
@@ -361,8 +286,7 @@ def build(  # noqa: PLR0913 - what a process chooses of it
         analytics=analytics,
         burn_tables=burn_tables,
         worker=worker,
-        poller=poller,
-        event_poller=event_poller,
+        feeds=feeds,
         servicers=servicers,
         authenticator=CallerAuthenticator(keys=account.authenticator(), sessions=known.sessions),
         people=members,

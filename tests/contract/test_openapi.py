@@ -305,13 +305,47 @@ def test_an_rpc_for_anybody_asks_for_no_credential(transcode: Transcode) -> None
     assert transcode(text)["paths"]["/toys"]["post"]["security"] == []
 
 
-def test_a_stream_is_sent_as_events(transcode: Transcode) -> None:
-    text = service('get: "/toys"', answer="stream AddResponse") + "message AddRequest {}" + ANSWER
+@pytest.mark.parametrize(
+    ("request_fields", "answer", "media_type", "schema", "headers"),
+    [
+        (
+            "string cursor = 1;",
+            "message AddResponse { string toy_id = 1; string cursor = 2; }",
+            "text/event-stream",
+            "AddResponse",
+            ["Last-Event-ID"],
+        ),
+        # Nobody could go on from it.
+        ("", "message AddResponse { string cursor = 2; }", "application/x-ndjson", "AddResponse", []),
+        ("", "message AddResponse { repeated string toys = 1; }", "application/x-ndjson", "AddResponse", []),
+        (
+            "",
+            "message AddResponse { repeated Toy toys = 1; } message Toy { string toy_id = 1; }",
+            "application/x-ndjson",
+            "Toy",
+            [],
+        ),
+    ],
+)
+def test_a_stream_is_sent_as_events_if_it_can_be_resumed_and_as_lines_if_not(
+    transcode: Transcode,
+    request_fields: str,
+    answer: str,
+    media_type: str,
+    schema: str,
+    headers: list[str],
+) -> None:
+    request = f"message AddRequest {{ {request_fields} }}"
+    text = service('get: "/toys"', answer="stream AddResponse") + request + answer
 
     operation = transcode(text)["paths"]["/toys"]["get"]
 
     assert operation["x-grpc-streaming"] is True
-    assert list(operation["responses"]["200"]["content"]) == ["text/event-stream"]
+    assert operation["responses"]["200"]["content"] == {
+        media_type: {"schema": {"$ref": f"#/components/schemas/toy.v1.{schema}"}}
+    }
+    found = operation.get("parameters", [])
+    assert [parameter["name"] for parameter in found if parameter["in"] == "header"] == headers
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from google.protobuf import json_format
 from om_server.rest.docs import load_document
 from om_server.rpc.caller import Principal, Scope
 from tests.contract.calling import RPCS
+from tests.contract.estate import EXAMPLES
 from tests.openapi.refusal import TRANSCODED
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ class Operation:
         return not security or {} in security
 
     @property
+    def endless(self) -> bool:
+        """Whether an answer that is no error never ends."""
+        return self.transcoded and bool(EXAMPLES[self._rpc_path].get("endless"))
+
+    @property
     def path_parameters(self) -> list[str]:
         return _PARAMETER.findall(self.path)
 
@@ -110,8 +116,12 @@ class Operation:
         kind = kinds.get(name, name)
         return tenant.organization_id if kind == "customer_id" else tenant.make(kind)
 
+    @property
+    def _rpc_path(self) -> str:
+        return str(self.content["x-grpc-method"]).removeprefix("/")
+
     def _transcoded(self, tenant: Tenant) -> Sample:
-        rpc = RPCS[self.content["x-grpc-method"].removeprefix("/")]
+        rpc = RPCS[self._rpc_path]
         request = tenant.request(rpc.path)
         fields = self.content["x-grpc-path-fields"]
         carried = {name: str(request.pop(field)) for name, field in fields.items()}

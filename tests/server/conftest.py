@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 from typing import TYPE_CHECKING
@@ -33,7 +34,8 @@ def postgres_template() -> Iterator[PostgresTemplate]:
         store = PostgresStore(url.rsplit("/", 1)[0] + f"/{template}", MODELS, pool_size=2)
         migrate(store, incarnation="inc_test", now_us=0)
         store.close()
-        yield PostgresTemplate(url, template)
+        with contextlib.closing(PostgresTemplate(url, template)) as copies:
+            yield copies
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,11 @@
 """The command line as a process: what stops a start is one line, with a name and without a value."""
 
+import contextlib
 import signal
 import socket
 import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,19 +15,34 @@ from om_server.__main__ import app
 from om_server.cli.command import migrate_database
 from om_server.settings import SettingsInvalid, load_settings
 from tests.databases import PostgresTemplate
+from tests.faults.launcher import Host
 from tests.server.cli.processes import SERVER, environment
 
 
-def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*SERVER, *arguments],
-        env=environment(folder, **variables),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a process ended, and all that it wrote."""
+
+    returncode: int
+    output: str
+
+
+@pytest.fixture(scope="module", name="host")
+def running_host() -> Iterator[Host]:
+    with contextlib.closing(Host()) as host:
+        yield host
+
+
+@pytest.fixture(name="run")
+def make_run(host: Host, tmp_path: Path) -> Callable[..., Ended]:
+    """Run a command in a process of its own, in the test's folder."""
+
+    def run(*arguments: str, **variables: str) -> Ended:
+        log = tmp_path / "output.log"
+        process = host.start(arguments, environment(tmp_path, **variables), log=log)
+        return Ended(process.wait(), log.read_text())
+
+    return run
 
 
 _WRONG = [
@@ -59,7 +77,16 @@ def test_a_wrong_setting_stops_every_command(
 
 
 def test_wrong_settings_are_one_line_with_names_and_no_value(tmp_path: Path) -> None:
-    ended = run(tmp_path, "up", **dict(_WRONG))
+    # From its very beginning, as a shell starts it.
+    ended = subprocess.run(
+        [*SERVER, "up"],
+        env=environment(tmp_path, **dict(_WRONG)),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("openmonetize: OM_ENV: ")
@@ -69,76 +96,76 @@ def test_wrong_settings_are_one_line_with_names_and_no_value(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_service_without_its_token_does_not_start(tmp_path: Path) -> None:
-    ended = run(tmp_path, "serve", "rpc")
+def test_a_service_without_its_token_does_not_start(run: Callable[..., Ended]) -> None:
+    ended = run("serve", "rpc")
 
     assert ended.returncode == 1
-    assert ended.stderr.startswith("openmonetize: OM_SERVICE_TOKEN: not set")
+    assert ended.output.startswith("openmonetize: OM_SERVICE_TOKEN: not set")
 
 
-def test_a_data_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+def test_a_data_folder_that_cannot_be_made_is_one_line(run: Callable[..., Ended], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    ended = run(tmp_path, "up", OM_DATA_DIR=str(tmp_path / "file" / "data"))
+    ended = run("up", OM_DATA_DIR=str(tmp_path / "file" / "data"))
 
     assert ended.returncode == 1
-    assert ended.stderr.startswith("openmonetize: ")
-    assert ended.stderr.count("\n") == 1
+    assert ended.output.startswith("openmonetize: ")
+    assert ended.output.count("\n") == 1
 
 
-def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_one_line(run: Callable[..., Ended], tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "openmonetize.db").write_bytes(b"not a database" * 100)
 
-    ended = run(tmp_path, "migrate")
+    ended = run("migrate")
 
     assert ended.returncode == 1
-    assert "openmonetize.db cannot be opened: file is not a database" in ended.stderr
-    assert ended.stderr.count("\n") == 1
+    assert "openmonetize.db cannot be opened: file is not a database" in ended.output
+    assert ended.output.count("\n") == 1
 
 
-def test_a_database_that_is_away_is_one_line_that_names_the_doctor(tmp_path: Path) -> None:
-    ended = run(tmp_path, "up", OM_DATABASE_URL="postgresql://u:s3cret@127.0.0.1:1/db")
+def test_a_database_that_is_away_is_one_line_that_names_the_doctor(run: Callable[..., Ended]) -> None:
+    ended = run("up", OM_DATABASE_URL="postgresql://u:s3cret@127.0.0.1:1/db")
 
     assert ended.returncode == 1
-    assert "`openmonetize doctor`" in ended.stderr
-    assert ended.stderr.count("\n") == 1
-    assert "s3cret" not in ended.stderr
+    assert "`openmonetize doctor`" in ended.output
+    assert ended.output.count("\n") == 1
+    assert "s3cret" not in ended.output
 
 
-def test_a_taken_port_is_one_line_and_changes_nothing(tmp_path: Path) -> None:
+def test_a_taken_port_is_one_line_and_changes_nothing(run: Callable[..., Ended], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        ended = run(tmp_path, "up", OM_INGEST_PORT=port)
+        ended = run("up", OM_INGEST_PORT=port)
 
     assert ended.returncode == 1
-    assert ended.stderr == (
+    assert ended.output == (
         f"openmonetize: port {port} is taken (wanted for rest); set OM_INGEST_PORT to another\n"
     )
     assert not (tmp_path / "data" / "openmonetize.db").exists()
 
 
-def test_a_taken_port_is_one_line_of_a_single_service_too(tmp_path: Path) -> None:
+def test_a_taken_port_is_one_line_of_a_single_service_too(run: Callable[..., Ended], tmp_path: Path) -> None:
     migrate_database(load_settings(OM_DATA_DIR=tmp_path / "data", OM_DATABASE_URL=""))
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        ended = run(tmp_path, "serve", "rpc", OM_GRPC_PORT=port, OM_SERVICE_TOKEN="token")
+        ended = run("serve", "rpc", OM_GRPC_PORT=port, OM_SERVICE_TOKEN="token")
 
     assert ended.returncode == 1
-    last = ended.stderr.splitlines()[-1]
+    last = ended.output.splitlines()[-1]
     assert last == f"openmonetize: cannot listen on 127.0.0.1:{port}; set OM_GRPC_PORT to a free port"
-    assert "Traceback" not in ended.stderr
+    assert "Traceback" not in ended.output
 
 
-def test_a_worker_of_its_own_needs_postgresql(tmp_path: Path) -> None:
-    ended = run(tmp_path, "serve", "worker")
+def test_a_worker_of_its_own_needs_postgresql(run: Callable[..., Ended]) -> None:
+    ended = run("serve", "worker")
 
     assert ended.returncode == 1
-    assert ended.stderr.startswith("openmonetize: OM_DATABASE_URL: ")
+    assert ended.output.startswith("openmonetize: OM_DATABASE_URL: ")
 
 
-def test_only_a_worker_has_a_ready_file(tmp_path: Path) -> None:
-    assert run(tmp_path, "serve", "rest", "--ready-file", "x").returncode == 2
+def test_only_a_worker_has_a_ready_file(run: Callable[..., Ended]) -> None:
+    assert run("serve", "rest", "--ready-file", "x").returncode == 2
 
 
 def test_a_worker_says_that_it_is_ready_and_ends_on_a_signal(
@@ -161,9 +188,9 @@ def test_a_worker_says_that_it_is_ready_and_ends_on_a_signal(
     assert not ready.exists()
 
 
-def test_the_demonstration_says_what_to_start(tmp_path: Path) -> None:
-    ended = run(tmp_path, "demo")
+def test_the_demonstration_says_what_to_start(run: Callable[..., Ended]) -> None:
+    ended = run("demo")
 
     assert ended.returncode == 1
-    assert "`openmonetize up` starts the platform" in ended.stderr
-    assert ended.stderr.count("\n") == 1
+    assert "`openmonetize up` starts the platform" in ended.output
+    assert ended.output.count("\n") == 1

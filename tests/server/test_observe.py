@@ -1,5 +1,8 @@
+import errno
+import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +20,15 @@ def restored() -> Iterator[None]:
     structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+class FullDisk(io.StringIO):
+    room = False
+
+    def write(self, text: str) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
 
 
 def test_production_logs_json_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,6 +58,21 @@ def test_the_last_configuration_holds_for_libraries_too(capsys: pytest.CaptureFi
     logging.getLogger("library").error("wrong")
 
     assert capsys.readouterr().err == "wrong\n"
+
+
+def test_a_log_whose_disk_is_full_fails_nobody_and_goes_on_when_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    full = FullDisk()
+    monkeypatch.setattr(sys, "stderr", full)
+    configure_logging("info", readable=False)
+    log = structlog.get_logger("test")
+
+    log.warning("settle_postponed")
+    full.room = True
+    log.warning("settled_again")
+
+    assert json.loads(full.getvalue())["event"] == "settled_again"
 
 
 def test_a_trace_shows_no_local_variables(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,6 @@ from om_server.settings import (
     Settings,
     SettingsInvalid,
     load_local_settings,
-    load_provider_origins,
     load_settings,
 )
 
@@ -16,7 +15,7 @@ from om_server.settings import (
 def only_this_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No variable and no `.env` of the machine that runs the tests."""
     names = {str(field.alias) for field in Settings.model_fields.values()}
-    for name in names | {"OM_OPENAI_BASE_URL", "OM_ANTHROPIC_BASE_URL", "OM_GEMINI_BASE_URL"}:
+    for name in names:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -170,22 +169,6 @@ def test_what_listens_everywhere_is_reached_on_this_machine(host: str, listens: 
 def test_a_server_elsewhere_is_the_target_of_clients() -> None:
     assert load_settings().rpc_target == "127.0.0.1:50051"
     assert load_settings(OM_GRPC_ADDRESS="rpc.example:1").rpc_target == "rpc.example:1"
-
-
-@pytest.mark.parametrize(
-    "value", ["api.example.com", "ftp://h", "https://h/v1", "https://h?x=1", "https://h:port", "https://"]
-)
-def test_a_provider_is_an_origin(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    monkeypatch.setenv("OM_GEMINI_BASE_URL", value)
-
-    with pytest.raises(SettingsInvalid, match=r"^OM_GEMINI_BASE_URL: must be an origin"):
-        load_provider_origins()
-
-
-def test_a_provider_may_be_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OM_OPENAI_BASE_URL", "http://localhost:8084/")
-
-    assert load_provider_origins().openai == "http://localhost:8084/"
 
 
 @pytest.mark.parametrize(

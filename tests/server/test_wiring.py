@@ -4,40 +4,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from om_server import wiring
+from om_server import connections, wiring
 from om_server.account.newcomers import SignUpClosed
 from om_server.account.people.mailbox import FolderMailbox, NoMailbox, SmtpMailbox
 from om_server.account.people.sign_in import SignUp
 from om_server.settings import load_settings
-from om_server.storage.inbox import SqlInbox
-from om_server.storage.queue import Batch
-from om_server.storage.stream_group import STREAM
 
 if TYPE_CHECKING:
     from om_server.storage.database import Database
-    from tests.redis_server import RedisServer
-
-_BATCH = Batch("org", "bat_1", "{}", event_count=1)
-
-
-def test_without_redis_events_wait_in_the_database(database: Database) -> None:
-    with wiring.open_queue(load_settings(OM_REDIS_URL=""), database) as queue:
-        queue.append([_BATCH])
-        assert SqlInbox(database, lambda: 0).status("org")[0] == 1
-
-
-def test_with_redis_events_wait_there(database: Database, redis_server: RedisServer) -> None:
-    with wiring.open_queue(load_settings(OM_REDIS_URL=redis_server.url), database) as queue:
-        queue.append([_BATCH])
-        assert queue.status("org")[0] == 1
-
-    assert redis_server.client.xlen(STREAM) == 1
-    assert SqlInbox(database, lambda: 0).status("org")[0] == 0
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_server_starts_while_redis_is_away(database: Database) -> None:
-    with wiring.open_queue(load_settings(OM_REDIS_URL="redis://127.0.0.1:1"), database) as queue:
+    with connections.open_queue(load_settings(OM_REDIS_URL="redis://127.0.0.1:1"), database) as queue:
         assert wiring.build(database, queue=queue).servicers
 
 

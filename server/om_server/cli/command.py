@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from om_server import wiring
+from om_server import connections, wiring
 from om_server.cli.demo import DEVELOPMENT_KEY
 from om_server.core.clock import system_clock
 from om_server.core.collector import spare_what_stays
@@ -31,7 +31,7 @@ from om_server.rpc.server import RpcServer, RpcSettings
 from om_server.settings import Environment, Settings, SettingsInvalid
 from om_server.storage.migrate import migrate, pending, renew_incarnation
 from om_server.storage.tenancy import seeing_everybody
-from om_server.tracing import tracing
+from om_server.tracing import request_tracing, tracing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +83,7 @@ def seed_development(platform: wiring.Platform) -> str:
 def opened(settings: Settings) -> Iterator[Database]:
     """Open the database that the settings name, for the block."""
     try:
-        database = wiring.open_database(settings)
+        database = connections.open_database(settings)
     except sqlite3.Error as error:
         raise CommandFailed(f"{settings.sqlite_path} cannot be opened: {error}") from error
     try:
@@ -106,7 +106,7 @@ async def serve_rpc(settings: Settings) -> None:
     with (
         tracing(settings, "rpc") as tracer,
         opened(settings) as database,
-        wiring.open_queue(settings, database) as queue,
+        connections.open_queue(settings, database) as queue,
     ):
         require_migrated(database)
         people = wiring.people_settings(settings)
@@ -126,14 +126,14 @@ async def serve_rpc(settings: Settings) -> None:
             if settings.on_sqlite:
                 platform.worker.start()
             with (
-                wiring.hinting(settings, platform, listening=True),
+                connections.hinting(settings, database, heard=platform.feeds.wake),
                 _metrics(settings, metrics, platform.settlement, stores),
             ):
                 _log.info("rpc_started", port=port, sqlite=settings.on_sqlite, redis=bool(settings.redis_url))
                 await stopped.wait()
         finally:
             # Streams have no end of their own, and would use up the whole grace.
-            await asyncio.to_thread(platform.end_streams)
+            await asyncio.to_thread(platform.feeds.stop)
             await server.stop(_STOP_GRACE_S)
             platform.stop()
 
@@ -207,7 +207,7 @@ async def serve_worker(settings: Settings, ready_file: Path | None = None) -> No
     with (
         tracing(settings, "worker") as tracer,
         opened(settings) as database,
-        wiring.open_queue(settings, database) as queue,
+        connections.open_queue(settings, database) as queue,
     ):
         require_migrated(database)
         platform = wiring.build(database, queue=queue, tracer=tracer)
@@ -217,7 +217,7 @@ async def serve_worker(settings: Settings, ready_file: Path | None = None) -> No
             with (
                 _metrics(settings, platform.settlement),
                 _announced(ready_file),
-                wiring.hinting(settings, platform, listening=False),
+                connections.hinting(settings, database),
             ):
                 _log.info("worker_started", redis=bool(settings.redis_url))
                 await stopped.wait()
@@ -240,17 +240,18 @@ def _announced(ready_file: Path | None) -> Iterator[None]:
 async def serve_rest(settings: Settings) -> None:
     """Serve HTTP on the three documented ports until a signal."""
     metrics = RestMetrics()
-    rest = RestSettings(
-        grpc_target=settings.rpc_target,
-        host=settings.host,
-        ports=(settings.rest_port, settings.ingest_port, settings.rating_port),
-        environment=settings.environment.value,
-        public_url=settings.public_url,
-        rate_limit=rate_limit(settings),
-        admin_access=admin_access(settings),
-        answered=metrics.answered,
-    )
-    with _metrics(settings, metrics):
+    with request_tracing(settings) as tracer, _metrics(settings, metrics):
+        rest = RestSettings(
+            grpc_target=settings.rpc_target,
+            host=settings.host,
+            ports=(settings.rest_port, settings.ingest_port, settings.rating_port),
+            environment=settings.environment.value,
+            public_url=settings.public_url,
+            rate_limit=rate_limit(settings),
+            admin_access=admin_access(settings),
+            answered=metrics.answered,
+            tracer=tracer,
+        )
         await serve_http(rest, stop=_stop_event())
 
 

@@ -10,21 +10,16 @@ from typing import TYPE_CHECKING
 
 from psycopg.conninfo import conninfo_to_dict
 
-from om_server import wiring
+from om_server import connections
 from om_server.cli.finding import Finding
 from om_server.cli.journal_check import journal_findings
 from om_server.cli.listener_check import listener_findings
 from om_server.cli.probe import connects
+from om_server.cli.proxy_settings import load_journal_place, load_provider_origins
 from om_server.cli.redis_check import redis_findings
 from om_server.cli.store_check import store_findings
 from om_server.core.errors import DomainError
-from om_server.settings import (
-    Environment,
-    SettingsInvalid,
-    load_journal_place,
-    load_local_settings,
-    load_provider_origins,
-)
+from om_server.settings import Environment, SettingsInvalid, load_local_settings
 from om_server.storage.migrate import pending
 from om_server.storage.sqlite import DatabaseOwned
 
@@ -115,7 +110,7 @@ def database_finding(settings: Settings) -> Finding:
         if not _postgres_listens(settings.database_url):
             return Finding("database", f"nothing answers at {name}", remedy="start it or set OM_DATABASE_URL")
     try:
-        database = wiring.open_database(settings)
+        database = connections.open_database(settings)
     except DatabaseOwned:
         return Finding("database", f"{name} is in use by a running server")
     except (OSError, sqlite3.Error) as error:

@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING
 
 from om.account.v1 import account_service_pb2 as pb
 from om.account.v1 import account_service_pb2_grpc
+from om_server.account.keys.call_settings import CallSettings, by_operation
 from om_server.account.keys.key import Key, KeyLife, NewKey
-from om_server.account.keys.wire import scope_from_proto, scopes_to_proto
+from om_server.account.keys.wire import (
+    on_disconnect_from_proto,
+    on_disconnect_to_proto,
+    scope_from_proto,
+    scopes_to_proto,
+)
 from om_server.cli.key_desk import collected
 from om_server.core.page import PAGE_SIZE_MAX
 from om_server.rpc.convert import timestamp_from_proto
@@ -15,6 +21,8 @@ from om_server.rpc.convert import timestamp_from_proto
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from om_server.account.keys.call_settings import OnDisconnect
+    from om_server.account.keys.key import KeyChange
     from om_server.cli.key_desk import KeyOrder
     from om_server.cli.own_server import OwnServer
 
@@ -32,6 +40,9 @@ class ServerDesk:
             description=order.description,
             scopes=scopes_to_proto(order.scopes),
             test_mode=order.test_mode,
+            on_disconnect=on_disconnect_to_proto(order.calls.on_disconnect),
+            on_disconnect_by_operation=_policies(order.calls.by_operation),
+            clamp_output=order.calls.clamp_output,
         )
         reply = self._server.call(self._stub.CreateKey, request)
         return NewKey(key_from_proto(reply.key, self._organization_id()), reply.secret)
@@ -42,6 +53,20 @@ class ServerDesk:
 
     def team_names(self) -> Mapping[str, str]:
         return {team.team_id: team.display_name for team in collected(self._page_of_teams)}
+
+    def update(self, key_id: str, change: KeyChange) -> Key:
+        calls = change.calls
+        request = pb.UpdateKeyRequest(
+            key_id=key_id,
+            description=change.description,
+            on_disconnect=None
+            if calls.on_disconnect is None
+            else on_disconnect_to_proto(calls.on_disconnect),
+            on_disconnect_by_operation=_policies(calls.by_operation),
+            clamp_output=calls.clamp_output,
+        )
+        reply = self._server.call(self._stub.UpdateKey, request)
+        return key_from_proto(reply.key, self._organization_id())
 
     def revoke(self, key_id: str) -> Key:
         reply = self._server.call(self._stub.RevokeKey, pb.RevokeKeyRequest(key_id=key_id))
@@ -81,4 +106,18 @@ def key_from_proto(key: pb.Key, organization_id: str) -> Key:
             timestamp_from_proto(key.revoke_time, "revoke_time") if key.HasField("revoke_time") else None,
         ),
         create_time=timestamp_from_proto(key.create_time, "create_time"),
+        calls=CallSettings(
+            on_disconnect_from_proto(key.on_disconnect),
+            by_operation(
+                {
+                    name: on_disconnect_from_proto(policy)
+                    for name, policy in key.on_disconnect_by_operation.items()
+                }
+            ),
+            key.clamp_output,
+        ),
     )
+
+
+def _policies(policies: Iterable[tuple[str, OnDisconnect]]) -> dict[str, pb.OnDisconnect.ValueType]:
+    return {name: on_disconnect_to_proto(policy) for name, policy in policies}

@@ -1,4 +1,4 @@
-"""`openmonetize keys create | list | revoke`: on the database, or through the server that owns it."""
+"""`openmonetize keys create | list | update | revoke`: on the database, or through its server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from om_server import wiring
+from om_server.account.keys.call_settings import CallSettings
+from om_server.account.keys.key import KeyChange
 from om_server.account.organization import TEAM_DEFAULT
+from om_server.cli.call_options import (
+    ClampChangeOption,
+    ClampOption,
+    OnDisconnectOption,
+    change_of,
+    described,
+)
 from om_server.cli.command import bring_up_to_date, opened_by_operator, require_migrated
 from om_server.cli.key_client import ServerDesk
 from om_server.cli.key_desk import DatabaseDesk, KeyOrder
@@ -29,7 +38,7 @@ if TYPE_CHECKING:
     from om_server.settings import Settings
     from om_server.storage.database import Database
 
-app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
+app = typer.Typer(no_args_is_help=True, help="Make, list, change and revoke API keys.")
 
 _NAME_CHARACTERS_MAX = 255
 _DESCRIPTION_CHARACTERS_MAX = 1000
@@ -45,7 +54,7 @@ class ScopeName(StrEnum):
 
 
 @app.command()
-def create(
+def create(  # noqa: PLR0913 - each is an option of the command
     *,
     team: Annotated[str, typer.Option(help="The team's name; a new one is made.")] = TEAM_DEFAULT,
     name: Annotated[str, typer.Option(help="What the key is for.")] = "",
@@ -53,6 +62,8 @@ def create(
         list[ScopeName] | None, typer.Option(help="Repeat for more. Default: ingest, proxy, read.")
     ] = None,
     test: Annotated[bool, typer.Option("--test", help="Every call is simulated and free.")] = False,
+    on_disconnect: OnDisconnectOption = None,
+    clamp_output: ClampOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but the key.")] = False,
 ) -> None:
     """Make a key and print it, once: standard output holds the key alone, the rest is on standard error."""
@@ -63,6 +74,7 @@ def create(
         description=name,
         scopes=frozenset(Scope[one.name] for one in scope or ()),
         test_mode=test,
+        calls=change_of(on_disconnect, clamp_output=clamp_output).applied(CallSettings()),
     )
     with _desk(load_settings(), create=True) as desk:
         new = desk.create(order)
@@ -96,6 +108,23 @@ def list_keys() -> None:
         for key in keys
     ]
     typer.echo("\n".join(_aligned(rows)))
+
+
+@app.command()
+def update(
+    key_id: Annotated[str, typer.Argument(help="As `keys list` shows it.")],
+    *,
+    name: Annotated[str | None, typer.Option(help="What the key is for.")] = None,
+    on_disconnect: OnDisconnectOption = None,
+    clamp_output: ClampChangeOption = None,
+) -> None:
+    """Change what a key is for and what holds for its calls. What is not named stays; all of it is shown."""
+    if name is not None:
+        _require_length("--name", name, at_least=0, at_most=_DESCRIPTION_CHARACTERS_MAX)
+    change = KeyChange(name, change_of(on_disconnect, clamp_output=clamp_output))
+    with _desk(load_settings()) as desk:
+        key = desk.update(key_id, change)
+    typer.echo(f"{key.key_id} ({key.masked_secret}): {described(key.calls)}")
 
 
 @app.command()

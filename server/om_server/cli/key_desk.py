@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from om_server.account.keys.call_settings import CallSettings
 from om_server.account.keys.key import KeyWish
 from om_server.account.organization import TEAM_DEFAULT
 from om_server.core.page import PAGE_SIZE_MAX, PageRequest
@@ -12,7 +13,7 @@ from om_server.core.page import PAGE_SIZE_MAX, PageRequest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from om_server.account.keys.key import Key, NewKey
+    from om_server.account.keys.key import Key, KeyChange, NewKey
     from om_server.account.operations import AccountOperations
     from om_server.account.organization import Team
     from om_server.rpc.caller import Scope
@@ -28,6 +29,7 @@ class KeyOrder:
     description: str = ""
     scopes: frozenset[Scope] = frozenset()
     test_mode: bool = False
+    calls: CallSettings = field(default_factory=CallSettings)
 
 
 class KeyDesk(Protocol):
@@ -41,6 +43,9 @@ class KeyDesk(Protocol):
 
     def team_names(self) -> Mapping[str, str]:
         """What people call the teams, by id."""
+
+    def update(self, key_id: str, change: KeyChange) -> Key:
+        """Change what a key is for and what holds for its calls."""
 
     def revoke(self, key_id: str) -> Key:
         """End a key for good."""
@@ -60,6 +65,7 @@ class DatabaseDesk:
             description=order.description,
             scopes=order.scopes,
             test_mode=order.test_mode,
+            calls=order.calls,
         )
         return self._accounts.create_key(self._organization_id, wish)
 
@@ -69,6 +75,9 @@ class DatabaseDesk:
     def team_names(self) -> Mapping[str, str]:
         teams = collected(lambda token: self._page_of_teams(PageRequest(PAGE_SIZE_MAX, token)))
         return {team.team_id: team.display_name for team in teams}
+
+    def update(self, key_id: str, change: KeyChange) -> Key:
+        return self._accounts.update_key(self._organization_id, key_id, change)
 
     def revoke(self, key_id: str) -> Key:
         return self._accounts.revoke_key(self._organization_id, key_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from om_server import wiring
+from om_server import connections
 from om_server.cli.finding import Finding
 from om_server.core.clock import MICROS_PER_SECOND, system_clock
 from om_server.settings import Environment
@@ -28,7 +28,7 @@ def store_findings(settings: Settings) -> Iterator[Finding]:
     if settings.on_sqlite and not settings.sqlite_path.exists():
         return
     try:
-        database = wiring.open_database(settings)
+        database = connections.open_database(settings)
     except DatabaseOwned:
         return
     try:

@@ -8,6 +8,7 @@ from om.ingestion.v1 import ingestion_service_pb2 as pb
 from om_server.ingestion import envelope
 from om_server.ingestion.operations import IntakeResult, IntakeState
 from om_server.rpc import convert
+from om_server.rpc.event_writer import event_to_proto
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +70,7 @@ def _event_of(letter: DeadLetter) -> event_pb2.UsageEvent | None:
         (event,) = envelope.unpack(letter.envelope)
     except (envelope.EnvelopeUnreadable, ValueError):
         return None
-    return convert.event_to_proto(event)
+    return event_to_proto(event)
 
 
 def replay_to_proto(result: LetterResult) -> pb.ReplayResult:

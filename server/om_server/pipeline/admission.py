@@ -24,7 +24,7 @@ from om_server.pipeline.estimate import (
     subject_of,
 )
 from om_server.pipeline.limit_check import Passage
-from om_server.rating.price import PER_MILLION
+from om_server.rating.unit_rate import PER_MILLION
 from om_server.wallet.leases.lease import Lease, LeaseRequest
 from om_server.wallet.ledger import InsufficientFunds, WalletBlocked
 from om_server.wallet.limits.limit import CREDITS, LimitReached

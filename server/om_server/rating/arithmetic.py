@@ -15,7 +15,8 @@ from typing import NamedTuple
 from om_server.core.event import UsageLine
 from om_server.core.money import AMOUNT_MAX, Money, round_half_even
 from om_server.core.usage import INFORMATIONAL_UNITS
-from om_server.rating.price import Rate, RateTable, pick_table
+from om_server.rating.rate_table import RateTable, pick_table
+from om_server.rating.unit_rate import Rate
 
 
 class UnratedReason(StrEnum):

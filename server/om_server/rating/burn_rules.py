@@ -10,7 +10,7 @@ from om_server.core.usage import INFORMATIONAL_UNITS, QUANTITY_MAX, UnitUnknown,
 from om_server.rating.burn_table import BurnRule
 from om_server.rating.flaw import Flaw, FlawKind, RulesInvalid
 from om_server.rating.model import canonical_provider
-from om_server.rating.price import PER_MILLION, Rate, exact_decimal
+from om_server.rating.unit_rate import PER_MILLION, Rate, exact_decimal
 
 _NEGATIVE = re.compile(r"-[0-9]+(?:\.[0-9]+)?")
 

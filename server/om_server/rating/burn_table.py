@@ -10,14 +10,9 @@ from dataclasses import dataclass, field
 from om_server.core.money import AMOUNT_MAX, USD
 from om_server.core.usage import QUANTITY_MAX
 from om_server.rating.model import canonical_provider
-from om_server.rating.price import (
-    PriceInvalid,
-    Rate,
-    RateTable,
-    compile_tables,
-    exact_decimal,
-    require_currency,
-)
+from om_server.rating.price import require_currency
+from om_server.rating.rate_table import RateTable, compile_tables
+from om_server.rating.unit_rate import PriceInvalid, Rate, exact_decimal
 
 DEFAULT_VERSION = "default"
 DEFAULT_CREDITS_PER_COST = "1000"

@@ -28,8 +28,8 @@ from om_server.core.usage import QUANTITY_MAX
 from om_server.rating.burn_rules import RateDraft, RuleDraft, compile_rules, find_flaws
 from om_server.rating.flaw import FlawKind, RulesInvalid
 from om_server.rating.json_reader import JsonReader, parse_json
-from om_server.rating.price import PER_MILLION
 from om_server.rating.stored import BurnTableDraft
+from om_server.rating.unit_rate import PER_MILLION
 
 FORMAT = 1
 

@@ -16,8 +16,9 @@ from itertools import pairwise
 from om_server.core.errors import DomainError
 from om_server.core.money import USD
 from om_server.rating.model import Model
-from om_server.rating.price import PER_MILLION, Price, PriceInvalid, Rate
+from om_server.rating.price import Price
 from om_server.rating.price_book import PriceBook
+from om_server.rating.unit_rate import PER_MILLION, PriceInvalid, Rate
 
 FORMAT = 1
 KINDS = frozenset(

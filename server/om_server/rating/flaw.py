@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from om_server.rating.price import PriceInvalid
+from om_server.rating.unit_rate import PriceInvalid
 
 
 class FlawKind(StrEnum):

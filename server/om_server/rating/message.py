@@ -17,8 +17,9 @@ from om_server.rating.burn_rules import (
     find_price_flaws,
 )
 from om_server.rating.flaw import Flaw, FlawKind, RulesInvalid
-from om_server.rating.price import PER_MILLION, STANDARD, Price
+from om_server.rating.price import STANDARD, Price
 from om_server.rating.stored import BurnTableDraft
+from om_server.rating.unit_rate import PER_MILLION
 from om_server.rpc import convert
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from om_server.rating.arithmetic import Component
     from om_server.rating.burn_table import BurnRule
     from om_server.rating.burn_table_operations import BurnTableState
-    from om_server.rating.price import Rate
     from om_server.rating.rate import RatedLine, Rating, Unrated
+    from om_server.rating.unit_rate import Rate
 
 #: Decimals of the arithmetic that is shown; those of a rate's own text are at most as many.
 _DECIMALS = 18

@@ -10,8 +10,9 @@ from fractions import Fraction
 
 from om_server.core.clock import MICROS_PER_SECOND
 from om_server.rating.burn_table import BurnRule, BurnTable
-from om_server.rating.price import Price, RateTable, pick_table
+from om_server.rating.price import Price
 from om_server.rating.price_overlay import begin_of, end_of, overlaid
+from om_server.rating.rate_table import RateTable, pick_table
 
 #: How long an edge may use a card.
 CARD_LIFE = 60 * MICROS_PER_SECOND

@@ -14,7 +14,8 @@ from om_server.rating.model import (
     without_date,
     without_release,
 )
-from om_server.rating.price import Price, PriceInvalid
+from om_server.rating.price import Price
+from om_server.rating.unit_rate import PriceInvalid
 
 # Model names come from callers, so what is remembered of them is bounded.
 _LOOKUPS_MAX = 8192

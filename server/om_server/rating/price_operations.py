@@ -12,10 +12,11 @@ from om_server.core.page import PageRequest, decode_token, encode_token
 from om_server.rating.facts import price_facts
 from om_server.rating.model import canonical_provider, canonical_tier
 from om_server.rating.onset import price_onset
-from om_server.rating.price import Price, PriceInvalid
+from om_server.rating.price import Price
 from om_server.rating.price_overlay import begin_of, end_of, placed
 from om_server.rating.rule_text import write_rates
 from om_server.rating.stored import Request, StoredPrice, content_hash
+from om_server.rating.unit_rate import PriceInvalid
 from om_server.rpc.caller import actor
 from om_server.storage.audit import AuditTrail
 

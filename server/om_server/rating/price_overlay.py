@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from om_server.rating.model import Model
-from om_server.rating.price import Price, Rate
+from om_server.rating.price import Price
 from om_server.rating.price_book import PriceBook
+from om_server.rating.unit_rate import Rate
 
 # Before and after every time that a column can hold.
 _EVER, _NEVER = -(2**63), 2**63

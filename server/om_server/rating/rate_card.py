@@ -7,8 +7,8 @@ from fractions import Fraction
 
 from om_server.rating.burn_table import BurnRule, BurnTable
 from om_server.rating.model import canonical_provider
-from om_server.rating.price import PER_MILLION
 from om_server.rating.price_book import Dearest, PriceBook
+from om_server.rating.unit_rate import PER_MILLION
 
 
 @dataclass(frozen=True, slots=True)

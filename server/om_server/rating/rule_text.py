@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from om_server.rating.burn_table import BurnRule
-from om_server.rating.price import Rate
+from om_server.rating.unit_rate import Rate
 
 
 def write_rates(rates: Sequence[Rate]) -> str:

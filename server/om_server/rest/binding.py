@@ -36,13 +36,13 @@ class Binding:
     def from_operation(cls, operation: Mapping[str, object]) -> "Binding":
         """Read the annotation from an operation of the OpenAPI document.
 
-        TypeError for what the contract may say but never did: a stream, a body that is one field, a
-        path parameter inside of another message.
+        TypeError for what the contract may say but never did: a body that is one field, a path
+        parameter inside of another message.
         """
         service, _, name = str(operation["x-grpc-method"]).strip("/").rpartition("/")
         rpc = next(rpc for rpc in SERVICES[service] if rpc.name == name)
         body, path_fields = operation["x-grpc-body"], operation["x-grpc-path-fields"]
-        if rpc.streaming or body not in {"", "*"} or not isinstance(path_fields, Mapping):
+        if body not in {"", "*"} or not isinstance(path_fields, Mapping):
             raise TypeError(f"{rpc.path} has no HTTP form here")
         if any("." in field for field in path_fields.values()):
             raise TypeError(f"{rpc.path}: the path carries a field of another message")

@@ -1,6 +1,8 @@
 """The process's one channel to the gRPC server. Every call has a deadline and the caller's credential."""
 
+import asyncio
 import contextlib
+from collections.abc import AsyncGenerator
 from typing import TypeVar
 
 import grpc
@@ -22,6 +24,9 @@ from om_server.rest.request import CallContext
 from om_server.rpc.contract import Rpc
 
 RPC_TIMEOUT_S = 15.0
+#: How long a stream may be silent. Watching gives a sign of life every ten seconds; an export reads as long
+#: as it finds nothing.
+SILENCE_TIMEOUT_S = 60.0
 _HEALTH_TIMEOUT_S = 5.0
 
 _OPTIONS = (
@@ -40,8 +45,11 @@ _Reply = TypeVar("_Reply", bound=Message)
 class Server:
     """The gRPC server as REST sees it. Made and closed in the event loop that uses it."""
 
-    def __init__(self, address: str, *, timeout_s: float = RPC_TIMEOUT_S) -> None:
+    def __init__(
+        self, address: str, *, timeout_s: float = RPC_TIMEOUT_S, silence_timeout_s: float = SILENCE_TIMEOUT_S
+    ) -> None:
         self._timeout_s = timeout_s
+        self._silence_timeout_s = silence_timeout_s
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         # Not by the generated stub, whose published types have no methods.
         self._check_health = self._channel.unary_unary(
@@ -66,6 +74,37 @@ class Server:
             request_serializer=rpc.request_type.SerializeToString,
             response_deserializer=rpc.response_type.FromString,
         )
+
+    def stream(self, rpc: Rpc) -> "grpc.aio.UnaryStreamMultiCallable[Message, Message]":
+        """The callable of any RPC of the contract that answers with a stream."""
+        return self._channel.unary_stream(
+            f"/{rpc.path}",
+            request_serializer=rpc.request_type.SerializeToString,
+            response_deserializer=rpc.response_type.FromString,
+        )
+
+    async def replies(
+        self,
+        method: "grpc.aio.UnaryStreamMultiCallable[_Request, _Reply]",
+        request: _Request,
+        *,
+        context: CallContext,
+    ) -> AsyncGenerator[_Reply, None]:
+        """Give what a stream answers, each when it is asked for; closing this ends the call.
+
+        AioRpcError if it fails, TimeoutError if it is silent for too long.
+        """
+        call = method(request, metadata=context.metadata)
+        try:
+            replies = aiter(call)
+            while True:
+                async with asyncio.timeout(self._silence_timeout_s):
+                    reply = await anext(replies, None)
+                if reply is None:
+                    return
+                yield reply
+        finally:
+            call.cancel()
 
     async def ask(
         self,

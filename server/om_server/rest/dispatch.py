@@ -18,9 +18,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from om_server.rest.documented.endpoint import route_not_found
 from om_server.rest.errors import Problem, http_status, internal_problem, transcoded_body
-from om_server.rest.request import REQUEST_ID_SCOPE, SLASH_IN_SEGMENT, Endpoint, Request, request_id
+from om_server.rest.request import (
+    REQUEST_ID_SCOPE,
+    SLASH_IN_SEGMENT,
+    TRACE_SCOPE,
+    Endpoint,
+    Request,
+    request_id,
+)
 from om_server.rest.response import json_response
+from om_server.rest.tracing import RequestSpan, RequestTracer, Untraced
 from om_server.rpc.status import REQUEST_ID_KEY
+from om_server.rpc.tracing import TRACE_PARENT
 
 _log = structlog.get_logger(__name__)
 
@@ -45,17 +54,26 @@ def uncounted(_operation: str, _status: int, /, *, seconds: float) -> None:
 
 @dataclass(slots=True)
 class Record:
-    """What is counted of one request."""
+    """What is counted and traced of one request. The route is a template of the document, never a path."""
 
     operation: str = ""
+    route: str = ""
     status: int = 0
 
 
 class Operations:
     """Calls the endpoint that connexion routed to; what it knows no operation for may be a page."""
 
-    def __init__(self, endpoints: Mapping[str, Endpoint], pages: Sequence[BaseRoute]) -> None:
+    def __init__(
+        self,
+        endpoints: Mapping[str, Endpoint],
+        pages: Sequence[BaseRoute],
+        *,
+        templates: Mapping[str, str],
+    ) -> None:
+        """`templates` are the paths of the operations as the document writes them."""
         self._endpoints = endpoints
+        self._templates = templates
         self._pages = Router(pages, redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +81,7 @@ class Operations:
         operation = routing.get("operation_id") or ""
         endpoint = self._endpoints.get(operation)
         if record := scope.get(RECORD_SCOPE):
-            record.operation = operation
+            record.operation, record.route = operation, self._templates.get(operation, "")
         if endpoint is None:
             await self._pages(scope, receive, send)
             return
@@ -74,25 +92,32 @@ class Operations:
 class Outermost:
     """Gives every request an id and every answer that id, and answers where nothing else could."""
 
-    def __init__(self, routes: ASGIApp, *, answered: Answered = uncounted) -> None:
+    def __init__(
+        self, routes: ASGIApp, *, answered: Answered = uncounted, tracer: RequestTracer | None = None
+    ) -> None:
         self._routes = routes
         self._answered = answered
+        self._tracer = tracer or Untraced()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._routes(scope, receive, send)
             return
-        begun, record = time.perf_counter(), Record()
-        try:
-            await self._answer({**scope, RECORD_SCOPE: record}, receive, send)
-        finally:
-            # Nothing was answered to a caller who left.
-            if record.status:
-                seconds = time.perf_counter() - begun
-                self._answered(record.operation, record.status, seconds=seconds)
+        begun, record, headers = time.perf_counter(), Record(), Headers(scope=scope)
+        identity = request_id(headers)
+        with self._tracer.request(headers.get(TRACE_PARENT, ""), request_id=identity) as span:
+            noted = {RECORD_SCOPE: record, REQUEST_ID_SCOPE: identity, TRACE_SCOPE: span.trace_parent}
+            try:
+                await self._answer({**scope, **noted}, receive, send)
+            finally:
+                _note(record, span)
+                # Nothing was answered to a caller who left.
+                if record.status:
+                    seconds = time.perf_counter() - begun
+                    self._answered(record.operation, record.status, seconds=seconds)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        identity = request_id(Headers(scope=scope))
+        identity = scope[REQUEST_ID_SCOPE]
         started = False
 
         async def send_with_id(message: Message) -> None:
@@ -105,7 +130,7 @@ class Outermost:
 
         # Nothing is routed under a final slash, and the router would redirect to what the Host header says.
         routes = _raise_not_found if _ends_in_slash(scope["path"]) else self._routes
-        routed = {**scope, REQUEST_ID_SCOPE: identity, "path": _routed_path(scope)}
+        routed = {**scope, "path": _routed_path(scope)}
         try:
             await routes(routed, receive, send_with_id)
         except HTTPException:
@@ -118,6 +143,13 @@ class Outermost:
             if started:
                 raise
             await _failed(scope, identity)(scope, receive, send_with_id)
+
+
+def _note(record: Record, span: RequestSpan) -> None:
+    if record.route:
+        span.note("http.route", record.route)
+    if record.status:
+        span.note("http.response.status_code", record.status)
 
 
 async def _raise_not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:

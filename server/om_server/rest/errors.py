@@ -125,7 +125,7 @@ def problem_from_rpc(error: grpc.aio.AioRpcError) -> Problem:
     code = error.code().name
     info, violations = _details(error)
     if info is None:
-        return _library_problem(code, error.details() or "")
+        return library_problem(code, error.details() or "")
     return Problem(
         code=code,
         reason=info.reason,
@@ -139,7 +139,8 @@ def problem_from_rpc(error: grpc.aio.AioRpcError) -> Problem:
     )
 
 
-def _library_problem(code: str, details: str) -> Problem:
+def library_problem(code: str, details: str = "") -> Problem:
+    """What has no reason of ours: gRPC failed, or the server was silent for too long."""
     if _TOO_LARGE in details:
         # gRPC uses the code of an overload, but a retry would fail again.
         message = "the request, or its answer, is too large for one call"

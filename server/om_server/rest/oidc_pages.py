@@ -15,7 +15,7 @@ from om_server.core.clock import MICROS_PER_SECOND
 from om_server.rest.channel import Server
 from om_server.rest.cookies import Cookies
 from om_server.rest.errors import problem_from_rpc, transcoded_body
-from om_server.rest.request import REQUEST_ID_SCOPE, CallContext
+from om_server.rest.request import CallContext
 from om_server.rest.response import json_response
 
 # The address of the callback holds a code: nobody keeps it, and no page is told of it.
@@ -74,7 +74,7 @@ class OidcPages:
 
 
 def _context(request: Request) -> CallContext:
-    return CallContext("", request.scope[REQUEST_ID_SCOPE])
+    return CallContext.of(request.scope, "")
 
 
 def _redirect(url: str) -> Response:

@@ -3,7 +3,8 @@
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from starlette.datastructures import Headers
 from starlette.requests import Request as StarletteRequest
@@ -12,6 +13,7 @@ from starlette.types import Receive, Scope
 
 from om_server.core.errors import Code, CredentialMissing, DomainError, Unauthenticated
 from om_server.rpc.status import REQUEST_ID_KEY
+from om_server.rpc.tracing import TRACE_PARENT
 
 BODY_BYTES_MAX = 10 * 1024 * 1024
 #: Bodies above this are read on a thread, so that other requests go on meanwhile.
@@ -19,6 +21,8 @@ LARGE_BODY_BYTES = 256 * 1024
 
 #: Where the request id lives in the ASGI scope, so that an answer made by any layer can carry it.
 REQUEST_ID_SCOPE = "openmonetize.request_id"
+#: And there is how the request's span is named as a caller's.
+TRACE_SCOPE = "openmonetize.trace_parent"
 
 #: Stands for an encoded slash while the path is routed: the router splits at real slashes, and ids are
 #: free-form. A private-use character, so no id has it.
@@ -55,14 +59,27 @@ class CallContext:
 
     credential: str
     request_id: str
+    #: Empty where nobody traces the request.
+    trace_parent: str = ""
+
+    @classmethod
+    def of(cls, scope: Scope, credential: str) -> Self:
+        """The context of a request with a credential."""
+        return cls(credential, scope[REQUEST_ID_SCOPE], scope.get(TRACE_SCOPE, ""))
+
+    def acting_as(self, credential: str) -> Self:
+        """The same request with another credential; with none, nobody's."""
+        return replace(self, credential=credential)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """The gRPC metadata: the caller's own credential and the request id."""
-        request_id = (REQUEST_ID_KEY, self.request_id)
-        if not self.credential:
-            return (request_id,)
-        return (("authorization", f"Bearer {self.credential}"), request_id)
+        """The gRPC metadata: the caller's own credential, the request id, and whose part the call is."""
+        found = (
+            ("authorization", f"Bearer {self.credential}" if self.credential else ""),
+            (REQUEST_ID_KEY, self.request_id),
+            (TRACE_PARENT, self.trace_parent),
+        )
+        return tuple((name, value) for name, value in found if value)
 
     def require_credential(self) -> None:
         """CREDENTIAL_MISSING without one; one that no header can carry on cannot be valid."""
@@ -78,7 +95,7 @@ class Request:
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._request = StarletteRequest(scope, receive)
-        self.context = CallContext(credential_of(self._request.headers), scope[REQUEST_ID_SCOPE])
+        self.context = CallContext.of(scope, credential_of(self._request.headers))
 
     @property
     def headers(self) -> Headers:

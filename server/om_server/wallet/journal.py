@@ -1,5 +1,7 @@
 """Where entries are kept. They are appended and read; nothing changes or removes one."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -8,6 +10,7 @@ import peewee
 from om_server.core.money import NANO
 from om_server.storage.batch import BatchWriter
 from om_server.storage.database import Database
+from om_server.storage.statement import Row, Statement, given
 from om_server.wallet.chain import EntryColumns
 from om_server.wallet.entry import (
     HANDED_OVER,
@@ -26,11 +29,49 @@ _INSIDE = (Account.AVAILABLE.value, Account.HELD.value)
 _PASSING = (OVERDRAFT_GIVEN, OVERDRAFT_TAKEN, HANDED_OVER, TAKEN_OVER)
 
 
+#: In the order of the fields of `Entry`.
+_COLUMNS = tuple(getattr(EntryRow, name) for name in Entry._fields)
+
+_BELOW = EntryRow.sequence < given("sequence")
+#: Between what is in the wallet and what is not.
+_ACROSS = (EntryRow.credit_account.in_(_INSIDE) & EntryRow.debit_account.not_in(_INSIDE)) | (
+    EntryRow.debit_account.in_(_INSIDE) & EntryRow.credit_account.not_in(_INSIDE)
+)
+#: Without those that pass through clearing and come back in the next row.
+_CHANGES = (
+    _ACROSS,
+    *(
+        ~(
+            (EntryRow.kind == movement.kind)
+            & (EntryRow.debit_account == movement.debit)
+            & (EntryRow.credit_account == movement.credit)
+        )
+        for movement in _PASSING
+    ),
+)
+
+
 class JournalStore:
     """Entries of one organization; the caller opens the transaction."""
 
     def __init__(self, database: Database) -> None:
         self._batch = BatchWriter(database)
+        newest_first = _of_wallet().order_by(EntryRow.sequence.desc())
+        below = newest_first.where(_BELOW)
+        changes = below.where(*_CHANGES)
+        limit = given("limit")
+        outward = EntryRow.kind.not_in(sorted(INTERNAL_KINDS))
+        self._last_outward = Statement(database, newest_first.where(outward).limit(1))
+        self._before = Statement(database, below.limit(limit))
+        self._changes = Statement(database, changes.limit(limit).offset(given("skip")))
+        # In two parts, because SQLite's SUM ends where 64 bits do.
+        whole = peewee.fn.SUM(EntryRow.amount / NANO)
+        rest = peewee.fn.SUM(EntryRow.amount - EntryRow.amount / NANO * NANO)
+        between = _of_wallet().where(_BELOW, _ACROSS, EntryRow.sequence > given("after"))
+        moved: Any = between.select(EntryRow.credit_account, whole, rest).group_by(EntryRow.credit_account)
+        self._change_between = Statement(database, moved)
+        counted: Any = changes.select(peewee.fn.COUNT(peewee.SQL("*"))).order_by()
+        self._count_changes = Statement(database, counted)
 
     def append(self, rows: Sequence[EntryColumns]) -> None:
         """Insert chained entries. A position that is taken fails, so no two writers continue one ledger."""
@@ -38,122 +79,77 @@ class JournalStore:
 
     def before(self, organization_id: str, wallet_id: str, *, sequence: int, limit: int) -> list[Entry]:
         """Return entries below a position, newest first."""
-        query = EntryRow.select().where(
-            (EntryRow.organization_id == organization_id)
-            & (EntryRow.wallet_id == wallet_id)
-            & (EntryRow.sequence < sequence)
+        rows = self._before.rows(
+            organization_id=organization_id, wallet_id=wallet_id, sequence=sequence, limit=limit
         )
-        return [_entry_from_row(row) for row in query.order_by(EntryRow.sequence.desc()).limit(limit)]
+        return list(map(_entry_from_row, rows))
 
     def last_outward(self, organization_id: str, wallet_id: str) -> Entry | None:
         """Return the newest entry that was not only set aside or freed."""
-        query = EntryRow.select().where(
-            (EntryRow.organization_id == organization_id)
-            & (EntryRow.wallet_id == wallet_id)
-            & EntryRow.kind.not_in(sorted(INTERNAL_KINDS))
-        )
-        row = query.order_by(EntryRow.sequence.desc()).first()
+        row = self._last_outward.row(organization_id=organization_id, wallet_id=wallet_id)
         return _entry_from_row(row) if row else None
 
     def changes(
         self, organization_id: str, wallet_id: str, *, sequence: int, skip: int, limit: int
     ) -> list[Entry]:
         """Return entries below a position that changed the balance, newest first."""
-        query = EntryRow.select().where(*_changes(organization_id, wallet_id, sequence))
-        query = query.order_by(EntryRow.sequence.desc()).offset(skip).limit(limit)
-        return [_entry_from_row(row) for row in query]
+        rows = self._changes.rows(
+            organization_id=organization_id, wallet_id=wallet_id, sequence=sequence, skip=skip, limit=limit
+        )
+        return list(map(_entry_from_row, rows))
 
     def count_changes(self, organization_id: str, wallet_id: str, *, sequence: int) -> int:
         """Count entries below a position that changed the balance."""
-        return EntryRow.select().where(*_changes(organization_id, wallet_id, sequence)).count()
+        row = self._count_changes.row(organization_id=organization_id, wallet_id=wallet_id, sequence=sequence)
+        return int(row[0]) if row else 0
 
     def change_between(self, organization_id: str, wallet_id: str, *, after: int, until: int) -> int:
         """Return by how much the entries behind one position, up to another, changed the balance."""
-        # In two parts, because SQLite's SUM ends where 64 bits do.
-        whole = peewee.fn.SUM(EntryRow.amount / NANO)
-        rest = peewee.fn.SUM(EntryRow.amount - EntryRow.amount / NANO * NANO)
-        query: peewee.ModelSelect[Any] = (
-            EntryRow.select(EntryRow.credit_account, whole, rest)
-            .where(*_changes(organization_id, wallet_id, until + 1, every=True), EntryRow.sequence > after)
-            .group_by(EntryRow.credit_account)
+        rows = self._change_between.rows(
+            organization_id=organization_id, wallet_id=wallet_id, after=after, sequence=until + 1
         )
-        return sum(
-            (int(row[1]) * NANO + int(row[2])) * (1 if row[0] in _INSIDE else -1) for row in query.tuples()
-        )
+        return sum((int(row[1]) * NANO + int(row[2])) * (1 if row[0] in _INSIDE else -1) for row in rows)
 
     def of_event(self, organization_id: str, *, source: str, event_id: str) -> list[Entry]:
         """Return what an event moved, in whatever wallets."""
-        query = EntryRow.select().where(
-            (EntryRow.organization_id == organization_id)
-            & (EntryRow.event_id == event_id)
-            & (EntryRow.event_source == source)
-            # An index has only the entries of events, and no planner sees that this one is one.
-            & (EntryRow.event_id != "")
-        )
-        return [_entry_from_row(row) for row in query]
+        query = _of_events(organization_id, [event_id]).where(EntryRow.event_source == source)
+        return list(map(_entry_from_row, query.tuples()))
 
     def of_events(
         self, organization_id: str, identities: Collection[tuple[str, str]]
     ) -> dict[tuple[str, str], list[Entry]]:
         """Return what events, by (source, id), moved; those that moved nothing are not in it."""
         found: dict[tuple[str, str], list[Entry]] = {}
-        query = EntryRow.select().where(
-            (EntryRow.organization_id == organization_id)
-            & EntryRow.event_id.in_({event_id for _, event_id in identities})
-            # As above.
-            & (EntryRow.event_id != "")
-        )
-        for row in query if identities else ():
-            if (row.event_source, row.event_id) in identities:
-                found.setdefault((row.event_source, row.event_id), []).append(_entry_from_row(row))
+        query = _of_events(organization_id, {event_id for _, event_id in identities})
+        for entry in map(_entry_from_row, query.tuples() if identities else ()):
+            identity = entry.event_source, entry.event_id
+            if identity in identities:
+                found.setdefault(identity, []).append(entry)
         return found
 
     def all(self, organization_id: str, wallet_id: str) -> Iterator[Entry]:
         """Yield every entry of a wallet, oldest first, without keeping them in memory."""
-        query = EntryRow.select().where(
+        query: peewee.ModelSelect[Any] = EntryRow.select(*_COLUMNS).where(
             (EntryRow.organization_id == organization_id) & (EntryRow.wallet_id == wallet_id)
         )
-        for row in query.order_by(EntryRow.sequence).iterator():
-            yield _entry_from_row(row)
+        yield from map(_entry_from_row, query.order_by(EntryRow.sequence).tuples().iterator())
 
 
-def _changes(
-    organization_id: str, wallet_id: str, sequence: int, *, every: bool = False
-) -> Iterator[peewee.Node]:
-    """Entries below a position between what is in the wallet and what is not.
-
-    Those that pass through clearing and come back in the next row are left out, unless all are asked for.
-    """
-    yield EntryRow.organization_id == organization_id
-    yield EntryRow.wallet_id == wallet_id
-    yield EntryRow.sequence < sequence
-    yield (EntryRow.credit_account.in_(_INSIDE) & EntryRow.debit_account.not_in(_INSIDE)) | (
-        EntryRow.debit_account.in_(_INSIDE) & EntryRow.credit_account.not_in(_INSIDE)
+def _of_wallet() -> peewee.ModelSelect[Any]:
+    return EntryRow.select(*_COLUMNS).where(
+        EntryRow.organization_id == given("organization_id"), EntryRow.wallet_id == given("wallet_id")
     )
-    if not every:
-        for movement in _PASSING:
-            yield ~(
-                (EntryRow.kind == movement.kind)
-                & (EntryRow.debit_account == movement.debit)
-                & (EntryRow.credit_account == movement.credit)
-            )
 
 
-def _entry_from_row(row: EntryRow) -> Entry:
-    return Entry(
-        entry_id=row.entry_id,
-        wallet_id=row.wallet_id,
-        sequence=row.sequence,
-        kind=EntryKind(row.kind),
-        debit_account=Account(row.debit_account),
-        credit_account=Account(row.credit_account),
-        amount=row.amount,
-        grant_id=row.grant_id,
-        hold_id=row.hold_id,
-        event_source=row.event_source,
-        event_id=row.event_id,
-        group_id=row.group_id,
-        description=row.description,
-        available_after=row.available_after,
-        create_time=row.create_time,
+def _of_events(organization_id: str, event_ids: Collection[str]) -> peewee.ModelSelect[Any]:
+    return EntryRow.select(*_COLUMNS).where(
+        EntryRow.organization_id == organization_id,
+        EntryRow.event_id.in_(event_ids),
+        # An index has only the entries of events, and no planner sees that these are some.
+        EntryRow.event_id != "",
     )
+
+
+def _entry_from_row(row: Row) -> Entry:
+    wallet_id, sequence, entry_id, kind, debit, credit, *rest = row
+    return Entry(wallet_id, sequence, entry_id, EntryKind(kind), Account(debit), Account(credit), *rest)

@@ -6,7 +6,7 @@ from typing import Any
 import peewee
 
 from om_server.storage.database import Database
-from om_server.storage.statement import Statement, among, given
+from om_server.storage.statement import Statement, Statements, Value, among, given
 from om_server.wallet.grant import Grant
 from om_server.wallet.holds.store import any_lapsed
 from om_server.wallet.record import GrantRow, ResolutionRow, WalletRow
@@ -41,6 +41,7 @@ class WalletReads:
         self._by_ids_locked = Statement(database, database.locked(by_ids))
         self._of_owners = Statement(database, owned)
         self._resolution = Statement(database, _with_version(owned))
+        self._pages: Statements[frozenset[str]] = Statements(database, lambda names: _page(database, names))
         self._grants = Statement(database, grants.select(*GRANT_COLUMNS, any_lapsed(database)))
         self._expiring = Statement(database, grants.where(~GrantRow.expire_time.is_null()))
         self._version = Statement(database, version)
@@ -57,6 +58,22 @@ class WalletReads:
         return [
             wallet_from_row(row) for row in statement.rows(organization_id=organization_id, wallet_ids=ids)
         ]
+
+    def page(
+        self,
+        organization_id: str,
+        kind: OwnerKind | None,
+        *,
+        owner_ids: Collection[str],
+        after: str,
+        limit: int,
+    ) -> list[Wallet]:
+        """Return wallets with ids above `after`, oldest first; of a kind, and of some owners, if named."""
+        named: dict[str, Value] = {} if kind is None else {"owner_kind": kind.value}
+        named |= {"owner_id": owner_ids} if owner_ids else {}
+        statement = self._pages.of(frozenset(named))
+        rows = statement.rows(organization_id=organization_id, after=after, limit=limit, **named)
+        return list(map(wallet_from_row, rows))
 
     def of_owners(self, organization_id: str, owners: Collection[Owner]) -> list[Wallet]:
         """Return the wallets that these owners have."""
@@ -97,6 +114,17 @@ class WalletReads:
     def lock_resolution(self, organization_id: str) -> None:
         """Lock the version, if there is one."""
         self._version_locked.row(organization_id=organization_id)
+
+
+def _page(database: Database, names: frozenset[str]) -> peewee.Node:
+    query: Any = WalletRow.select(*WALLET_COLUMNS).where(
+        WalletRow.organization_id == _ORGANIZATION, WalletRow.wallet_id > given("after")
+    )
+    if "owner_kind" in names:
+        query = query.where(WalletRow.owner_kind == given("owner_kind"))
+    if "owner_id" in names:
+        query = query.where(among(database, WalletRow.owner_id, "owner_id"))
+    return query.order_by(WalletRow.wallet_id).limit(given("limit"))  # type: ignore[no-any-return]  # Peewee's own.
 
 
 def _by_kind(owners: Collection[Owner]) -> dict[str, list[str]]:

@@ -24,10 +24,8 @@ from om_server.wallet.reads import WalletReads
 from om_server.wallet.record import MODELS, GrantRow, ResolutionRow, WalletRow
 from om_server.wallet.row import (
     GRANT_COLUMNS,
-    WALLET_COLUMNS,
     grant_from_row,
     grant_to_row,
-    wallet_from_row,
     wallet_to_row,
 )
 from om_server.wallet.wallet import Owner, OwnerKind, Wallet
@@ -80,14 +78,7 @@ class WalletStore:
         limit: int,
     ) -> list[Wallet]:
         """Return wallets with ids above `after`, oldest first: ids grow with time."""
-        query: peewee.ModelSelect[Any] = WalletRow.select(*WALLET_COLUMNS).where(
-            (WalletRow.organization_id == organization_id) & (WalletRow.wallet_id > after)
-        )
-        if kind is not None:
-            query = query.where(WalletRow.owner_kind == kind)
-        if owner_ids:
-            query = query.where(WalletRow.owner_id.in_(list(owner_ids)))
-        return [wallet_from_row(row) for row in query.order_by(WalletRow.wallet_id).limit(limit).tuples()]
+        return self._reads.page(organization_id, kind, owner_ids=owner_ids, after=after, limit=limit)
 
     def as_of(self, organization_id: str, wallets: Sequence[Wallet], *, now: int) -> list[Wallet]:
         """Return wallets as the clock leaves them, with their next expiry.

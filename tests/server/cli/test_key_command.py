@@ -9,10 +9,11 @@ from typer.testing import CliRunner, Result
 from om_server.__main__ import app
 from om_server.account.servicer import AccountServicer
 from om_server.cli.command import bring_up_to_date, opened
+from om_server.connections import open_database
 from om_server.failure import CommandFailed
 from om_server.settings import load_settings
 from om_server.storage.migrate import migrations
-from om_server.wiring import build, open_database
+from om_server.wiring import build
 from tests.rpc import made, serving
 from tests.server.cli.web import address_of
 
@@ -71,6 +72,26 @@ def test_a_revoked_key_is_listed_as_such() -> None:
 
     assert keys("revoke", key_id).stdout.startswith(f"{key_id} (om_live_...")
     assert "revoked" in keys("list").stdout.splitlines()[1]
+
+
+def test_what_holds_for_calls_is_typed_and_shown_in_the_same_words() -> None:
+    options = ("--on-disconnect", "drain", "--on-disconnect", "chat=cancel", "--clamp-output")
+    keys("create", *options)
+    row = keys("list").stdout.splitlines()[1].split()
+    shown = f"{row[0]} ({row[1]}): on disconnect "
+
+    assert keys("update", row[0]).stdout == f"{shown}drain, chat=cancel; clamp output yes\n"
+    changes = ("--on-disconnect", "default", "--on-disconnect", "chat=default", "--no-clamp-output")
+    assert keys("update", row[0], *changes).stdout == f"{shown}default; clamp output no\n"
+    more = ("--on-disconnect", "speech=drain", "--on-disconnect", "speech=cancel", "--name", "Shop")
+    assert keys("update", row[0], *more).stdout == f"{shown}default, speech=cancel; clamp output no\n"
+    assert keys("list").stdout.splitlines()[1].endswith("Shop")
+
+
+@pytest.mark.parametrize("policy", ["", "stop", "chat=", "=drain", "chat=stop", "a,b=drain", "a=b=drain"])
+@pytest.mark.parametrize("command", [("create",), ("update", "key_" + "0" * 26)])
+def test_a_word_that_is_no_policy_is_refused(command: tuple[str, ...], policy: str) -> None:
+    assert keys(*command, "--on-disconnect", policy).exit_code == 2
 
 
 @pytest.mark.parametrize(

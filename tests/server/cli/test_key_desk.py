@@ -7,6 +7,8 @@ from typing import Any
 import grpc
 import pytest
 
+from om_server.account.keys.call_settings import CallSettings, CallSettingsChange, OnDisconnect
+from om_server.account.keys.key import KeyChange
 from om_server.account.operations import AccountOperations
 from om_server.account.servicer import AccountServicer
 from om_server.cli.key_client import ServerDesk
@@ -86,11 +88,42 @@ def test_a_revoked_key_opens_nothing(desk: KeyDesk, accounts: AccountOperations)
         accounts.authenticate_key(new.secret)
 
 
-def test_a_key_that_is_not_there_cannot_be_revoked(desk: KeyDesk) -> None:
+def test_what_holds_for_a_keys_calls_is_there_from_its_beginning(
+    desk: KeyDesk, accounts: AccountOperations
+) -> None:
+    calls = CallSettings(OnDisconnect.DRAIN, (("chat", OnDisconnect.CANCEL),), clamp_output=True)
+
+    new = desk.create(KeyOrder(calls=calls))
+
+    assert new.key.calls == calls
+    assert accounts.authenticate_key(new.secret).calls == calls
+
+
+def test_a_change_leaves_what_it_does_not_name(desk: KeyDesk, accounts: AccountOperations) -> None:
+    calls = CallSettings(OnDisconnect.DRAIN, (("chat", OnDisconnect.CANCEL),), clamp_output=True)
+    new = desk.create(KeyOrder(description="Shop", calls=calls))
+
+    policies = ("chat", OnDisconnect.UNSPECIFIED), ("speech", OnDisconnect.DRAIN)
+    changed = desk.update(new.key.key_id, KeyChange(calls=CallSettingsChange(by_operation=policies)))
+    renamed = desk.update(new.key.key_id, KeyChange("Store", CallSettingsChange(clamp_output=False)))
+    off = desk.update(new.key.key_id, KeyChange(calls=CallSettingsChange(OnDisconnect.UNSPECIFIED)))
+
+    speech = (("speech", OnDisconnect.DRAIN),)
+    assert (changed.description, changed.calls) == (
+        "Shop",
+        CallSettings(OnDisconnect.DRAIN, speech, clamp_output=True),
+    )
+    assert (renamed.description, renamed.calls) == ("Store", CallSettings(OnDisconnect.DRAIN, speech))
+    assert off.calls == CallSettings(by_operation=speech)
+    assert accounts.authenticate_key(new.secret) == off
+
+
+@pytest.mark.parametrize("way", ["revoke", "update"])
+def test_a_key_that_is_not_there_cannot_be_changed(desk: KeyDesk, way: str) -> None:
     unknown = "key_" + "0" * 26
 
     with pytest.raises(Exception, match=f"key {unknown} was not found"):
-        desk.revoke(unknown)
+        desk.revoke(unknown) if way == "revoke" else desk.update(unknown, KeyChange("x"))
 
 
 def test_an_empty_database_gets_its_first_organization(database: Database) -> None:

@@ -7,8 +7,8 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from om_server.analytics.counters import Counters
 from om_server.analytics.query import EventFilter, UsageQuery
-from om_server.analytics.rollup import Counters
 from om_server.pipeline.charge_history import ChargeHistory
 from om_server.pipeline.past_events import PastEventRater
 from om_server.rating.burn_table import BurnRule

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import pytest
 from structlog.testing import capture_logs
 
+from om_server.analytics.counters import Counters, QuantitySum
 from om_server.analytics.query import Dimension, EventFilter, UsageQuery
-from om_server.analytics.rollup import Counters, QuantitySum
 from om_server.analytics.settled import SettledEvent, SettledState
 from om_server.analytics.table import EventRow
 from om_server.core.errors import DependencyUnavailable

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from om_server.account.record import OrganizationRow
-from om_server.analytics.rollup import Counters
+from om_server.analytics.counters import Counters
 from om_server.analytics.settled import SettledState
 from om_server.analytics.table import RevisionRow
 from om_server.core.errors import DependencyUnavailable, IdempotencyKeyReused, InvalidArgument, NotFound
@@ -16,8 +16,8 @@ from om_server.rating.burn_table import BurnRule
 from om_server.rating.comparison import Compared, Difference
 from om_server.rating.operations import RatingOperations
 from om_server.rating.past import Range
-from om_server.rating.price import Rate
 from om_server.rating.rerate_store import RerateRow
+from om_server.rating.unit_rate import Rate
 from om_server.storage.database import Database
 from om_server.wallet.change import WalletChange
 from om_server.wallet.entry import Account, EntryKind

@@ -8,8 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from om_server.account.record import OrganizationRow
+from om_server.analytics.counters import Counters
 from om_server.analytics.query import EventFilter, UsageQuery
-from om_server.analytics.rollup import Counters
 from om_server.analytics.settled import SettledState
 from om_server.core.errors import DependencyUnavailable
 from om_server.core.event import Event, Outcome
@@ -17,7 +17,7 @@ from om_server.pipeline.rerating import UnratedRater
 from om_server.pipeline.settle import Settler
 from om_server.pipeline.worker import drain
 from om_server.rating.operations import RatingOperations
-from om_server.rating.price import Rate
+from om_server.rating.unit_rate import Rate
 from om_server.storage.database import Database
 from om_server.wallet.charging import Charge, ChargeResult
 from om_server.wallet.leases.lease import LeaseState

@@ -21,8 +21,9 @@ from om_server.pipeline.settle import Settler
 from om_server.rating.burn_table import BurnRule, burn_table
 from om_server.rating.catalogue import Catalogue
 from om_server.rating.operations import RatingOperations
-from om_server.rating.price import Price, Rate
+from om_server.rating.price import Price
 from om_server.rating.rate import Rating, rate
+from om_server.rating.unit_rate import Rate
 from om_server.wallet.leases.lease import Lease
 from om_server.wallet.wallet import OwnerKind
 from tests.server.pipeline.harness import (

@@ -10,7 +10,7 @@ from om_server.core.event import Attribution
 from om_server.pipeline import past_events
 from om_server.rating.burn_table import BurnRule
 from om_server.rating.comparison import Compared, Difference
-from om_server.rating.price import Rate
+from om_server.rating.unit_rate import Rate
 from tests.server.pipeline.harness import CREDIT, Tenant, World, rows_of
 from tests.server.pipeline.past_scene import CHARGE, DOUBLE, HALF, Past
 from tests.server.rating.desk import Desk, used

@@ -12,12 +12,13 @@ from om_server.rating.burn_table_operations import BurnTableOperations, BurnTabl
 from om_server.rating.catalogue import Catalogue
 from om_server.rating.model import Model
 from om_server.rating.operations import RatingOperations
-from om_server.rating.price import Price, Rate
+from om_server.rating.price import Price
 from om_server.rating.price_operations import PriceOperations
 from om_server.rating.rate import Rating
 from om_server.rating.store import TariffStore
 from om_server.rating.stored import BurnTableDraft
 from om_server.rating.tariff_source import StoredTariffs
+from om_server.rating.unit_rate import Rate
 from om_server.storage.database import Database
 
 SECOND = 1_000_000

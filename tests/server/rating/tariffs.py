@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from om_server.core.event import UsageLine
 from om_server.core.usage import Usage
 from om_server.rating.burn_table import ANSWER, CACHED, BurnRule
-from om_server.rating.price import Rate
+from om_server.rating.unit_rate import Rate
 
 UNITS = ("input_tokens", "cache_read_tokens", "output_tokens", "web_searches")
 FEATURES = ("", "chat", "search")

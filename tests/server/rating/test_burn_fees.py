@@ -5,9 +5,9 @@ import pytest
 from om_server.core.event import UsageLine
 from om_server.core.usage import Usage
 from om_server.rating.burn_table import ANSWER, CACHED, BurnRule, burn_table
-from om_server.rating.price import PriceInvalid, Rate
 from om_server.rating.rate import Rating, rate
 from om_server.rating.rate_card import CardSpan, model_rates
+from om_server.rating.unit_rate import PriceInvalid, Rate
 from tests.server.rating.desk import CATALOGUE, CREDIT
 
 BOOK = CATALOGUE.book()

@@ -1,7 +1,7 @@
 import pytest
 
 from om_server.rating.burn_table import BurnRule, burn_table, default_burn_table
-from om_server.rating.price import PriceInvalid, Rate
+from om_server.rating.unit_rate import PriceInvalid, Rate
 
 TOKENS = (Rate("input_tokens", "1"),)
 

@@ -7,7 +7,7 @@ from om_server.rating import burn_table_file
 from om_server.rating.burn_table import BurnRule
 from om_server.rating.burn_table_file import read_burn_tables
 from om_server.rating.flaw import RulesInvalid
-from om_server.rating.price import Rate
+from om_server.rating.unit_rate import Rate
 from tests.server.rating.desk import CREDIT, LEAD, ORG, SECOND, START, Desk, nanos, used
 
 

@@ -3,8 +3,8 @@ import pytest
 from om_server.core.errors import IdempotencyKeyReused, NotFound, PageTokenInvalid
 from om_server.core.page import PageRequest
 from om_server.rating.burn_table import BurnRule
-from om_server.rating.price import Rate
 from om_server.rating.stored import BurnTableDraft
+from om_server.rating.unit_rate import Rate
 from tests.server.rating.desk import CREDIT, LEAD, ORG, SECOND, START, Desk, event, nanos, used
 
 DOUBLE = BurnRule(credits_per_cost="2000")

@@ -9,9 +9,9 @@ from om_server.core.money import USD, Money
 from om_server.core.usage import Usage
 from om_server.rating.burn_table import default_burn_table
 from om_server.rating.catalogue import Catalogue, load_catalogue, read_catalogue
-from om_server.rating.price import PriceInvalid
 from om_server.rating.price_book import PriceBook
 from om_server.rating.rate import rate
+from om_server.rating.unit_rate import PriceInvalid
 
 
 def micros(day: str) -> int:

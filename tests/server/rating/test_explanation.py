@@ -6,7 +6,7 @@ from om_server.core.errors import NotFound
 from om_server.core.event import UsageLine
 from om_server.rating.burn_table import BurnRule
 from om_server.rating.explanation import Explanation, Explanations, SettledCharge
-from om_server.rating.price import Rate
+from om_server.rating.unit_rate import Rate
 from tests.server.rating.desk import CREDIT, LEAD, ORG, START, Desk, nanos, used
 
 

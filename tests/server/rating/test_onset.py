@@ -2,8 +2,9 @@ import pytest
 
 from om_server.rating.burn_table import BurnRule, burn_table
 from om_server.rating.onset import never_dearer
-from om_server.rating.price import Price, Rate
+from om_server.rating.price import Price
 from om_server.rating.price_overlay import overlaid
+from om_server.rating.unit_rate import Rate
 
 COST = BurnRule(credits_per_cost="1000")
 IMAGES = Rate("images", "2", 1)

@@ -11,8 +11,9 @@ from om_server.rating.burn_table import default_burn_table
 from om_server.rating.catalogue import Catalogue
 from om_server.rating.onset import CARD_LIFE
 from om_server.rating.operations import RatingOperations
-from om_server.rating.price import Price, Rate
+from om_server.rating.price import Price
 from om_server.rating.rate import rate
+from om_server.rating.unit_rate import Rate
 
 CHANGE = 1_000_000
 NOW = 2_000_000

@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from om_server.rating.model import Model
-from om_server.rating.price import Price, PriceInvalid, Rate
+from om_server.rating.price import Price
 from om_server.rating.price_book import PriceBook
+from om_server.rating.unit_rate import PriceInvalid, Rate
 
 NOW = 1_000
 

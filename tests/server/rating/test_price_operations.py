@@ -3,8 +3,9 @@ import pytest
 from om_server.core.errors import IdempotencyKeyReused, PageTokenInvalid
 from om_server.core.money import CurrencyMismatch
 from om_server.core.page import PageRequest
-from om_server.rating.price import Price, PriceInvalid, Rate
+from om_server.rating.price import Price
 from om_server.rating.price_operations import PriceFilter, PriceOverlap
+from om_server.rating.unit_rate import PriceInvalid, Rate
 from tests.server.rating.desk import CREDIT, LEAD, ORG, SECOND, START, Desk, nanos, used
 
 CHEAP, DEAR = Rate("input_tokens", "1"), Rate("input_tokens", "5")

@@ -1,9 +1,10 @@
 import pytest
 
 from om_server.rating.model import Model
-from om_server.rating.price import Price, Rate
+from om_server.rating.price import Price
 from om_server.rating.price_book import PriceBook
 from om_server.rating.price_overlay import overlaid, overlaid_book
+from om_server.rating.unit_rate import Rate
 
 INPUT = Rate("input_tokens", "1")
 

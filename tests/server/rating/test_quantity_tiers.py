@@ -7,9 +7,10 @@ from om_server.core.usage import Usage
 from om_server.rating.burn_rules import RateDraft, find_price_flaws
 from om_server.rating.burn_table import BurnRule, burn_table
 from om_server.rating.onset import never_dearer
-from om_server.rating.price import Price, PriceInvalid, Rate
+from om_server.rating.price import Price
 from om_server.rating.price_book import PriceBook
 from om_server.rating.rate import rate
+from om_server.rating.unit_rate import PriceInvalid, Rate
 
 CREDIT = 10**9
 FIRST = Rate("images", "10", 1)

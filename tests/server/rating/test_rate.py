@@ -9,9 +9,10 @@ from om_server.core.money import CREDITS, USD, Money
 from om_server.core.usage import QUANTITY_MAX, Certainty, Quantity, Usage
 from om_server.rating.arithmetic import UnratedReason
 from om_server.rating.burn_table import BurnRule, BurnTable, burn_table, default_burn_table
-from om_server.rating.price import Price, Rate
+from om_server.rating.price import Price
 from om_server.rating.price_book import PriceBook
 from om_server.rating.rate import Rating, Unrated, rate
+from om_server.rating.unit_rate import Rate
 
 AT = 1_000
 

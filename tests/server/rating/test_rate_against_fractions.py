@@ -14,9 +14,10 @@ from om_server.core.event import UsageLine
 from om_server.core.money import CREDITS, USD, Money
 from om_server.core.usage import PROMPT_UNITS, Quantity, Usage
 from om_server.rating.burn_table import BurnRule, burn_table
-from om_server.rating.price import Price, Rate
+from om_server.rating.price import Price
 from om_server.rating.price_book import PriceBook
 from om_server.rating.rate import Rating, rate
+from om_server.rating.unit_rate import Rate
 
 AT = 1_000
 

@@ -12,10 +12,11 @@ from om_server.core.usage import PROMPT_UNITS, Usage
 from om_server.rating.burn_table import BurnRule, BurnTable, burn_table, default_burn_table
 from om_server.rating.catalogue import load_catalogue
 from om_server.rating.model import Model
-from om_server.rating.price import Price, Rate
+from om_server.rating.price import Price
 from om_server.rating.price_book import PriceBook
 from om_server.rating.rate import rate
 from om_server.rating.rate_card import CardSpan, ModelRates, model_rates, rate_card
+from om_server.rating.unit_rate import Rate
 
 BOOK = PriceBook(
     [

@@ -20,9 +20,10 @@ from om_server.rating.burn_table import BurnRule, burn_table, default_burn_table
 from om_server.rating.catalogue import Catalogue
 from om_server.rating.model import Model
 from om_server.rating.operations import RatingOperations
-from om_server.rating.price import Price, Rate
+from om_server.rating.price import Price
 from om_server.rating.rate import rate
 from om_server.rating.servicer import RatingServicer, rating_to_proto
+from om_server.rating.unit_rate import Rate
 from om_server.rpc.caller import Scope, acting_as
 from tests.rpc import Keyring, bearer, failing, key_caller, made, serving
 

@@ -13,9 +13,9 @@ from om_server.core.money import USD
 from om_server.pipeline.charge_history import ChargeHistory
 from om_server.rating.burn_table import BurnRule
 from om_server.rating.explanation import Explanations
-from om_server.rating.price import Rate
 from om_server.rating.price_operations import PriceOverlap
 from om_server.rating.rate import Rating
+from om_server.rating.unit_rate import Rate
 from om_server.storage.database import Database
 from tests.server.pipeline.harness import Tenant, World
 from tests.server.rating.desk import CREDIT, Desk, used

@@ -20,7 +20,7 @@ from genai_prices.types import (
 )
 
 from om_server.rating.catalogue import load_catalogue
-from om_server.rating.price import pick_table
+from om_server.rating.rate_table import pick_table
 from tools.snapshot_prices import CATALOGUE, SUPPLEMENT, Entry, OmittedError, lay_over, read_model, snapshot
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -11,11 +11,12 @@ from om_server.core.event import UsageLine
 from om_server.core.money import CREDITS, USD, Money
 from om_server.core.usage import Certainty, Quantity, Usage
 from om_server.rating.burn_table import ANSWER, CACHED, BurnRule, burn_table
-from om_server.rating.price import Price, Rate
+from om_server.rating.price import Price
 from om_server.rating.price_book import PriceBook
 from om_server.rating.rate import rate
 from om_server.rating.rate_card import CardSpan, ModelRates, model_rates
 from om_server.rating.tariff import Activation, Tariff, Timeline
+from om_server.rating.unit_rate import Rate
 from tests.server.rating import random_worlds
 from tests.server.rating.oracle import Line, Listed, Rule, World
 

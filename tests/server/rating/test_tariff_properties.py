@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from om_server.core.event import UsageLine
 from om_server.rating.burn_table import BurnRule, burn_table
 from om_server.rating.onset import CARD_LIFE, RAISE_LEAD, never_dearer, price_onset, table_onset
-from om_server.rating.price import Price, Rate
+from om_server.rating.price import Price
 from om_server.rating.price_overlay import begin_of, end_of, overlaid_book, placed
 from om_server.rating.rate import rate
 from om_server.rating.rate_card import CardSpan, model_rates
 from om_server.rating.rule_text import read_rates, read_rules, write_rates, write_rules
 from om_server.rating.tariff import Activation, Tariff, Timeline
+from om_server.rating.unit_rate import Rate
 from tests.server.rating.desk import CATALOGUE
 from tests.server.rating.tariffs import FEATURES, LINES, RATES, TABLES
 

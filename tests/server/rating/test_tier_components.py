@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from om_server.core.event import UsageLine
 from om_server.core.usage import Usage
 from om_server.rating.burn_table import BurnRule, burn_table
-from om_server.rating.price import Rate
 from om_server.rating.rate_card import CardSpan, model_rates
+from om_server.rating.unit_rate import Rate
 from tests.server.rating.desk import CREDIT
 from tests.server.rating.tariffs import GRADUATED
 from tests.server.rating.test_burn_fees import BOOK, images, rated

@@ -1,7 +1,8 @@
 """A gRPC server with the real wrapper (authentication, access, shape, errors) and stores in memory."""
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 import grpc
@@ -17,6 +18,12 @@ from om.wallet.v1 import wallet_service_pb2 as wallet_pb
 from om.wallet.v1 import wallet_service_pb2_grpc
 from om_server.core.errors import Code, DomainError, NotFound, Unauthenticated
 from om_server.rpc.caller import Caller, Principal, Scope, caller
+from om_server.rpc.interceptors import StreamContext
+
+Watching = Callable[[analytics_pb.WatchEventsRequest], AsyncGenerator[analytics_pb.WatchEventsResponse, None]]
+Exporting = Callable[
+    [analytics_pb.ExportEventsRequest], AsyncGenerator[analytics_pb.ExportEventsResponse, None]
+]
 
 KEY = "om_live_reader"
 INGEST_KEY = "om_live_reporter"
@@ -54,6 +61,20 @@ class Authenticator:
         return self._callers[secret]
 
 
+async def _nothing_happens(
+    _request: analytics_pb.WatchEventsRequest,
+) -> AsyncGenerator[analytics_pb.WatchEventsResponse, None]:
+    return
+    yield
+
+
+async def _nothing_there(
+    _request: analytics_pb.ExportEventsRequest,
+) -> AsyncGenerator[analytics_pb.ExportEventsResponse, None]:
+    return
+    yield
+
+
 @dataclass
 class Memory:
     """What the fakes hold; a test fills it and reads it."""
@@ -68,6 +89,8 @@ class Memory:
     filters: list[analytics_pb.EventFilter] = field(default_factory=list)
     grants: list[wallet_pb.GrantCreditsRequest] = field(default_factory=list)
     callers: list[Caller] = field(default_factory=list)
+    watching: Watching = _nothing_happens
+    exporting: Exporting = _nothing_there
 
     #: Cleared, it keeps RefundCharge from answering.
     may_refund: threading.Event = field(default_factory=threading.Event)
@@ -203,6 +226,20 @@ class Analytics(analytics_service_pb2_grpc.AnalyticsServiceServicer):
         self._memory.filters.append(request.filter)
         page = self._memory.events[request.skip : request.skip + (request.page_size or 50)]
         return analytics_pb.ListEventsResponse(events=page, total_size=len(self._memory.events))
+
+    async def WatchEvents(
+        self, request: analytics_pb.WatchEventsRequest, context: StreamContext
+    ) -> AsyncGenerator[analytics_pb.WatchEventsResponse, None]:
+        async with contextlib.aclosing(self._memory.watching(request)) as told:
+            async for message in told:
+                yield message
+
+    async def ExportEvents(
+        self, request: analytics_pb.ExportEventsRequest, context: StreamContext
+    ) -> AsyncGenerator[analytics_pb.ExportEventsResponse, None]:
+        async with contextlib.aclosing(self._memory.exporting(request)) as parts:
+            async for message in parts:
+                yield message
 
 
 # The server answers what a servicer leaves out, so these need not be whole.

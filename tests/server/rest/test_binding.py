@@ -128,11 +128,6 @@ def test_what_only_protobuf_notices_is_named_too() -> None:
     "operation",
     [
         {
-            "x-grpc-method": "/om.analytics.v1.AnalyticsService/WatchEvents",
-            "x-grpc-body": "",
-            "x-grpc-path-fields": {},
-        },
-        {
             "x-grpc-method": "/om.wallet.v1.WalletService/GrantCredits",
             "x-grpc-body": "owner",
             "x-grpc-path-fields": {},

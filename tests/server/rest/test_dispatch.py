@@ -1,3 +1,6 @@
+import contextlib
+from collections.abc import Iterator
+
 import httpx
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -6,7 +9,8 @@ from om.wallet.v1 import wallet_service_pb2 as wallet_pb
 from om_server.rest.app import create_app
 from om_server.rest.channel import Server
 from om_server.rest.dispatch import Outermost
-from tests.server.rest.fake_servicer import Memory
+from om_server.rest.tracing import RequestSpan
+from tests.server.rest.fake_servicer import KEY, Memory
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -83,6 +87,49 @@ async def test_requests_count_by_operation_and_never_by_path(grpc_address: str) 
     await server.close()
 
     assert counted == [("getHealth", 200), ("", 404)]
+
+
+class Spans:
+    """Keeps what is told of each request, as a tracer and as a span."""
+
+    def __init__(self) -> None:
+        self.trace_parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        self.begun: list[tuple[str, str]] = []
+        self.ended: list[dict[str, str | int]] = []
+        self._notes: dict[str, str | int] = {}
+
+    @contextlib.contextmanager
+    def request(self, trace_parent: str, *, request_id: str) -> Iterator[RequestSpan]:
+        self.begun.append((trace_parent, request_id))
+        self._notes = {}
+        yield self
+        self.ended.append(self._notes)
+
+    def note(self, name: str, value: str | int) -> None:
+        self._notes[name] = value
+
+
+async def test_a_request_is_one_span_with_the_route_and_never_the_path(
+    grpc_address: str, memory: Memory
+) -> None:
+    spans, server = Spans(), Server(grpc_address, timeout_s=5)
+    headers = {"x-api-key": KEY, "traceparent": "theirs", "x-request-id": "mine"}
+    memory.wallets[wallet_pb.OWNER_KIND_USER, "alice"] = wallet_pb.Wallet(exists=True)
+    hold = "hld_00000000000000000000000000"
+    async with _client(create_app(server, tracer=spans)) as client:
+        await client.get("/v1/users/alice/credits?q=secret", headers=headers)
+        await client.post(f"/api/v1/holds/{hold}/capture", headers=headers)
+        await client.get("/nope/secret", headers=headers)
+        await client.get("/docs/openapi.json", headers=headers)
+    await server.close()
+
+    assert spans.begun == [("theirs", "mine")] * 4
+    assert spans.ended == [
+        {"http.route": "/v1/users/{userId}/credits", "http.response.status_code": 200},
+        {"http.route": "/api/v1/holds/{hold_id}/capture", "http.response.status_code": 404},
+        {"http.response.status_code": 404},
+        {"http.response.status_code": 200},
+    ]
 
 
 def _client(app: ASGIApp) -> httpx.AsyncClient:

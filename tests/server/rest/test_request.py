@@ -54,6 +54,13 @@ def test_the_credential(headers: dict[str, str], credential: str) -> None:
     assert make(headers).context.credential == credential
 
 
+def test_metadata_says_whose_part_a_call_is_where_the_request_is_traced() -> None:
+    traced = CallContext("key", "req_1", "00-aa-bb-01")
+
+    assert dict(traced.metadata)["traceparent"] == "00-aa-bb-01"
+    assert traced.acting_as("").metadata == (("x-request-id", "req_1"), ("traceparent", "00-aa-bb-01"))
+
+
 def test_metadata_carries_credential_and_request_id() -> None:
     assert CallContext("key", "req_1").metadata == (
         ("authorization", "Bearer key"),

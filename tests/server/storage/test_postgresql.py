@@ -15,7 +15,7 @@ from om_server.wallet.record import WalletRow
 from tests.server.storage.test_batch import stored, wallet
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from om_server.storage.database import Database
 
@@ -216,3 +216,23 @@ def test_a_write_outside_a_transaction_is_waited_for(database: Database) -> None
     database.write(lambda: insert(database, "a"))
     database.read(lambda: run(("a",)))
     assert counted == [1]
+
+
+def test_a_question_is_planned_anew_however_often_it_is_asked(database: Database) -> None:
+    """Of statements that run often PostgreSQL keeps a plan for any values, which may be far from the best."""
+    prepared = "SELECT COUNT(*) FROM pg_prepared_statements WHERE statement LIKE '%wallet_id%'"
+    query = WalletRow.select(WalletRow.wallet_id).where(WalletRow.organization_id == "org")
+
+    def kept(ask: Callable[[], object]) -> int:
+        for _ in range(10):
+            ask()
+        return int(database.engine.execute_sql(prepared.replace("%", "%%")).fetchone()[0])
+
+    def run() -> list[int]:
+        insert(database, "a")
+        assert database.ask(query) == [("a",)]
+        return [kept(lambda: database.ask(query)), kept(lambda: list(query.clone()))]
+
+    before, after = database.write(run)
+
+    assert after == before + 1

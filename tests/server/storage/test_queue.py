@@ -126,6 +126,16 @@ def test_a_postponed_batch_is_not_due_before_its_time_and_holds_up_nobody(
     assert worker.queue.status("org")[0] == 0
 
 
+def test_a_batch_is_due_at_once_whatever_the_clock_was_that_queued_it(
+    workplace: Workplace, worker: Consumer
+) -> None:
+    worker.queue.append([batch("bat_1")])
+    workplace.now[0] -= 3600 * SECOND
+    worker.queue.append([batch("bat_2")])
+
+    assert sorted(worker.take()) == ["bat_1", "bat_2"]
+
+
 def test_every_postponement_counts(workplace: Workplace, worker: Consumer) -> None:
     worker.queue.append([batch("bat_1")])
     for _ in range(3):

@@ -4,6 +4,7 @@ A secret is looked up in two steps, because the organization is not known before
 organization, and within it to the session, invite or reset.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import peewee
@@ -22,7 +23,12 @@ from om_server.account.people.session import Session
 from om_server.account.record import OrganizationRow
 from om_server.core.ids import hash_key
 from om_server.storage.database import Database
-from om_server.storage.statement import Statement, given
+from om_server.storage.statement import Statement, among, given
+
+_MEMBER_OF_SESSION = (MemberRow.organization_id == SessionRow.organization_id) & (
+    MemberRow.member_id == SessionRow.member_id
+)
+_ORGANIZATION_OF_SESSION = OrganizationRow.organization_id == SessionRow.organization_id
 
 
 class SecretStore:
@@ -30,6 +36,7 @@ class SecretStore:
 
     def __init__(self, database: Database) -> None:
         self._signed_in = Statement(database, _signed_in())
+        self._sessions = Statement(database, _sessions(database))
 
     def add_session(self, session: Session, secret: str) -> None:
         self._look_up(secret, session.organization_id, expire_time=session.expire_time)
@@ -53,6 +60,14 @@ class SecretStore:
         organization_id, session_id, member_id, create_time, use_time, email, name, role, join_time = row
         session = Session(organization_id, session_id, member_id, create_time, use_time)
         return session, Member(organization_id, member_id, email, name, Role(role), join_time)
+
+    def signed_in(self, organization_id: str, session_ids: Collection[str]) -> list[Session]:
+        """Return those of these sessions, ended or not, that are there and have a member.
+
+        None where the organization is suspended.
+        """
+        rows = self._sessions.rows(organization_id=organization_id, session_ids=sorted(session_ids))
+        return [Session(organization_id, *row) for row in rows]
 
     def note_use(self, session: Session, now: int) -> None:
         SessionRow.update(use_time=now).where(
@@ -179,14 +194,23 @@ def _signed_in() -> peewee.Node:
     session_on = (SessionRow.organization_id == SecretLookupRow.organization_id) & (
         SessionRow.secret_hash == SecretLookupRow.secret_hash
     )
-    member_on = (MemberRow.organization_id == SessionRow.organization_id) & (
-        MemberRow.member_id == SessionRow.member_id
-    )
     query: peewee.ModelSelect[Any] = SecretLookupRow.select(*columns)
-    query = query.join(SessionRow, on=session_on).join(MemberRow, on=member_on)
-    query = query.join(OrganizationRow, on=(OrganizationRow.organization_id == SessionRow.organization_id))
+    query = query.join(SessionRow, on=session_on).join(MemberRow, on=_MEMBER_OF_SESSION)
+    query = query.join(OrganizationRow, on=_ORGANIZATION_OF_SESSION)
     return query.where(
         SecretLookupRow.secret_hash == given("secret_hash"), OrganizationRow.suspend_time.is_null()
+    )
+
+
+def _sessions(database: Database) -> peewee.Node:
+    query: peewee.ModelSelect[Any] = SessionRow.select(
+        SessionRow.session_id, SessionRow.member_id, SessionRow.create_time, SessionRow.use_time
+    )
+    query = query.join(MemberRow, on=_MEMBER_OF_SESSION).join(OrganizationRow, on=_ORGANIZATION_OF_SESSION)
+    return query.where(
+        SessionRow.organization_id == given("organization_id"),
+        among(database, SessionRow.session_id, "session_ids"),
+        OrganizationRow.suspend_time.is_null(),
     )
 
 

@@ -56,7 +56,7 @@ class AdminAccess:
         # compare_digest takes text only if it is ASCII, so bytes.
         if not hmac.compare_digest(given.credential.encode(), self.token.encode()):
             raise SuperAdminRequired
-        return CallContext(self.service_token, given.request_id)
+        return given.acting_as(self.service_token)
 
 
 Handler = Callable[[Request, CallContext], Awaitable[Answer]]

@@ -1,6 +1,5 @@
 """The aggregation API: what was spent, in all, over time, and by whom or what it was spent."""
 
-import asyncio
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from om.analytics.v1 import analytics_service_pb2 as pb
+from om_server.core.calendar import CalendarSpan
 from om_server.core.clock import Clock
 from om_server.rest.channel import Server
 from om_server.rest.documented import spending
@@ -22,10 +22,11 @@ POINTS_MAX = 4_000
 #: How many groups are shown; a list of every end user may be larger than an answer can be.
 GROUPS_DEFAULT, GROUPS_MAX = 1_000, 10_000
 
+_SPANS = {span.value: span for span in CalendarSpan}
 _GRANULARITIES = {
-    "day": pb.GRANULARITY_DAY,
-    "week": pb.GRANULARITY_WEEK,
-    "month": pb.GRANULARITY_MONTH,
+    CalendarSpan.DAY: pb.GRANULARITY_DAY,
+    CalendarSpan.WEEK: pb.GRANULARITY_WEEK,
+    CalendarSpan.MONTH: pb.GRANULARITY_MONTH,
 }
 _EVER = date(1970, 1, 1)
 
@@ -62,7 +63,7 @@ GROUPINGS: Mapping[str, Grouping] = {
 
 
 class Aggregations:
-    """The reads of this family; each is one RPC, but for the comparison, which is two."""
+    """The reads of this family; each is one RPC."""
 
     def __init__(self, server: Server, clock: Clock) -> None:
         self._server = server
@@ -77,16 +78,15 @@ class Aggregations:
     async def trend(self, request: Request) -> Answer:
         """Sums by day, week or month, without a gap up to today."""
         query = Query(request.query)
-        granularity = query.choice("granularity", _GRANULARITIES, default=pb.GRANULARITY_DAY)
+        span = query.choice("granularity", _SPANS, default=CalendarSpan.DAY)
         now_us = self._clock()
         days = read_range(query, now_us=now_us)
-        dates = _dates(days, granularity, today=local_day(now_us, days.zone))
+        dates = _dates(days, span, today=local_day(now_us, days.zone))
         asked = pb.QuerySpendRequest(
-            filter=days.filter(), granularity=granularity, time_zone=query.text("timezone")
+            filter=days.filter(), granularity=_GRANULARITIES[span], time_zone=query.text("timezone")
         )
         rows = await self._rows(request, asked)
-        word = next(word for word, value in _GRANULARITIES.items() if value == granularity)
-        body = {"granularity": word, "timezone": str(days.zone), "period": days.body()}
+        body = {"granularity": span.value, "timezone": str(days.zone), "period": days.body()}
         return Answer(200, {"points": spending.points(rows, dates, days), **body})
 
     async def version_comparison(self, request: Request) -> Answer:
@@ -95,18 +95,11 @@ class Aggregations:
         if not (prompt_key := query.text("promptKey")):
             raise refused("prompt_key", "Invalid input: expected string, received undefined")
         days = read_range(query, now_us=self._clock(), since=_EVER)
-        chosen = days.filter()
-        chosen.prompt_keys.append(prompt_key)
-        asked = pb.QuerySpendRequest(filter=chosen, group_by=[pb.DIMENSION_PROMPT_VERSION])
-        compared = pb.CompareVersionsRequest(prompt_key=prompt_key, filter=chosen)
-        # The comparison knows versions that nobody used, the spend what has no price yet.
-        rows, comparison = await asyncio.gather(
-            self._rows(request, asked),
-            self._server.ask(self._server.analytics.CompareVersions, compared, context=request.context),
-        )
-        registered = [row.version for row in comparison.rows if row.registered]
+        asked = pb.CompareVersionsRequest(prompt_key=prompt_key, filter=days.filter())
+        ask = self._server.analytics.CompareVersions
+        reply = await self._server.ask(ask, asked, context=request.context)
         body = {"prompt_key": prompt_key, "period": days.body()}
-        return Answer(200, {"versions": spending.versions(rows, registered), **body})
+        return Answer(200, {"versions": spending.versions(reply.rows), **body})
 
     async def grouped(self, request: Request, grouping: Grouping) -> Answer:
         """The dearest groups of one kind, and how many there are."""
@@ -135,9 +128,9 @@ class Aggregations:
         return await self._server.ask(self._server.analytics.QuerySpend, asked, context=request.context)
 
 
-def _dates(days: SpendingRange, granularity: "pb.Granularity.ValueType", *, today: date) -> Sequence[date]:
+def _dates(days: SpendingRange, span: CalendarSpan, *, today: date) -> Sequence[date]:
     """The dates of a trend, none in the future: nothing happened there yet."""
-    dates = spending.period_dates(days.start, min(days.end, today), granularity)
+    dates = spending.period_dates(days.start, min(days.end, today), span)
     found = list(itertools.islice(dates, POINTS_MAX + 1))
     if len(found) > POINTS_MAX:
         raise refused("granularity", f"Too fine: the range has over {POINTS_MAX} such periods")

@@ -11,7 +11,7 @@ from om_server.rest.documented.endpoint import Answer, Documented, Wording
 from om_server.rest.documented.json_body import JsonBody, read_json
 from om_server.rest.documented.moment import iso_text
 from om_server.rest.documented.tenant import published_id
-from om_server.rest.request import CallContext, Endpoint, Request
+from om_server.rest.request import Endpoint, Request
 from om_server.rest.response import json_response
 
 TIERS = {
@@ -31,7 +31,7 @@ class RegisterCustomer:
     async def __call__(self, request: Request) -> Answer:
         wish = read_registration(await read_json(request))
         # A credential that came along has no say, and a broken one must not fail the call.
-        nobody = CallContext("", request.context.request_id)
+        nobody = request.context.acting_as("")
         reply = await self._server.ask(self._server.registration.RegisterOrganization, wish, context=nobody)
         return Answer(201, registration_body(reply))
 

@@ -5,10 +5,11 @@ What waits for a price is in no cost; `unrated_count` tells how many requests th
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from om.analytics.v1 import analytics_service_pb2 as pb
+from om_server.core.calendar import CalendarSpan
 from om_server.rest.documented.figure import exact
 from om_server.rest.documented.spending_range import SpendingRange, local_day
 
@@ -17,7 +18,6 @@ UNKNOWN = "unknown"
 
 #: Decimals of a mean of nano-dollars, which is seldom a whole number of them.
 _MEAN_PLACES = Decimal(1).scaleb(-12)
-_DECEMBER = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Spending:
     unrated: int = 0
 
     @classmethod
-    def of(cls, row: pb.SpendRow) -> "Spending":
+    def of(cls, row: pb.SpendRow | pb.VersionRow) -> "Spending":
         """What one row says."""
         return cls(row.cost.amount_nanos, row.event_count, row.unrated_count)
 
@@ -101,16 +101,13 @@ def plain_name(field: str, dimension: "pb.Dimension.ValueType") -> Naming:
     return lambda group: {field: group[dimension].value or None}
 
 
-def versions(rows: Iterable[pb.SpendRow], registered: Iterable[int]) -> list[dict[str, object]]:
+def versions(rows: Iterable[pb.VersionRow]) -> list[dict[str, object]]:
     """One body for each version that is registered or was used, by number; null, the last, for none."""
-    found = {str(number): Spending() for number in registered}
-    found |= {row.group[0].value: Spending.of(row) for row in rows}
-    ordered = sorted(found.items(), key=lambda item: (item[0] == "", int(item[0] or 0)))
     return [
-        {"version_number": int(number) if number else None}
-        | sums.body()
-        | {"avg_cost_per_request": sums.mean()}
-        for number, sums in ordered
+        {"version_number": row.version if row.HasField("version") else None}
+        | Spending.of(row).body()
+        | {"avg_cost_per_request": Spending.of(row).mean()}
+        for row in rows
     ]
 
 
@@ -125,19 +122,12 @@ def points(
     return [{"date": day.isoformat()} | sums.body() for day, sums in sorted(found.items())]
 
 
-def period_dates(start: date, end: date, granularity: "pb.Granularity.ValueType") -> Iterator[date]:
+def period_dates(start: date, end: date, span: CalendarSpan) -> Iterator[date]:
     """The first day of every day, week (from Monday) or month that has a day of the range."""
-    day = start
-    if granularity == pb.GRANULARITY_WEEK:
-        day -= timedelta(days=day.weekday())
-    elif granularity == pb.GRANULARITY_MONTH:
-        day = day.replace(day=1)
+    day = span.first_day(start)
     while day <= end:
         yield day
-        if granularity == pb.GRANULARITY_MONTH:
-            day = date(day.year + day.month // _DECEMBER, day.month % _DECEMBER + 1, 1)
-        else:
-            day += timedelta(days=7 if granularity == pb.GRANULARITY_WEEK else 1)
+        day = span.next_day(day)
 
 
 def _called(value: pb.GroupValue) -> str:

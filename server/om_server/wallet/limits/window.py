@@ -6,18 +6,15 @@ every other sum by calendar periods.
 
 import enum
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
+from om_server.core.calendar import MONDAY, CalendarSpan, last_day_of_hour, midnight
 from om_server.core.errors import InvalidArgument
 from om_server.core.hours import HourRange, find_zone, hour_of
 
 #: A leap year.
 ROLLING_HOURS_MAX = 366 * 24
 
-_MONDAY, _SUNDAY = 1, 7
-_DECEMBER = 12
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SUNDAY = 7
 
 
 class WindowKind(enum.StrEnum):
@@ -40,7 +37,7 @@ class Window:
     kind: WindowKind = WindowKind.TOTAL
     rolling_hours: int = 0
     time_zone: str = ""
-    week_start: int = _MONDAY
+    week_start: int = MONDAY
 
     def __post_init__(self) -> None:
         rolling = self.kind is WindowKind.ROLLING
@@ -48,7 +45,7 @@ class Window:
             raise InvalidArgument("rolling_hours", f"a rolling window has 1 to {ROLLING_HOURS_MAX}")
         if not rolling and self.rolling_hours:
             raise InvalidArgument("rolling_hours", "only a rolling window has them")
-        if not _MONDAY <= self.week_start <= _SUNDAY:
+        if not MONDAY <= self.week_start <= _SUNDAY:
             raise InvalidArgument("week_start", "1 is Monday, 7 is Sunday")
         find_zone(self.time_zone)
 
@@ -65,30 +62,10 @@ class Window:
         if self.kind is WindowKind.ROLLING:
             return HourRange(hour + 1 - self.rolling_hours, hour + 1)
         zone = find_zone(self.time_zone)
-        # An edge inside an hour is moved down to it, so that the hour's last second decides.
-        last_second = _EPOCH + timedelta(hours=hour + 1, seconds=-1)
-        day = self._floor(last_second.astimezone(zone).date())
-        return HourRange(_midnight_hour(day, zone), _midnight_hour(self._next(day), zone))
+        span = CalendarSpan(self.kind.value)
+        day = span.first_day(last_day_of_hour(hour, zone), week_start=self.week_start)
+        return HourRange(hour_of(midnight(day, zone)), hour_of(midnight(span.next_day(day), zone)))
 
     def ends(self, now: int) -> int | None:
         """Return when the window that runs ends, or a rolling one moves; None if it never does."""
         return None if self.kind is WindowKind.TOTAL else self.span(now).end_time
-
-    def _floor(self, day: date) -> date:
-        if self.kind is WindowKind.MONTH:
-            return day.replace(day=1)
-        if self.kind is WindowKind.WEEK:
-            return day - timedelta(days=(day.isoweekday() - self.week_start) % 7)
-        return day
-
-    def _next(self, day: date) -> date:
-        if self.kind is WindowKind.MONTH:
-            return date(day.year + day.month // _DECEMBER, day.month % _DECEMBER + 1, 1)
-        return day + timedelta(days=7 if self.kind is WindowKind.WEEK else 1)
-
-
-def _midnight_hour(day: date, zone: ZoneInfo) -> int:
-    # A midnight that the clocks skip is read with the offset before: that is the moment they jump.
-    # Of a midnight that happens twice, the first counts.
-    midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
-    return (midnight - _EPOCH) // timedelta(hours=1)

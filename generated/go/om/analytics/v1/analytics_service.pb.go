@@ -1916,7 +1916,7 @@ const file_om_analytics_v1_analytics_service_proto_rawDesc = "" +
 	"\x18RATING_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12RATING_STATE_RATED\x10\x01\x12\x18\n" +
 	"\x14RATING_STATE_UNRATED\x10\x02\x12\x15\n" +
-	"\x11RATING_STATE_ZERO\x10\x032\x8b\a\n" +
+	"\x11RATING_STATE_ZERO\x10\x032\xc6\a\n" +
 	"\x10AnalyticsService\x12z\n" +
 	"\n" +
 	"QueryUsage\x12\".om.analytics.v1.QueryUsageRequest\x1a#.om.analytics.v1.QueryUsageResponse\"#\x8a\xb5\x18\a\n" +
@@ -1930,11 +1930,11 @@ const file_om_analytics_v1_analytics_service_proto_rawDesc = "" +
 	"\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02)\x12'/api/v1/prompts/{prompt_key}/comparison\x90\x02\x01\x12{\n" +
 	"\n" +
 	"ListEvents\x12\".om.analytics.v1.ListEventsRequest\x1a#.om.analytics.v1.ListEventsResponse\"$\x8a\xb5\x18\a\n" +
-	"\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/events\x90\x02\x01\x12j\n" +
-	"\vWatchEvents\x12#.om.analytics.v1.WatchEventsRequest\x1a$.om.analytics.v1.WatchEventsResponse\"\x0e\x8a\xb5\x18\a\n" +
-	"\x03\x02\x03\x04\x10\x03\x90\x02\x010\x01\x12l\n" +
-	"\fExportEvents\x12$.om.analytics.v1.ExportEventsRequest\x1a%.om.analytics.v1.ExportEventsResponse\"\r\x8a\xb5\x18\x06\n" +
-	"\x02\x02\x04\x10\x04\x90\x02\x010\x01BOZMgithub.com/openmonetize/openmonetize/generated/go/om/analytics/v1;analyticsv1b\x06proto3"
+	"\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/events\x90\x02\x01\x12\x86\x01\n" +
+	"\vWatchEvents\x12#.om.analytics.v1.WatchEventsRequest\x1a$.om.analytics.v1.WatchEventsResponse\"*\x8a\xb5\x18\a\n" +
+	"\x03\x02\x03\x04\x10\x03\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/events/watch\x90\x02\x010\x01\x12\x89\x01\n" +
+	"\fExportEvents\x12$.om.analytics.v1.ExportEventsRequest\x1a%.om.analytics.v1.ExportEventsResponse\"*\x8a\xb5\x18\x06\n" +
+	"\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/events/export\x90\x02\x010\x01BOZMgithub.com/openmonetize/openmonetize/generated/go/om/analytics/v1;analyticsv1b\x06proto3"
 
 var (
 	file_om_analytics_v1_analytics_service_proto_rawDescOnce sync.Once

@@ -47,7 +47,8 @@ type AnalyticsServiceClient interface {
 	CompareVersions(ctx context.Context, in *CompareVersionsRequest, opts ...grpc.CallOption) (*CompareVersionsResponse, error)
 	// Lists settled events, newest first by event time.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
-	// Streams events as they are settled. Resumable by cursor.
+	// Streams events as they are settled. Resumable by cursor. It ends with CREDENTIAL_INVALID when the
+	// key or session ends that it was opened with, or the organization is suspended.
 	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
 	// Streams every event of a range, oldest first.
 	ExportEvents(ctx context.Context, in *ExportEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportEventsResponse], error)
@@ -166,7 +167,8 @@ type AnalyticsServiceServer interface {
 	CompareVersions(context.Context, *CompareVersionsRequest) (*CompareVersionsResponse, error)
 	// Lists settled events, newest first by event time.
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
-	// Streams events as they are settled. Resumable by cursor.
+	// Streams events as they are settled. Resumable by cursor. It ends with CREDENTIAL_INVALID when the
+	// key or session ends that it was opened with, or the organization is suspended.
 	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
 	// Streams every event of a range, oldest first.
 	ExportEvents(*ExportEventsRequest, grpc.ServerStreamingServer[ExportEventsResponse]) error

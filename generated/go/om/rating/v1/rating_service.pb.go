@@ -2456,7 +2456,7 @@ const file_om_rating_v1_rating_service_proto_rawDesc = "" +
 	"\x0fcost_difference\x18\x04 \x01(\v2\x11.om.type.v1.MoneyR\x0ecostDifference\x12>\n" +
 	"\x11wallet_difference\x18\x05 \x01(\v2\x11.om.type.v1.MoneyR\x10walletDifference\x12#\n" +
 	"\runrated_count\x18\x06 \x01(\x03R\funratedCount\x12@\n" +
-	"\vdifferences\x18\a \x03(\v2\x1e.om.rating.v1.ChargeDifferenceR\vdifferences2\xd1\n" +
+	"\vdifferences\x18\a \x03(\v2\x1e.om.rating.v1.ChargeDifferenceR\vdifferences2\xf9\n" +
 	"\n" +
 	"\rRatingService\x12s\n" +
 	"\tRateUsage\x12\x1e.om.rating.v1.RateUsageRequest\x1a\x1f.om.rating.v1.RateUsageResponse\"%\x8a\xb5\x18\a\n" +
@@ -2475,9 +2475,9 @@ const file_om_rating_v1_rating_service_proto_rawDesc = "" +
 	"\x0fCreateBurnTable\x12$.om.rating.v1.CreateBurnTableRequest\x1a%.om.rating.v1.CreateBurnTableResponse\"+\x8a\xb5\x18\x06\n" +
 	"\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/api/v1/burn-tables\x90\x02\x02\x12\xaa\x01\n" +
 	"\x11ActivateBurnTable\x12&.om.rating.v1.ActivateBurnTableRequest\x1a'.om.rating.v1.ActivateBurnTableResponse\"D\x8a\xb5\x18\x06\n" +
-	"\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x021:\x01*\",/api/v1/burn-tables/{burn_table_id}/activate\x90\x02\x02\x12u\n" +
-	"\x11SimulateBurnTable\x12&.om.rating.v1.SimulateBurnTableRequest\x1a'.om.rating.v1.SimulateBurnTableResponse\"\r\x8a\xb5\x18\x06\n" +
-	"\x02\x02\x04\x10\x04\x90\x02\x010\x01\x12}\n" +
+	"\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x021:\x01*\",/api/v1/burn-tables/{burn_table_id}/activate\x90\x02\x02\x12\x9c\x01\n" +
+	"\x11SimulateBurnTable\x12&.om.rating.v1.SimulateBurnTableRequest\x1a'.om.rating.v1.SimulateBurnTableResponse\"4\x8a\xb5\x18\x06\n" +
+	"\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/api/v1/burn-tables/simulate\x90\x02\x010\x01\x12}\n" +
 	"\fRerateEvents\x12!.om.rating.v1.RerateEventsRequest\x1a\".om.rating.v1.RerateEventsResponse\"&\x8a\xb5\x18\x06\n" +
 	"\x02\x02\x04\x10\x04\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/api/v1/rerate\x90\x02\x02BIZGgithub.com/openmonetize/openmonetize/generated/go/om/rating/v1;ratingv1b\x06proto3"
 

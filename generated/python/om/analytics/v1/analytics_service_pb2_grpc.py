@@ -114,7 +114,8 @@ class AnalyticsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchEvents(self, request, context):
-        """Streams events as they are settled. Resumable by cursor.
+        """Streams events as they are settled. Resumable by cursor. It ends with CREDENTIAL_INVALID when the
+        key or session ends that it was opened with, or the organization is suspended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

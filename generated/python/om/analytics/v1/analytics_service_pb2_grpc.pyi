@@ -46,7 +46,9 @@ class AnalyticsServiceStub:
     ListEvents: _grpc.UnaryUnaryMultiCallable[_analytics_service_pb2.ListEventsRequest, _analytics_service_pb2.ListEventsResponse]
     """Lists settled events, newest first by event time."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_analytics_service_pb2.WatchEventsRequest, _analytics_service_pb2.WatchEventsResponse]
-    """Streams events as they are settled. Resumable by cursor."""
+    """Streams events as they are settled. Resumable by cursor. It ends with CREDENTIAL_INVALID when the
+    key or session ends that it was opened with, or the organization is suspended.
+    """
     ExportEvents: _grpc.UnaryStreamMultiCallable[_analytics_service_pb2.ExportEventsRequest, _analytics_service_pb2.ExportEventsResponse]
     """Streams every event of a range, oldest first."""
 
@@ -68,7 +70,9 @@ class AnalyticsServiceAsyncStub(AnalyticsServiceStub):
     ListEvents: _aio.UnaryUnaryMultiCallable[_analytics_service_pb2.ListEventsRequest, _analytics_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Lists settled events, newest first by event time."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_analytics_service_pb2.WatchEventsRequest, _analytics_service_pb2.WatchEventsResponse]  # type: ignore[assignment]
-    """Streams events as they are settled. Resumable by cursor."""
+    """Streams events as they are settled. Resumable by cursor. It ends with CREDENTIAL_INVALID when the
+    key or session ends that it was opened with, or the organization is suspended.
+    """
     ExportEvents: _aio.UnaryStreamMultiCallable[_analytics_service_pb2.ExportEventsRequest, _analytics_service_pb2.ExportEventsResponse]  # type: ignore[assignment]
     """Streams every event of a range, oldest first."""
 
@@ -117,7 +121,9 @@ class AnalyticsServiceServicer:
         request: _analytics_service_pb2.WatchEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_analytics_service_pb2.WatchEventsResponse], _abc.AsyncIterator[_analytics_service_pb2.WatchEventsResponse]]:
-        """Streams events as they are settled. Resumable by cursor."""
+        """Streams events as they are settled. Resumable by cursor. It ends with CREDENTIAL_INVALID when the
+        key or session ends that it was opened with, or the organization is suspended.
+        """
 
     def ExportEvents(
         self,
