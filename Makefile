@@ -19,7 +19,8 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 # Empty on a machine that has Node and Go.
 export PATH := $(CURDIR)/$(TOOLCHAIN)/bin:$(PATH)
 
-PYTEST := $(BIN)/pytest -n 2
+# Each process begins with one half of the tests, so that what a module shares is made in one of them.
+PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 PREVIOUS := .venv-previous
 DEVELOPMENT := $(STAMPS)/python $(STAMPS)/node $(STAMPS)/go
 # Not part of DEVELOPMENT: `make generate` must work where generated code does not compile.

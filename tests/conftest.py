@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
+from om_server.rating import catalogue
 from tests.acceptance import PROPERTY, Results
 
 if TYPE_CHECKING:
     from _pytest.reports import TestReport
 
 # No deadline, because a busy machine is slow, not wrong. The blob repeats a failure found elsewhere.
-settings.register_profile("quick", max_examples=100, deadline=None, print_blob=True)
+settings.register_profile("quick", max_examples=50, deadline=None, print_blob=True)
 settings.register_profile("soak", max_examples=5_000, deadline=None, print_blob=True)
 settings.load_profile("quick")
+
+# Every platform of a test process reads the same file, which takes longer than most tests. Here, because the
+# conftest of a folder may import what imports the function, and no hook comes before that.
+pytest.MonkeyPatch().setattr(catalogue, "load_catalogue", functools.cache(catalogue.load_catalogue))
 
 _RESULTS = pytest.StashKey[Results]()
 
@@ -44,6 +51,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, TestReport, 
         # Properties of a report reach the process that collects the results; marks do not.
         report.user_properties.append((PROPERTY, True))
     return report
+
+
+def pytest_collection_finish() -> None:
+    """Look no more for garbage in what stays to the end, modules and tests: it took a tenth of all time."""
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,7 +1,7 @@
 """Real databases for tests: a SQLite file, or PostgreSQL from the machine or from a wheel.
 
-One PostgreSQL server runs for each test process, with durability off for speed. A migrated
-template is cloned for each test that asks, which takes a few hundredths of a second.
+One PostgreSQL server runs for each test process, with durability off for speed. Each test that asks has
+a copy of a migrated template, made anew where no earlier one can be brought back to it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from tests.baseline import Baseline
 from tests.ports import free_ports
 
 if TYPE_CHECKING:
@@ -108,23 +109,66 @@ def _wait_until_ready(server: subprocess.Popen[bytes], ready: Path, url: str) ->
 
 
 class PostgresTemplate:
-    """Clones of one migrated database."""
+    """Copies of one migrated database. What a test gives back is restored for another, under another name."""
 
     def __init__(self, url: str, template: str) -> None:
-        self._url = url
+        self._server = url.rpartition("/")[0]
         self._template = template
+        self._baseline = Baseline.of(self._url(template))
+        self._maintenance = psycopg.connect(url, autocommit=True)
+        self._idle: list[str] = []
+
+    def close(self) -> None:
+        """Let go of the server, which ends only then."""
+        self._maintenance.close()
 
     @contextlib.contextmanager
     def clone(self) -> Iterator[str]:
-        """Give the URL of a fresh copy, dropped afterwards."""
-        name = f"om_{secrets.token_hex(8)}"
-        with psycopg.connect(self._url, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {self._template}")
+        """Give the URL of a copy that is as the template is; nobody reaches it by that afterwards."""
+        name = self._idle.pop() if self._idle else self._new()
         try:
-            yield self._url.rsplit("/", 1)[0] + f"/{name}"
+            yield self._url(name)
         finally:
-            with psycopg.connect(self._url, autocommit=True) as connection:
-                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            if (again := self._restored(name)) is not None:
+                self._idle.append(again)
+
+    def _new(self) -> str:
+        name = _unused_name()
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {self._template}")
+        return name
+
+    def _restored(self, name: str) -> str | None:
+        """Bring a copy back under a name that nobody knows; drop it where that cannot be done."""
+        again = _unused_name()
+        self._end_connections(name)
+        try:
+            self._execute(f"ALTER DATABASE {name} RENAME TO {again}")
+        except psycopg.Error:
+            self._drop(name)
+            return None
+        if self._baseline.restore(self._url(again)):
+            return again
+        self._drop(again)
+        return None
+
+    def _end_connections(self, name: str) -> None:
+        """Return when the last is gone: the server hears a moment later of one that was closed."""
+        connected = "FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
+        while self._execute(f"SELECT {connected}", name).rowcount:
+            self._execute(f"SELECT pg_terminate_backend(pid) {connected}", name)
+
+    def _drop(self, name: str) -> None:
+        self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def _execute(self, statement: str, *values: str) -> psycopg.Cursor[Any]:
+        return self._maintenance.execute(statement.encode(), values)
+
+    def _url(self, name: str) -> str:
+        return f"{self._server}/{name}"
+
+
+def _unused_name() -> str:
+    return f"om_{secrets.token_hex(8)}"
 
 
 @contextlib.contextmanager

@@ -52,6 +52,7 @@ NOT_RUN = {
     ],
     "docs/providers.md": ["it needs a key of Groq's", "a file"],
     "docs/prices.md": ["it rewrites the catalogue of this checkout"],
+    "docs/rest.md": ["it goes on until it is stopped"],
 }
 
 _SHELL_BLOCKS = [

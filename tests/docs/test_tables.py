@@ -137,7 +137,7 @@ def test_the_headers_of_the_dialects_are_those_of_the_code() -> None:
 def test_the_headers_of_an_answer_are_those_of_the_code() -> None:
     told = [name for name, *_ in rows("docs/dialects.md", "header", "when", "meaning")]
 
-    assert told == ["x-om-request-id", "x-om-output-cap", *cost_headers.NAMES]
+    assert told == ["x-om-request-id", "x-om-output-cap", "x-om-limit-warning", *cost_headers.NAMES]
 
 
 _SERVICERS = (

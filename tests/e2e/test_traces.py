@@ -9,10 +9,12 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 
 from om_proxy.app import running
 from om_proxy.otel import OtelTracer as ProxyTracer
@@ -21,7 +23,11 @@ from om_server import wiring
 from om_server.account.keys.key import KeyWish
 from om_server.core.money import CREDITS, Money
 from om_server.core.page import PageRequest
+from om_server.otel import OtelRequestTracer
 from om_server.otel import OtelTracer as ServerTracer
+from om_server.rest.app import RestSettings
+from om_server.rest.app import serve as serve_http
+from om_server.rest.listener import listen
 from om_server.rpc.server import RpcServer, RpcSettings
 from om_server.schema import MODELS
 from om_server.storage.migrate import migrate
@@ -64,8 +70,11 @@ class Spans(InMemorySpanExporter):
 class Traced:
     """A platform whose proxy and server trace into the same memory."""
 
-    def __init__(self, spans: Spans, upstream: ScriptedProvider, *, url: str, key: str) -> None:
+    def __init__(
+        self, spans: Spans, upstream: ScriptedProvider, *, url: str, key: str, grpc_target: str
+    ) -> None:
         self.spans = spans
+        self.grpc_target = grpc_target
         self.upstream = upstream
         self.key = key
         self._url = url
@@ -126,9 +135,9 @@ async def make_traced(tmp_path: Path) -> AsyncIterator[Traced]:
                     OM_OPENAI_BASE_URL=upstream.url,
                 )
                 async with running(settings, tracer=ProxyTracer(spans.provider)) as url:
-                    yield Traced(spans, upstream, url=url, key=key)
+                    yield Traced(spans, upstream, url=url, key=key, grpc_target=f"127.0.0.1:{port}")
         finally:
-            platform.end_streams()
+            platform.feeds.stop()
             await server.stop(1)
 
 
@@ -173,6 +182,60 @@ async def test_spans_hold_no_key_prompt_or_answer(traced: Traced) -> None:
     for secret in (traced.key, PROVIDER_KEY, SERVICE_TOKEN, "Hi there", "Hello", "user_1", "acme"):
         assert secret not in told
     assert "settle" in told
+
+
+@contextlib.asynccontextmanager
+async def _rest(traced: Traced) -> AsyncIterator[httpx.AsyncClient]:
+    listeners, stop = listen("127.0.0.1", (0,)), asyncio.Event()
+    settings = RestSettings(traced.grpc_target, tracer=OtelRequestTracer(traced.spans.provider))
+    serving = asyncio.create_task(serve_http(settings, listeners=listeners, stop=stop))
+    url = f"http://127.0.0.1:{listeners[0].getsockname()[1]}"
+    try:
+        async with httpx.AsyncClient(base_url=url, headers={"x-api-key": traced.key}, timeout=30) as client:
+            yield client
+    finally:
+        stop.set()
+        await serving
+
+
+async def test_a_request_to_rest_is_a_part_of_its_callers_trace_and_its_calls_are_parts_of_it(
+    traced: Traced,
+) -> None:
+    async with _rest(traced) as client:
+        headers = {"traceparent": f"00-{_TRACE}-{_PARENT}-01", "x-request-id": "mine"}
+        answer = await client.get("/v1/users/user_1/credits?token=private", headers=headers)
+
+    spans = traced.spans
+    request, read = spans.named("rest request"), spans.named("om.wallet.v1.WalletService/GetWallet")
+    assert {f"{span.context.trace_id:032x}" for span in spans.get_finished_spans()} == {_TRACE}
+    assert _parent(request) == int(_PARENT, 16)
+    assert _parent(read) == request.context.span_id
+    assert request.kind is SpanKind.SERVER
+    assert request.attributes == {
+        "om.request_id": "mine",
+        "http.route": "/v1/users/{userId}/credits",
+        "http.response.status_code": answer.status_code,
+    }
+    told = "".join(span.to_json() for span in spans.get_finished_spans())
+    for secret in (traced.key, "user_1", "private"):
+        assert secret not in told
+
+
+@pytest.mark.parametrize("header", ["", "nonsense", f"00-{_TRACE}-{_PARENT}-00"])
+async def test_rest_begins_a_trace_of_its_own_unless_its_caller_keeps_none(
+    traced: Traced, header: str
+) -> None:
+    async with _rest(traced) as client:
+        await client.get("/api/v1/caller", headers={"traceparent": header} if header else {})
+
+    spans = traced.spans.get_finished_spans()
+    if header.endswith("-00"):
+        assert spans == ()
+    else:
+        request = traced.spans.named("rest request")
+        assert request.parent is None
+        assert {span.context.trace_id for span in spans} == {request.context.trace_id}
+        assert len(spans) == 2
 
 
 def test_nothing_of_tracing_is_imported_where_nobody_traces() -> None:

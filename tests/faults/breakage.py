@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import threading
 from typing import TYPE_CHECKING, Any
 
 import peewee
 
-from om_server.ingestion import envelope
+from om_server.ingestion import envelope, operations
 from om_server.ingestion.operations import IngestionOperations
 from om_server.ingestion.store import IngestionStore
+from om_server.pipeline import worker
+from om_server.pipeline.settle import Settler
+from om_server.pipeline.settled_ranges import acknowledge
 from om_server.pipeline.worker import Worker
 from om_server.storage.redis_stream import RedisStream
 from om_server.storage.stream_group import StreamGroup
@@ -112,6 +116,29 @@ def _drops_unreadable() -> None:
     put(Worker, "_read", read_or_drop)
 
 
+def _never_passes() -> None:
+    """A database that takes nothing in counts against the events that it does not take."""
+    put(worker, "is_transient", lambda error: False)
+
+
+def _told_before_settled() -> None:
+    """Edges are told of what nobody has settled yet."""
+    settle = Settler._settle
+
+    def tell_and_settle(settler: Settler, events: Any) -> int:
+        threading.Thread(
+            target=lambda: settler._database.write(lambda: acknowledge(settler._log, events))
+        ).start()
+        return settle(settler, events)
+
+    put(Settler, "_settle", tell_and_settle)
+
+
+def _any_time() -> None:
+    """An event was when it says, whatever that is."""
+    put(operations, "believe_time", lambda event: event)
+
+
 def _any_owner() -> None:
     """Nobody is kept from a SQLite file."""
     put(fcntl, "flock", lambda *_: None)
@@ -138,6 +165,9 @@ BREAKAGES: Mapping[str, Callable[[], None]] = {
     "not renewed": _not_renewed,
     "letters lost": _letters_lost,
     "drops unreadable": _drops_unreadable,
+    "never passes": _never_passes,
+    "told before settled": _told_before_settled,
+    "any time": _any_time,
     "any owner": _any_owner,
     "keeps entries": _keeps_entries,
 }

@@ -61,14 +61,15 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_estate(postgres_url: str) -> tuple[PostgresTemplate, list[Tenant]]:
+def postgres_estate(postgres_url: str) -> Iterator[tuple[PostgresTemplate, list[Tenant]]]:
     name = f"om_estate_{secrets.token_hex(4)}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     store = PostgresStore(f"{postgres_url.rpartition('/')[0]}/{name}", MODELS, pool_size=2)
     tenants = settle_estate(store)
     store.close()
-    return PostgresTemplate(postgres_url, name), tenants
+    with contextlib.closing(PostgresTemplate(postgres_url, name)) as copies:
+        yield copies, tenants
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import functools
 import os
 import signal
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -207,4 +208,18 @@ def _older() -> None:
     put(migrate, "migrations", lambda: known)
 
 
-_MODES: Mapping[str, Callable[[], None]] = {"poison": _poison, "newer": _newer, "older": _older}
+def _clock_off_by(hours: int) -> None:
+    """Let the machine's clock be wrong; the one that only measures goes on as it does."""
+    right = time.time_ns
+    off = hours * 3_600 * 10**9
+    put(time, "time_ns", lambda: right() + off)
+    put(time, "time", lambda: (right() + off) / 10**9)
+
+
+_MODES: Mapping[str, Callable[[], None]] = {
+    "poison": _poison,
+    "newer": _newer,
+    "older": _older,
+    "an hour ahead": lambda: _clock_off_by(1),
+    "an hour behind": lambda: _clock_off_by(-1),
+}

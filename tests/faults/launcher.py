@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -46,6 +47,16 @@ class Process:
         """The processes that it has started and that are there."""
         names = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split()
         return [int(name) for name in names]
+
+    def limit_files(self, size: int) -> None:
+        """Let none of its files grow beyond so many bytes."""
+        resource.prlimit(self._pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    def limit_descriptors(self, more: int) -> None:
+        """Let it open so many more than it has open now."""
+        limit = len(list(Path(f"/proc/{self._pid}/fd").iterdir())) + more
+        _, hard = resource.prlimit(self._pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self._pid, resource.RLIMIT_NOFILE, (limit, hard))
 
     def signal(self, number: signal.Signals) -> None:
         if self._status is None:

@@ -107,8 +107,11 @@ class ProxySite:
             self.process.terminate()
             self.process = None
 
-    def ask(self, *, stream: bool = False, user: str = "", **headers: str) -> httpx.Response:
+    def ask(
+        self, *, stream: bool = False, user: str = "", client: httpx.Client | None = None, **headers: str
+    ) -> httpx.Response:
         tenant = self.site.tenants[0]
+        post = httpx.post if client is None else client.post
         billing = {
             "X-OM-Api-Key": tenant.secret,
             "X-OM-Customer-Id": tenant.organization_id,
@@ -116,7 +119,7 @@ class ProxySite:
             "X-OM-Feature-Id": "search",
             "Authorization": f"Bearer {PROVIDER_KEY}",
         }
-        return httpx.post(
+        return post(
             f"{self.url}/v1/chat/completions",
             headers={**billing, **headers},
             json=question(stream=stream),

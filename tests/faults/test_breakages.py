@@ -8,7 +8,9 @@ import pytest
 
 from tests.faults import (
     patience,
+    test_clock_jump,
     test_dead_letter_crash,
+    test_full_disk,
     test_intake_crash,
     test_interrupted_migration,
     test_lost_queue,
@@ -20,7 +22,7 @@ from tests.faults import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from tests.faults.launcher import Host
     from tests.faults.scene import MakeSite, MakeTraffic
@@ -40,12 +42,17 @@ _PAUSED = test_paused_worker.test_two_workers_with_one_batch_charge_once
 _LETTER = (
     test_dead_letter_crash.test_a_letter_is_written_once_and_its_event_is_charged_once_when_it_is_replayed
 )
+_FULL = test_full_disk.test_what_a_full_disk_does_not_take_is_charged_once_when_there_is_room
+_DEAD = test_full_disk.test_workers_that_die_while_the_disk_is_full_have_acknowledged_nothing
 _RESTORED = test_restored_store.test_an_older_database_gets_again_from_edges_what_it_has_lost
+_CLOCK = test_clock_jump.test_a_clock_that_jumps_frees_nothing_and_loses_nothing
 _MIGRATION = test_interrupted_migration.test_a_migration_that_died_is_completed_by_the_next
 _OWNER = test_owner.test_a_second_owner_of_a_file_does_not_start
 _NEWER = test_versions.test_an_old_worker_leaves_newer_envelopes_to_a_newer_worker
 
-_CASES: list[tuple[str, str, Callable[..., None], dict[str, str]]] = [
+_BEHIND: dict[str, object] = {"kind": "sqlite", "jump": "an hour behind", "clamped": True}
+
+_CASES: list[tuple[str, str, Callable[..., None], Mapping[str, object]]] = [
     ("K7", "no identities", _REPLY, {"kind": "redis"}),
     ("K8", "answer first", _INTAKE, {"kind": "sqlite", "point": "before append"}),
     ("K9", "no identities", _INTAKE, {"kind": "redis", "point": "after append"}),
@@ -62,6 +69,11 @@ _CASES: list[tuple[str, str, Callable[..., None], dict[str, str]]] = [
     ("K16", "keeps entries", _STREAM, {}),
     ("K17", "letters lost", _LETTER, {"kind": "sqlite"}),
     ("K19", "not renewed", _RESTORED, {"kind": "sqlite"}),
+    ("K21", "never passes", _FULL, {"kind": "sqlite"}),
+    ("K21", "never passes", _FULL, {"kind": "postgresql"}),
+    ("K21", "told before settled", _FULL, {"kind": "postgresql"}),
+    ("K21", "acknowledge first", _DEAD, {}),
+    ("K25", "any time", _CLOCK, _BEHIND),
     ("K26", "autocommit", _TOGETHER, {"kind": "sqlite"}),
     ("K28", "autocommit", _MIGRATION, {"kind": "sqlite"}),
     ("K29", "any owner", _OWNER, {}),
@@ -81,7 +93,7 @@ def test_a_broken_rule_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
     breakage: str,
     test: Callable[..., None],
-    options: dict[str, str],
+    options: Mapping[str, object],
 ) -> None:
     # What never comes need not be waited for that long.
     monkeypatch.setattr(patience, "PATIENCE_S", 12.0)

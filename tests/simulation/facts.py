@@ -27,12 +27,22 @@ class Report(NamedTuple):
     retained: int
     #: Who pays, where that was decided before the call; None where settlement decides.
     wallet_id: str | None
+    #: The job that goes on behind the call.
+    job_id: str = ""
 
 
 def report_of(event: Event, now: int) -> Report:
     kept = sum(part.retained for part in event.funding)
-    payer = None if event.edge is None or event.outcome is Outcome.ZERO else event.wallet_id
-    return Report(event.outcome, event.lines, min(event.event_time, now), kept, payer)
+    undecided = event.edge is None or event.outcome is Outcome.ZERO or ended_job(event) is not None
+    payer = None if undecided else event.wallet_id
+    return Report(event.outcome, event.lines, min(event.event_time, now), kept, payer, event.job_id)
+
+
+def ended_job(event: Event) -> tuple[str, str] | None:
+    """Name the job, with its organization, that a poll saw end."""
+    if event.edge is None or not event.event_id.startswith("job:"):
+        return None
+    return event.organization_id, event.event_id.split(":", 2)[2]
 
 
 class Term(NamedTuple):
@@ -61,17 +71,31 @@ class Passed(NamedTuple):
     bound: dict[str, int]
 
 
+class Held(NamedTuple):
+    """A hold that a key made. Without an end it waits, and frees itself at its time."""
+
+    organization_id: str
+    amount: int
+    expire_time: int
+    #: How somebody ended it: captured, or released before its time.
+    end: str = ""
+    captured: int = 0
+
+
 @dataclass
 class Facts:
     """Sums and decisions by organization, by event, by lease."""
 
     funded: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    #: What owners charged by hand: out of suspense, or as a deduction.
+    #: What was charged by hand: out of suspense, as a deduction, or with a hold.
     decided: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    #: What they charged out of suspense for an event whose end they did not know.
+    ruled: dict[Identity, int] = field(default_factory=lambda: defaultdict(int))
     refunded: dict[Identity, int] = field(default_factory=lambda: defaultdict(int))
     tariffs: dict[str, Tariff] = field(default_factory=lambda: defaultdict(Tariff))
     limits: dict[str, Stint] = field(default_factory=dict)
     passed: dict[str, Passed] = field(default_factory=dict)
+    holds: dict[str, Held] = field(default_factory=dict)
     blocked: set[str] = field(default_factory=set)
     revoked: set[str] = field(default_factory=set)
     #: Letters that an owner dropped: their events may come again, or never.

@@ -12,6 +12,7 @@ from om_server.storage.inbox import SqlInbox
 from om_server.wallet.leases.lease import LeaseState
 from tests.simulation.edge import PAYER_LIFE, Card
 from tests.simulation.entitlement import passed
+from tests.simulation.job import count_meeting
 from tests.simulation.oracle import require
 from tests.simulation.tariff import LISTED
 
@@ -213,6 +214,7 @@ class Front:
         for event in events:
             self._oracle.reported(event)
             self._count_late(event)
+            count_meeting(self._oracle, event)
         received = [Reported(dataclasses.replace(event, receive_time=now), True) for event in events]  # noqa: FBT003 - a field
         _, results = self._world.ingestion.ingest(events[0].organization_id, received, from_edge=True)
         refused = [result for result in results if result.state is IntakeState.REJECTED]

@@ -78,7 +78,15 @@ class Closed:
     lease_id: str
 
 
-Record = Granted | Intended | Finished | Closed
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """The end of a job that a poll saw. It has no call of its own, and is written at once."""
+
+    intent: Intended
+    ending: Finished
+
+
+Record = Granted | Intended | Finished | Closed | Polled
 
 
 @dataclass
@@ -117,6 +125,9 @@ class Journal:
                     self.of_lease[lease_id].append(record.event_id)
             case Finished():
                 self.endings[record.event_id] = record
+            case Polled():
+                self.intents[record.intent.event_id] = record.intent
+                self.endings[record.intent.event_id] = record.ending
             case Closed():
                 self.closed.add(record.lease_id)
 

@@ -11,11 +11,12 @@ from om_server.pipeline.rerating import UnratedRater
 from om_server.rating.burn_table import BurnRule
 from om_server.rating.burn_table_operations import BurnTableOperations
 from om_server.rating.operations import RatingOperations
-from om_server.rating.price import Price, PriceInvalid, Rate
+from om_server.rating.price import Price
 from om_server.rating.price_operations import PriceOperations
 from om_server.rating.store import TariffStore
 from om_server.rating.stored import BurnTableDraft
 from om_server.rating.tariff_source import StoredTariffs
+from om_server.rating.unit_rate import PriceInvalid, Rate
 from tests.simulation.oracle import require
 from tests.simulation.tariff import EVER, LISTED, UNPRICED, Written
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from om_server.core.event import SOURCE_API, Event, Outcome
-from tests.simulation.facts import Facts, Identity, Report, report_of
+from tests.simulation.facts import Facts, Identity, Report, ended_job, report_of
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -55,6 +55,8 @@ class Oracle:
     meetings: Counter[str]
     facts: Facts = field(default_factory=Facts)
     reports: dict[Identity, list[Report]] = field(default_factory=lambda: defaultdict(list))
+    #: The reports of the ends of jobs, by organization and job.
+    ends: dict[tuple[str, str], list[Report]] = field(default_factory=lambda: defaultdict(list))
     #: Edges that lost a part of their journal: what they say twice may differ.
     doubted: set[str] = field(default_factory=set)
     #: Edges whose clock is wrong: a price of another time may rate their events.
@@ -74,6 +76,9 @@ class Oracle:
         report, known = report_of(event, self.world.clock.now), self.reports[event.identity]
         if report not in known:
             known.append(report)
+        job = ended_job(event)
+        if job is not None:
+            self.ends[job].append(report)
 
     def rows(self, sql: str, *values: object) -> list[tuple[object, ...]]:
         """Read by plain SQL."""
@@ -126,7 +131,8 @@ class Oracle:
         assert reports is not None
         found = [report for report in reports if self._fits(organization_id, row, report)]
         require(found, f"{row.event_id} is {row.state} {row.charge}, and was reported as {reports}")
-        payers = {report.wallet_id for report in found}
+        # What costs nothing is paid by nobody, also where its call was admitted.
+        payers = {None if row.state == "ZERO" else report.wallet_id for report in found}
         require(
             payers & {None, row.wallet_id},
             f"{row.event_id} was paid by {row.wallet_id!r}, and its call was admitted on {payers}",
@@ -134,10 +140,12 @@ class Oracle:
         flag = next((name for name in _IMPOSSIBLE if name in row.flags), "")
         require(not flag or self.restored, f"{row.event_id} is flagged {flag}")
         self.meetings["lease of a lost time settled"] += flag == "lease_unknown"
-        if row.source == SOURCE_API or not row.wallet_id:
+        if row.source == SOURCE_API or not row.wallet_id or "job_alone" in row.flags:
+            # Nobody set anything aside for it.
             return
         over = all((row.charge or 0) > report.retained for report in found)
-        decided = identity in self.facts.discarded or organization_id in self.repriced
+        settled = identity in self.facts.discarded or identity in self.facts.ruled
+        decided = settled or organization_id in self.repriced
         excused = self._excused(row) or decided
         require(excused or not over, f"{row.event_id} cost {row.charge}, and its card was for less: {found}")
         require(excused or "over_bound" not in row.flags, f"{row.event_id} was over what its edge had kept")
@@ -152,10 +160,18 @@ class Oracle:
         if report.outcome is Outcome.ZERO:
             return (row.state, row.charge) == ("ZERO", 0)
         if report.outcome is Outcome.DEFERRED:
-            return (row.state, row.charge) == ("UNRATED", None)
+            return self._fits_job(organization_id, row, report)
         tariff = self.facts.tariffs[organization_id]
         due = tariff.charges(report.lines, at=report.time, known_by=row.settle_time)
         return row.state == ("UNRATED" if row.charge is None else "RATED") and row.charge in due
+
+    def _fits_job(self, organization_id: str, row: Settled, report: Report) -> bool:
+        """Charged with what its job used, at its own time; or not yet, or not any more."""
+        if "job_repeated" in row.flags:
+            return (row.state, row.charge) == ("ZERO", 0)
+        ends = [end._replace(time=report.time) for end in self.ends.get((organization_id, report.job_id), ())]
+        waits = (row.state, row.charge) == ("UNRATED", None)
+        return waits or any(self._fits(organization_id, row, end) for end in ends)
 
     def _charged_once(self, organization_id: str, settled: list[Settled]) -> None:
         """What the ledger earned by each event is the event's charge."""
@@ -170,6 +186,11 @@ class Oracle:
             for row in settled
             if row.charge and row.wallet_id and "wallet_unknown" not in row.flags
         }
+        for (organization, *event), amount in self.facts.ruled.items():
+            if organization == organization_id and amount:
+                # A late end takes what its owner had left of it, and then only what is missing.
+                source, event_id = event
+                due[source, event_id] = max(due.get((source, event_id)) or 0, amount)
         require(earned == due, f"earned and charged differ: {dict(earned.items() ^ due.items())}")
 
     def _nothing_made_or_lost(self, organization_id: str) -> None:

@@ -86,7 +86,11 @@ class OwnerActs:
         for suspense in page.suspense:
             charge = suspense.remaining * quarters // 4
             wallet.release_suspense(organization_id, suspense.escrow_id, charge=charge, decision=WHY)
-            self._scenario.oracle.facts.decided[organization_id] += charge
+            facts = self._scenario.oracle.facts
+            if suspense.event_id:
+                facts.ruled[organization_id, suspense.event_source, suspense.event_id] += charge
+            else:
+                facts.decided[organization_id] += charge
             self._scenario.meetings["suspense released"] += 1
         return len(page.suspense)
 

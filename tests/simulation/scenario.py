@@ -19,6 +19,8 @@ from tests.simulation.edge import Edge
 from tests.simulation.entitlement import Entitlements, check_limits
 from tests.simulation.front import FragileSettler, Front, RememberingInbox
 from tests.simulation.ground import Ground
+from tests.simulation.hold import Holds, check_holds
+from tests.simulation.job import Jobs, check_jobs
 from tests.simulation.journal import Journal
 from tests.simulation.letter import Letters
 from tests.simulation.market import Market, Rates
@@ -69,10 +71,12 @@ class Scenario:
         #: In some seeds every clock is right, and no event may cost more than its card said.
         self._skew = self.chance.choice((0, 3600))
         self.edges = [self._new_edge(f"e{number}") for number in range(1, 3)]
+        self.jobs = Jobs(self)
         self.calls = Calls(self, tenants)
         self.reports = Reports(self, tenants)
         self.owner = OwnerActs(self, tenants)
         self.money = Money(self, tenants)
+        self.holds = Holds(self, tenants)
         self.market = Market(self, tenants, rates)
         self.letters = Letters(self, settler)
         self.limits = Entitlements(self, tenants)
@@ -135,6 +139,10 @@ class Scenario:
             money.transfer: 0.5,
             money.adjust: 0.4,
             money.deduct: 0.3,
+            self.holds.hold: 2.0,
+            self.holds.resolve: 3.0,
+            self.jobs.poll: 4.0,
+            self.jobs.wait: 2.0,
             letters.poison: 2.5,
             letters.replay: 1.2,
             letters.discard: 1.0,
@@ -154,6 +162,8 @@ class Scenario:
         """Hold everything against what is known."""
         self.oracle.check()
         check_limits(self.oracle)
+        check_holds(self.oracle)
+        check_jobs(self.oracle)
 
     def close(self) -> None:
         """Give up what is not the database's."""

@@ -15,12 +15,14 @@ from typing import Any
 import peewee
 import pytest
 
+from om_server.ingestion.job import Arrival, Job, JobState
 from om_server.schema import MODELS
 from om_server.storage.postgresql import PostgresStore
 from om_server.wallet.charging import Charge, ChargeResult
 from om_server.wallet.leases import closing
 from om_server.wallet.leases.declaration import Declaration, declare
 from om_server.wallet.leases.lease import Lease, LeaseReport
+from om_server.wallet.ledger import WalletBook
 from om_server.wallet.operations import WalletOperations
 from tests.databases import PostgresTemplate
 from tests.simulation.ground import break_ground
@@ -157,6 +159,25 @@ def test_an_event_that_is_charged_twice_is_found(monkeypatch: pytest.MonkeyPatch
 
     settle_charges = WalletOperations.settle_charges
     monkeypatch.setattr(WalletOperations, "settle_charges", twice)
+
+    _require_found()
+
+
+def test_the_end_of_a_job_that_charges_nobody_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that is broken on purpose: the call that began it was settled before, and stays as it is."""
+
+    def forget(job: Job, terminal: str, *, now: int) -> tuple[Job, Arrival]:
+        return (job, Arrival.REPEATS) if job.state is JobState.DEFERRED else end(job, terminal, now=now)
+
+    end = Job.end
+    monkeypatch.setattr(Job, "end", forget)
+
+    _require_found()
+
+
+def test_a_hold_that_owes_nothing_after_its_time_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that is broken on purpose: its work has happened, and nobody pays for it."""
+    monkeypatch.setattr(WalletBook, "owe", lambda *_, **__: None)
 
     _require_found()
 

@@ -123,7 +123,9 @@ class Watching:
         known = {
             str(name)
             for (name,) in self._scenario.oracle.rows(
-                "SELECT event_id FROM usage_events WHERE edge_id = ? UNION SELECT event_id FROM dead_letters",
+                "SELECT event_id FROM usage_events WHERE edge_id = ? UNION SELECT event_id FROM dead_letters "
+                # The end of a job may have no row of its own.
+                "UNION SELECT event_id FROM event_identities WHERE event_id LIKE 'job:%%'",
                 edge.identity.edge_id,
             )
         }

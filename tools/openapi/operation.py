@@ -9,7 +9,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto, MethodOptions
 
 from om.type.v1 import access_pb2
 from tools.openapi import contract as declared
-from tools.openapi import rule
+from tools.openapi import rule, stream
 from tools.openapi.contract import Contract, ContractError, Method
 from tools.openapi.rule import Schema
 from tools.openapi.schema import WELL_KNOWN, Schemas, tracks_presence
@@ -82,7 +82,8 @@ def operation(binding: Binding, schemas: Schemas) -> Operation:
         content["deprecated"] = True
     if (security := _security(method.access)) != SECURITY:
         content["security"] = security
-    if parameters := [*_path_parameters(binding, schemas), *_query_parameters(binding, schemas)]:
+    parameters = [*_path_parameters(binding, schemas), *_query_parameters(binding, schemas)]
+    if parameters := [*parameters, *stream.parameters(method, contract)]:
         content["parameters"] = parameters
     if body := _request_body(binding, schemas):
         content["requestBody"] = body
@@ -223,13 +224,14 @@ def _request_body(binding: Binding, schemas: Schemas) -> Schema | None:
 
 def _responses(method: Method, schemas: Schemas) -> Schema:
     message = method.descriptor.output_type.removeprefix(".")
-    stream = method.descriptor.server_streaming
-    # A stream is sent as server-sent events: each event's data is one such message.
-    media = "text/event-stream" if stream else "application/json"
-    answer = {
-        "description": schemas.contract.comment(message) or "Success.",
-        "content": {media: {"schema": schemas.message(message)}},
-    }
+    description = schemas.contract.comment(message) or "Success."
+    if method.descriptor.server_streaming:
+        answer = stream.answer(method, schemas, description=description)
+    else:
+        answer = {
+            "description": description,
+            "content": {"application/json": {"schema": schemas.message(message)}},
+        }
     return {"200": answer, "default": {"$ref": "#/components/responses/Problem"}}
 
 
