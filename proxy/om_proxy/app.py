@@ -15,8 +15,6 @@ from aiohttp import web
 from om_proxy.admission.spending import Spending
 from om_proxy.background import in_background
 from om_proxy.callers.body import BodyLimits
-from om_proxy.callers.cost_headers import CostHeaders
-from om_proxy.callers.departure import Departure
 from om_proxy.callers.handler import Handler
 from om_proxy.callers.health import Health
 from om_proxy.callers.listener import Answer, Listener
@@ -36,6 +34,8 @@ from om_proxy.settings import ProxySettings
 from om_proxy.stop_signal import Grace, leave_at_once, stop_signal
 from om_proxy.tracing import Tracer, Untraced
 from om_proxy.upstream.client import Upstream
+from om_proxy.upstream.cost_headers import CostHeaders
+from om_proxy.upstream.departure import Departure
 from om_proxy.upstream.forward import Forwarder, Origins
 
 _log = structlog.get_logger(__name__)

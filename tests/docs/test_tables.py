@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic_core import PydanticUndefined
 
-from om_proxy.callers import cost_headers
 from om_proxy.dialects.aipromptcost import AUTHORIZATION, PROVIDER_KEY
 from om_proxy.dialects.attribution import CUSTOMER_ID, FEATURE_ID, HEADERS, USER_ID
 from om_proxy.dialects.openmonetize import API_KEY
 from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Form, Problem, Shape
 from om_proxy.settings import ProxySettings
+from om_proxy.upstream import cost_headers
 from om_server.account.administration.servicer import AdminServicer
 from om_server.account.oidc.servicer import OidcServicer
 from om_server.account.people.servicer import PeopleServicer

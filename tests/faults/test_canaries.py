@@ -311,6 +311,7 @@ def test_a_mark_is_found_in_each_of_its_forms(form: str) -> None:
     data = b"before " + canary.forms[form] + b" behind"
 
     assert ("place", form) in found([canary], data)
+    assert ("place", form) in found([canary], bytes(100) + canary.forms[form] + bytes(100))
     assert ("place", f"gzip: {form}") in found([canary], b"x" + gzip.compress(data) + b"y")
     assert found([new_canary("place")], data) == set()
     for shift in range(3):

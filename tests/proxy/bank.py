@@ -15,11 +15,11 @@ from om.edge.v1 import edge_service_pb2 as edge_pb
 from om.type.v1 import access_pb2, limit_warning_pb2
 from om.type.v1 import error_reason_pb2 as reasons
 from om_proxy.admission.keys import Key
+from om_proxy.admission.outcome import Intent
 from om_proxy.admission.spending import Spending
 from om_proxy.call.call import Call
 from om_proxy.dialects.attribution import Attribution
 from om_proxy.journal.record import LeaseNote
-from om_proxy.metering.outcome import Intent
 from om_proxy.refusals.refusal import Problem
 from om_proxy.server.identity import Edge, new_edge
 from om_proxy.server.incarnation import Incarnation

@@ -10,10 +10,10 @@ import orjson
 from om_proxy.call.call import Call
 from om_proxy.call.provider import Provider
 from om_proxy.call.route import RouteTable
-from om_proxy.metering.meter import open_meter
 from om_proxy.metering.reading import Line, Metered
 from om_proxy.providers import all_providers, compatible_providers
 from om_proxy.refusals.refusal import Problem
+from om_proxy.upstream.meter import open_meter
 
 CHAT_PATH = "/v1/chat/completions"
 MESSAGES_PATH = "/v1/messages"

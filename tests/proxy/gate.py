@@ -20,21 +20,21 @@ from om.rating.v1 import rating_service_pb2 as rating_pb
 from om.type.v1 import event_pb2, money_pb2
 from om.wallet.v1 import wallet_service_pb2 as wallet_pb
 from om_proxy.admission.keys import Key
+from om_proxy.admission.outcome import Intent
 from om_proxy.call.call import Call
 from om_proxy.callers.body import BodyLimits
-from om_proxy.callers.cost_headers import CostHeaders
-from om_proxy.callers.departure import Departure
 from om_proxy.callers.handler import Handler
 from om_proxy.callers.listener import Listener
 from om_proxy.dialects.attribution import Attribution, OnDisconnect
 from om_proxy.funding.grant import Grant
-from om_proxy.metering.outcome import Intent
 from om_proxy.providers import all_providers, compatible_providers, sandbox
 from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Secret
 from om_proxy.settings import load_settings
 from om_proxy.upstream.client import Upstream
+from om_proxy.upstream.cost_headers import CostHeaders
+from om_proxy.upstream.departure import Departure
 from om_proxy.upstream.forward import Forwarder, Origins
 from tests.proxy.raw_http import Caller, Received, Script, ScriptedProvider, caller, provider
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from om_proxy.admission.keys import Key
+from om_proxy.admission.outcome import Intent
 from om_proxy.call.call import Call
 from om_proxy.dialects.attribution import Attribution
 from om_proxy.funding.grant import Grant
 from om_proxy.funding.purse import Part
-from om_proxy.metering.outcome import Intent
 from om_proxy.secret import Secret
 from tests.proxy.fake_servicer import KEY, KEY_ID, LEASE_ID, LEASE_NANOS
 

@@ -17,14 +17,14 @@ import grpc
 
 from om.ingestion.v1 import ingestion_service_pb2 as ingestion_pb
 from om.type.v1 import event_pb2
+from om_proxy.admission import outcome
+from om_proxy.admission.outcome import Intent
 from om_proxy.admission.spending import Spending
 from om_proxy.edge.call_book import CallBook
 from om_proxy.edge.life import EdgeLife
 from om_proxy.edge.report import Reporter
 from om_proxy.journal.home import Home
 from om_proxy.journal.journal import Journal, JournalBroken
-from om_proxy.metering import outcome
-from om_proxy.metering.outcome import Intent
 from om_proxy.metering.reading import Line, Metered
 from om_proxy.metering.usage import Certainty, Quantity, Unit, Usage
 from om_proxy.server.incarnation import Incarnation

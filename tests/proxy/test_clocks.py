@@ -15,7 +15,7 @@ _SET_BY_OTHERS = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("
 #: Who may ask for it: events say when they were, keys end at a time of the calendar, files of the journal
 #: are a day old by their dates, and the simulator dates its answers.
 _MAY_ASK = {
-    "metering/outcome.py",
+    "admission/outcome.py",
     "admission/keys.py",
     "journal/journal.py",
     "providers/sandbox/server.py",

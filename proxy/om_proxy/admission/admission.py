@@ -13,6 +13,7 @@ from om_proxy.admission.ask import Ask
 from om_proxy.admission.keys import Key, KeyRing
 from om_proxy.admission.lease_desk import LeaseDesk, Refused
 from om_proxy.admission.limit_warnings import LimitWarnings
+from om_proxy.admission.outcome import Intent
 from om_proxy.admission.payers import Mode, Payer, Payers
 from om_proxy.admission.rate_cards import Card, RateCards
 from om_proxy.admission.stretch import Stretch
@@ -20,7 +21,6 @@ from om_proxy.call.bound import SLICE_TOKENS, Bound, Unbounded, bound, sliced
 from om_proxy.call.call import Call
 from om_proxy.dialects.attribution import Attribution
 from om_proxy.funding.grant import Grant
-from om_proxy.metering.outcome import Intent
 from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Problem
 from om_proxy.server.server_client import ServerAway, ServerRefused

@@ -15,18 +15,17 @@ from typing import Protocol
 from aiohttp import web
 
 from om_proxy.admission.keys import Key
+from om_proxy.admission.outcome import Intent
 from om_proxy.call.call import Call
 from om_proxy.call.clamp import with_cap
 from om_proxy.call.provider import Provider
 from om_proxy.callers.body import BodyLimits, read_body
 from om_proxy.callers.coded_body import read_coded, request_coding
-from om_proxy.callers.headers import unforwardable
 from om_proxy.callers.listener import refusal_response
 from om_proxy.counts import NONE, Counts
 from om_proxy.defect import log_defect
 from om_proxy.dialects.attribution import Attribution
 from om_proxy.dialects.entrance import Entrance, Understood
-from om_proxy.metering.outcome import Intent
 from om_proxy.off_loop import INLINE_BYTES_MAX, off_loop
 from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Problem
@@ -34,6 +33,7 @@ from om_proxy.secret import Credential, Secret
 from om_proxy.server.identity import new_event_id
 from om_proxy.tracing import TRACE_PARENT, Tracer, Untraced, calling
 from om_proxy.upstream.forward import Forwarder, Sending
+from om_proxy.upstream.headers import unforwardable
 
 #: What the simulator is shown instead of the caller's provider key.
 _SANDBOX_KEY = Secret("sandbox")

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from om.type.v1 import event_pb2
+from om_proxy.admission import outcome
+from om_proxy.admission.outcome import Intent
 from om_proxy.counts import Counts
 from om_proxy.funding.grant import Grant
 from om_proxy.journal.group_sync import GroupSync
 from om_proxy.journal.journal import Journal, JournalBroken
-from om_proxy.metering import outcome
-from om_proxy.metering.outcome import Intent
 from om_proxy.metering.reading import Metered
 
 

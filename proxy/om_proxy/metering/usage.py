@@ -10,6 +10,9 @@ from om_proxy.value import value_type
 # A count above this cannot be one call's: no model reads or writes a billion tokens at once.
 COUNT_MAX = 1_000_000_000
 
+# English is near four bytes a token with every provider's tokenizer.
+BYTES_PER_TOKEN = 4
+
 
 class Unit(StrEnum):
     """The registered units that a meter of ours can report."""
@@ -114,3 +117,8 @@ def usage_of(
         elif amount or unit in always:
             quantities.append(Quantity(unit, amount, Certainty.ESTIMATED if unit in guessed else certainty))
     return Usage(tuple(quantities))
+
+
+def tokens_of(size_bytes: int) -> int:
+    """Estimate the tokens of a text, rounded up."""
+    return -(-size_bytes // BYTES_PER_TOKEN)

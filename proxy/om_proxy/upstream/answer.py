@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from om_proxy.callers.headers import RawHeaders
+from om_proxy.upstream.headers import RawHeaders, value_of
 
 #: Of a body that nobody takes: above it the provider is held back.
 HELD_BYTES_MAX = 128 * 1024
@@ -34,13 +34,15 @@ class Flow(Protocol):
 class Answer:
     """One answer. Its connection feeds it, one reader takes from it."""
 
-    __slots__ = ("_failed", "_flow", "_held", "_parts", "_waiter", "headers", "reason", "status")
+    __slots__ = ("_failed", "_flow", "_held", "_parts", "_waiter", "closed", "headers", "reason", "status")
 
     def __init__(self, flow: Flow, status: int, reason: bytes, headers: RawHeaders) -> None:
         self.status = status
         self.reason = reason
         #: As they were written, in their order.
         self.headers = headers
+        #: Whether nobody here wants more of it.
+        self.closed = False
         #: None once nothing more can come.
         self._flow: Flow | None = flow
         self._failed = False
@@ -61,10 +63,7 @@ class Answer:
 
     def header(self, name: bytes) -> str:
         """Give a header by its name in small letters, the first where there are several; empty is none."""
-        for found, value in self.headers:
-            if found.lower() == name:
-                return value.decode("latin-1")
-        return ""
+        return (value_of(self.headers, name) or b"").decode("latin-1")
 
     def take(self) -> bytes:
         """Take what is here."""
@@ -90,7 +89,7 @@ class Answer:
 
     def close(self) -> None:
         """Want no more of it. After the end this changes nothing."""
-        flow = self._flow
+        flow, self.closed = self._flow, True
         if flow is not None:
             self.fail()
             flow.drop()

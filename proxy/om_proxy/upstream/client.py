@@ -6,12 +6,12 @@ from collections.abc import Coroutine
 from functools import lru_cache
 from typing import Self
 
-from om_proxy.callers.headers import RawHeaders
 from om_proxy.settings import ProxySettings
 from om_proxy.upstream.address_guard import AddressGuard
 from om_proxy.upstream.answer import Answer
 from om_proxy.upstream.connection import ConnectionBroken
 from om_proxy.upstream.dialer import Dialer, Origin, origin_of
+from om_proxy.upstream.headers import RawHeaders
 from om_proxy.upstream.patience import Patience
 from om_proxy.upstream.pool import Pool
 from om_proxy.upstream.silence import Silence
@@ -20,7 +20,7 @@ from om_proxy.upstream.upload import Upload
 _ORIGINS_MAX = 1024
 
 
-class UpstreamUnreachable(Exception):
+class UpstreamSilent(Exception):
     """No answer. `sent` tells whether the provider may have got the request."""
 
     def __init__(self, *, sent: bool) -> None:
@@ -28,12 +28,12 @@ class UpstreamUnreachable(Exception):
         self.sent = sent
 
 
-class UpstreamTimeout(Exception):
-    """No answer in time. `sent` tells whether the provider may have got the request."""
+class UpstreamUnreachable(UpstreamSilent):
+    """There will be none."""
 
-    def __init__(self, *, sent: bool) -> None:
-        super().__init__()
-        self.sent = sent
+
+class UpstreamTimeout(UpstreamSilent):
+    """None has come in time."""
 
 
 class Upstream:

@@ -7,23 +7,26 @@ unasked ends it.
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from om_proxy.callers.headers import RawHeaders
 from om_proxy.upstream.answer import Answer
+from om_proxy.upstream.dialer import Securable
+from om_proxy.upstream.headers import RawHeaders
 from om_proxy.upstream.upload import Upload
 
 #: Interim answers (1xx) that one request may get.
 INTERIM_MAX = 20
-#: A line of a head, and of all that is no body in one go: heads, trailers, framing.
+#: Of one line of a head, and of all that comes between two parts of bodies: heads, trailers, framing.
 LINE_BYTES_MAX = 64 * 1024
 FRAMING_BYTES_MAX = 256 * 1024
 HEADERS_MAX = 128
 
 _INTERIM = range(100, 200)
 _SWITCHING_PROTOCOLS = 101
+_CONTROLS = bytes({*range(32), 127} - {9})
 #: Up to here a head and a body are joined, to leave in one packet.
 _JOINED_BYTES_MAX = 64 * 1024
 
@@ -48,7 +51,7 @@ class _Unacceptable(HttpParserError):
     """It is HTTP, and still nothing that is taken."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(Securable):
     """HTTP/1.1, as a client. What begins with `on_` is called by the parser."""
 
     def __init__(self, owner: Owner) -> None:
@@ -57,6 +60,9 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._transport: asyncio.Transport | None = None
+        #: What the transport writes to: itself, or what lies under TLS.
+        self._wire: asyncio.WriteTransport | None = None
+        self._readable = select.poll()
         self._parser = HttpResponseParser(self)
         # Both are written by servers that are in use, and read by every client.
         self._parser.set_dangerous_leniencies(
@@ -67,6 +73,7 @@ class Connection(asyncio.Protocol):
         self._answer: Answer | None = None
         self._reason = b""
         self._headers: RawHeaders = []
+        self._chunked = False
         self._framing_bytes = 0
         self._interim_count = 0
         self._interim = False
@@ -79,13 +86,16 @@ class Connection(asyncio.Protocol):
             raise ConnectionBroken
         self._framing_bytes = self._interim_count = 0
         self._complete = False
-        self._asking = self._loop.create_future()
+        asking: asyncio.Future[Answer] = self._loop.create_future()
+        self._asking = asking
         try:
             upload.begins()
             self._send(self._transport, head, upload.body)
-            return await self._asking
+            return await asking
         except BaseException:
-            self.drop()
+            # The answer may be whole, and the connection somebody else's by now.
+            if self._asking is asking:
+                self.drop()
             raise
 
     def _send(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
@@ -102,6 +112,7 @@ class Connection(asyncio.Protocol):
         if self._asking is None:
             # Nobody may get it before it has ended.
             self._owner.lost(self)
+        if self._asking is None and not self._unsent:
             self._transport.close()
         else:
             # What is not sent yet shall not be sent.
@@ -123,20 +134,33 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing has come that the loop has not read yet: it would be taken for the next answer."""
+        return not self._readable.poll(0)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = self._wire = cast("asyncio.Transport", transport)
+        connected = transport.get_extra_info("socket")
+        if connected is not None:
+            self._readable.register(connected.fileno(), select.POLLIN)
+
+    def secured(self, transport: asyncio.Transport) -> None:
+        """Go on over TLS. How much is unsent, only the transport underneath knows."""
+        self._transport = transport
 
     def eof_received(self) -> None:
-        """Take in that nothing more comes; the loop closes the connection then."""
-        if self._asking is None:
-            self._owner.lost(self)
+        """Take in that nothing more comes: the end of a body that has no other (RFC 9112, section 6.3)."""
+        answer = self._answer
+        if answer is not None and not self._chunked and not answer.header(b"content-length"):
+            answer.finish()
+        self._break_off()
+        self.drop()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it ended tells nothing.
         """End what was on its way."""
         self._transport = None
-        if exc is None and self._answer is not None and _ends_with_connection(self._answer):
-            self._answer.finish()
         self._break_off()
         self._owner.lost(self)
         self._ended.set_result(None)
@@ -164,7 +188,7 @@ class Connection(asyncio.Protocol):
         """Take in the beginning of an answer, or of one more, for which nobody asked."""
         if self._complete:
             raise _Unacceptable
-        self._reason, self._headers = b"", []
+        self._reason, self._headers, self._chunked = b"", [], False
 
     def on_status(self, part: bytes) -> None:
         """Take in the phrase behind the status."""
@@ -175,7 +199,13 @@ class Connection(asyncio.Protocol):
         headers = self._headers
         if len(headers) >= HEADERS_MAX or len(name) + len(value) > LINE_BYTES_MAX:
             raise _Unacceptable
-        headers.append((name, value.strip(b" \t")))
+        value = value.strip(b" \t")
+        if name.lower() == b"transfer-encoding":
+            # Any other coding is of this hop too, and nobody here could undo it.
+            if self._chunked or value.lower() != b"chunked":
+                raise _Unacceptable
+            self._chunked = True
+        headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Take in a head."""
@@ -187,9 +217,14 @@ class Connection(asyncio.Protocol):
             if status == _SWITCHING_PROTOCOLS or self._interim_count > INTERIM_MAX:
                 raise _Unacceptable
             return
-        if len(self._reason) > LINE_BYTES_MAX:
+        reason = self._reason
+        if (
+            status < _INTERIM.start
+            or len(reason) > LINE_BYTES_MAX
+            or reason.translate(None, _CONTROLS) != reason
+        ):
             raise _Unacceptable
-        self._answer = Answer(self, status, self._reason, self._headers)
+        self._answer = Answer(self, status, reason, self._headers)
         self._headers = []
         if self._asking is not None and not self._asking.done():
             self._asking.set_result(self._answer)
@@ -215,11 +250,15 @@ class Connection(asyncio.Protocol):
         if transport is None:
             return
         # The provider may have answered before it had the whole request.
-        if not self._keeps_alive or transport.is_closing() or transport.get_write_buffer_size():
+        if not self._keeps_alive or transport.is_closing() or self._unsent:
             self.drop()
             return
         transport.resume_reading()
         self._owner.free(self)
+
+    @property
+    def _unsent(self) -> int:
+        return self._wire.get_write_buffer_size() if self._wire is not None else 0
 
     def _break_off(self) -> None:
         """Tell whoever waits that nothing more comes."""
@@ -227,9 +266,3 @@ class Connection(asyncio.Protocol):
             self._asking.set_exception(ConnectionBroken())
         if self._answer is not None:
             self._answer.fail()
-
-
-def _ends_with_connection(answer: Answer) -> bool:
-    """Whether the end of the connection is that of the body (RFC 9112, section 6.3)."""
-    coding = answer.header(b"transfer-encoding").lower()
-    return not coding.endswith("chunked") and not answer.header(b"content-length")

@@ -7,14 +7,23 @@ import ipaddress
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import TypeVar, cast
 
 import aiohappyeyeballs
 from yarl import URL
 
 from om_proxy.upstream.address_guard import AddressGuard
 
-_Protocol = TypeVar("_Protocol", bound=asyncio.Protocol)
+
+class Securable(asyncio.Protocol):
+    """What is connected, and told where TLS begins."""
+
+    def secured(self, transport: asyncio.Transport) -> None:
+        """Go on over TLS."""
+
+
+_Protocol = TypeVar("_Protocol", bound=Securable)
 
 #: How long the addresses of a name are used before it is asked for again.
 _ADDRESSES_S = 10.0
@@ -51,7 +60,7 @@ class Dialer:
         self._timeout_s = timeout_s
         self._tls: ssl.SSLContext | None = None
         self._found: dict[str, tuple[float, list[str]]] = {}
-        self._asking: dict[str, asyncio.Lock] = {}
+        self._questions: dict[str, asyncio.Task[list[str]]] = {}
 
     async def dial(self, origin: Origin, make: Callable[[], _Protocol]) -> _Protocol:
         """Open a connection. OSError, TimeoutError."""
@@ -69,29 +78,43 @@ class Dialer:
                 routes, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1
             )
             # From here on the socket is the transport's, which also closes it.
-            _, protocol = await asyncio.get_running_loop().create_connection(
-                make,
-                sock=connected,
-                ssl=self._tls if origin.tls else None,
-                server_hostname=origin.host if origin.tls else None,
-            )
+            loop = asyncio.get_running_loop()
+            plain, protocol = await loop.create_connection(make, sock=connected)
+            if origin.tls and self._tls is not None:
+                secured = await loop.start_tls(plain, protocol, self._tls, server_hostname=origin.host)
+                protocol.secured(cast("asyncio.Transport", secured))
         return protocol
 
     async def close(self) -> None:
-        """Close what finds names."""
+        """Give up what is being asked, and close what finds names."""
+        for question in self._questions.values():
+            question.cancel()
         await self._guard.close()
 
     async def _addresses(self, origin: Origin) -> list[str]:
-        host, loop = origin.host, asyncio.get_running_loop()
-        # Many may want to know at once, and one question answers all of them.
-        async with self._asking.setdefault(host, asyncio.Lock()):
-            until, found = self._found.get(host, (0.0, []))
-            if until <= loop.time():
-                found = [result["host"] for result in await self._guard.resolve(host, origin.port)]
-                if not found:
-                    raise OSError("the name has no address")
-                self._found[host] = (loop.time() + _ADDRESSES_S, found)
+        host = origin.host
+        until, found = self._found.get(host, (0.0, []))
+        if until > asyncio.get_running_loop().time():
             return found
+        # Many may want to know at once, and one question answers all of them, also where the answer is none.
+        question = self._questions.get(host)
+        if question is None:
+            question = self._questions[host] = asyncio.create_task(self._ask(origin))
+            question.add_done_callback(partial(self._answered, host))
+        return await asyncio.shield(question)
+
+    async def _ask(self, origin: Origin) -> list[str]:
+        found = [result["host"] for result in await self._guard.resolve(origin.host, origin.port)]
+        if not found:
+            raise OSError("the name has no address")
+        self._found[origin.host] = (asyncio.get_running_loop().time() + _ADDRESSES_S, found)
+        return found
+
+    def _answered(self, host: str, question: asyncio.Task[list[str]]) -> None:
+        del self._questions[host]
+        if not question.cancelled():
+            # Read here too: whoever asked may have left.
+            question.exception()
 
 
 def _is_address(host: str) -> bool:

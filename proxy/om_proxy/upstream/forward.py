@@ -11,23 +11,23 @@ from functools import partial
 from aiohttp import web
 
 from om.type.v1 import event_pb2
+from om_proxy.admission.outcome import Intent
 from om_proxy.call.provider import Provider
 from om_proxy.call.route import Target
-from om_proxy.callers.cost_headers import CostHeaders
-from om_proxy.callers.departure import Departure, Drains, read_to_end
-from om_proxy.callers.headers import HeaderList, RawHeaders, request_headers
 from om_proxy.counts import Counts
 from om_proxy.defect import log_defect
 from om_proxy.dialects.attribution import OnDisconnect
 from om_proxy.edge.call_book import CallBook
 from om_proxy.journal.journal import JournalBroken, JournalFull
-from om_proxy.metering.outcome import Intent
 from om_proxy.off_loop import INLINE_BYTES_MAX, off_loop
 from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Credential
 from om_proxy.tracing import Tracer, Untraced
 from om_proxy.upstream.client import Upstream, UpstreamTimeout, UpstreamUnreachable
+from om_proxy.upstream.cost_headers import CostHeaders
+from om_proxy.upstream.departure import Departure, Drains, read_to_end
+from om_proxy.upstream.headers import HeaderList, RawHeaders, request_headers
 from om_proxy.upstream.relay import relay
 from om_proxy.upstream.tally import Tally
 from om_proxy.value import value_type
@@ -132,7 +132,7 @@ class Forwarder:
                 tally.answered(answer)
                 told = partial(self._cost, tally) if intent.who.include_cost else None
                 response = await relay(request, answer, upstream=self._upstream, tally=tally, told=told)
-                if drains:
+                if drains and not answer.closed:
                     most = self._departure.drain_bytes_max
                     await read_to_end(answer, upstream=self._upstream, tally=tally, bytes_max=most)
                 return response

@@ -29,13 +29,21 @@ class Pool:
         """Give a connection that nobody else uses, until it is free again. OSError, TimeoutError."""
         await self._room.acquire()
         try:
-            idle = self._idle.get(origin)
-            connection = idle.pop() if idle else await self._dialer.dial(origin, partial(Connection, self))
+            connection = self._free(origin) or await self._dialer.dial(origin, partial(Connection, self))
         except BaseException:
             self._room.release()
             raise
         self._used[connection] = origin
         return connection
+
+    def _free(self, origin: Origin) -> Connection | None:
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()
+            if connection.quiet:
+                return connection
+            connection.drop()
+        return None
 
     def free(self, connection: Connection) -> None:
         """Keep a connection for the next request."""

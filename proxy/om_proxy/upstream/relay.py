@@ -7,18 +7,18 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
-from om_proxy.callers import cost_headers
-from om_proxy.callers.headers import HeaderList, response_headers
-from om_proxy.callers.outlet import Outlet
 from om_proxy.refusals.refusal import Problem
+from om_proxy.upstream import cost_headers
 from om_proxy.upstream.answer import Answer, UpstreamBroken
 from om_proxy.upstream.client import Upstream
+from om_proxy.upstream.headers import HeaderList, response_headers
+from om_proxy.upstream.outlet import Outlet
 from om_proxy.upstream.tally import Tally
 
 _log = structlog.get_logger(__name__)
 
 #: A plain answer up to here waits for its cost, for a caller who asked for it; a larger one does not.
-HELD_BYTES_MAX = 8 * 1024 * 1024
+TOLD_BYTES_MAX = 8 * 1024 * 1024
 #: Of an answer whose grant grows with it: less than is asked for ahead.
 _PIECE_BYTES = 1024
 
@@ -106,7 +106,7 @@ async def _held(answer: Answer, upstream: Upstream, tally: Tally) -> tuple[bytes
             async for chunk in chunks:
                 parts.append(tally.take(chunk))
                 size += len(chunk)
-                if size > HELD_BYTES_MAX:
+                if size > TOLD_BYTES_MAX:
                     return b"".join(parts), False
     except UpstreamBroken:
         return b"".join(parts), False

@@ -11,17 +11,17 @@ import time
 from collections.abc import Awaitable, Callable
 
 from om.type.v1 import event_pb2
+from om_proxy.admission import outcome
+from om_proxy.admission.outcome import Intent
 from om_proxy.call.provider import Provider
 from om_proxy.defect import log_defect
-from om_proxy.metering import outcome
 from om_proxy.metering.include_usage import UsageEventFilter
-from om_proxy.metering.meter import Meter, open_meter
-from om_proxy.metering.outcome import Intent
 from om_proxy.metering.reading import Metered
 from om_proxy.refusals import problem
 from om_proxy.refusals.ending import WholeEvents, last_event
 from om_proxy.refusals.refusal import Problem
 from om_proxy.upstream.answer import Answer
+from om_proxy.upstream.meter import Meter, open_meter
 from om_proxy.upstream.upload import Upload
 
 #: A stream is written down so often: what a crash loses of it is estimated from there.

@@ -11,13 +11,13 @@ import pytest
 from om.edge.v1 import edge_service_pb2 as edge_pb
 from om.type.v1 import error_reason_pb2 as reasons
 from om_proxy.admission.keys import KEY_TIME_TO_LIVE_S
+from om_proxy.admission.outcome import Intent
 from om_proxy.admission.payers import PAYER_TIME_TO_LIVE_S
 from om_proxy.call.call import Share
 from om_proxy.funding.grant import Grant
 from om_proxy.funding.lease import GUARD_S
 from om_proxy.funding.purse import IDLE_S
 from om_proxy.journal import segment
-from om_proxy.metering.outcome import Intent
 from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Problem
 from om_proxy.server.server_client import ServerRefused

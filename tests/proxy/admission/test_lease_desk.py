@@ -9,10 +9,10 @@ from structlog.testing import capture_logs
 
 from om.edge.v1 import edge_service_pb2 as edge_pb
 from om.type.v1 import error_reason_pb2 as reasons
+from om_proxy.admission.outcome import Intent
 from om_proxy.funding.grant import Grant
 from om_proxy.funding.lease import GUARD_S
 from om_proxy.funding.purse import IDLE_S, RECALL_IDLE_S
-from om_proxy.metering.outcome import Intent
 from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Problem
 from om_proxy.server.server_client import ServerRefused

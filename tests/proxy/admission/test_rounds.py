@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from om.edge.v1 import edge_service_pb2 as edge_pb
 from om_proxy.admission.lease_desk import QUEUE_WAIT_S
-from om_proxy.metering.outcome import Intent
+from om_proxy.admission.outcome import Intent
 from om_proxy.server.server_client import ServerAway, ServerRefused
 from tests.proxy.bank import BOUND, CALL, KNOWN, WALLET, Bank, Till
 from tests.proxy.intents import WHO
@@ -120,20 +120,15 @@ class World:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_no_call_goes_twice_round_in_one_turn_and_each_comes_to_its_end(seed: int) -> None:
-    loop = Turns()
-
     async def run() -> World:
-        world = World(loop, random.Random(seed))
+        world = World(cast("Turns", asyncio.get_running_loop()), random.Random(seed))
         happening = asyncio.create_task(world.happen())
         await asyncio.gather(*(world.call(number) for number in range(_CALLS)))
         await happening
         return world
 
-    with capture_logs():
-        try:
-            world = loop.run_until_complete(run())
-        finally:
-            loop.close()
+    with capture_logs(), asyncio.Runner(loop_factory=Turns) as runner:
+        world = runner.run(run())
 
     assert world.rounds
     assert max(world.rounds.values()) == 1
@@ -143,8 +138,6 @@ def test_no_call_goes_twice_round_in_one_turn_and_each_comes_to_its_end(seed: in
 
 def test_a_queue_longer_than_a_hundred_calls_is_served_to_its_end() -> None:
     """Where each answer is enough for one call alone, the last loses as many rounds as there are others."""
-    loop = Turns()
-
     async def run() -> set[type]:
         bank = Bank()
         till = Till(bank)
@@ -153,7 +146,5 @@ def test_a_queue_longer_than_a_hundred_calls_is_served_to_its_end() -> None:
         calls = (till.admit(event_id=f"evt_{number}") for number in range(250))
         return {type(answer) for answer in await asyncio.gather(*calls)}
 
-    try:
-        assert loop.run_until_complete(run()) == {Intent}
-    finally:
-        loop.close()
+    with asyncio.Runner(loop_factory=Turns) as runner:
+        assert runner.run(run()) == {Intent}

@@ -9,14 +9,15 @@ from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from om.edge.v1 import edge_service_pb2 as edge_pb
 from om.type.v1 import error_reason_pb2, event_pb2
+from om_proxy.admission.outcome import Intent
 from om_proxy.admission.stretch import Stretch
 from om_proxy.call.bound import SLICE_TOKENS, ModelLimits, sliced
 from om_proxy.edge.call_book import CallBook
 from om_proxy.journal.journal import JournalFull
-from om_proxy.metering.outcome import Intent
 from om_proxy.metering.reading import Metered
 from om_proxy.refusals import problem
 from tests.proxy.bank import CALL, KNOWN, WALLET, Bank, Till
@@ -180,6 +181,35 @@ async def test_a_stream_that_cannot_be_extended_ends_in_the_providers_own_form(n
     assert SLICE_TOKENS - 2_000 <= passed * len(_TEXT) <= SLICE_TOKENS
     assert event.outcome == event_pb2.OUTCOME_ESTIMATED
     assert event.funding[0].retained_nanos > passed * len(_TEXT) // 4
+
+
+async def test_what_nobody_was_shown_is_not_charged_where_left_calls_are_read_to_their_end_either() -> None:
+    path, body, frame = PROVIDERS["openai chat"]
+    charged = {}
+    for leaving in ("cancel", "drain"):
+        sent = asyncio.Event()
+
+        async def script(exchange: Exchange, sent: asyncio.Event = sent) -> None:
+            await exchange.stream(frame)
+            await sent.wait()
+            await exchange.chunk(frame * 40)
+            await exchange.gone()
+
+        async with edge(script) as proxy, proxy.caller() as caller:
+            rich(proxy)
+            await caller.send(request_bytes(body, *HEADERS, f"X-OM-On-Disconnect: {leaving}", path=path))
+            await proxy.server.until(lambda: len(proxy.server.admit_requests) == 1)
+            await caller.read_head()
+            proxy.server.refusal = _SHORT
+            sent.set()
+            with capture_logs() as logs:
+                while await caller.read_chunk():
+                    pass
+                event = await the_event(proxy)
+        charged[leaving] = [(item.unit, item.amount) for item in event.lines[0].usage.quantities]
+        assert "upstream_broken" not in [entry["event"] for entry in logs]
+
+    assert charged["drain"] == charged["cancel"]
 
 
 async def test_a_stream_whose_answer_is_compressed_is_broken_off_instead() -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from om.type.v1 import event_pb2
+from om_proxy.admission import outcome
+from om_proxy.admission.outcome import Intent
 from om_proxy.edge.call_book import CallBook
 from om_proxy.funding.grant import Grant
 from om_proxy.funding.purse import Part
 from om_proxy.journal.group_sync import GroupSync
 from om_proxy.journal.journal import Journal, JournalBroken, JournalFull
-from om_proxy.metering import outcome
-from om_proxy.metering.outcome import Intent
 from om_proxy.metering.reading import Metered
 from om_proxy.metering.usage import Quantity, Unit
 from tests.proxy.exchange import CHAT_PATH, call_of

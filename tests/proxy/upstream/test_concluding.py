@@ -11,14 +11,14 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from om.type.v1 import event_pb2
+from om_proxy.admission.outcome import Intent
 from om_proxy.call.route import RouteTable
-from om_proxy.callers.departure import Departure
 from om_proxy.dialects.attribution import OnDisconnect
-from om_proxy.metering.outcome import Intent
 from om_proxy.providers.openai import OpenAI
 from om_proxy.refusals.refusal import Problem
 from om_proxy.secret import Credential, Secret
 from om_proxy.upstream.client import UpstreamUnreachable
+from om_proxy.upstream.departure import Departure
 from om_proxy.upstream.forward import Forwarder, Origins, Sending
 from tests.proxy.exchange import call_of
 from tests.proxy.intents import intent_for

@@ -80,13 +80,12 @@ def test_an_answer_is_the_same_however_it_is_cut(reply: bytes, cuts: list[int]) 
             keeper.connection.data_received(reply[start:end])
         if reply is _TO_THE_END:
             keeper.connection.eof_received()
-            keeper.connection.connection_lost(None)
         answer = await asked
 
         assert keeper.transport.written == _HEAD + b"body"
         assert (answer.status, answer.reason, answer.headers[0]) == (200, b"Fine", (b"X-A", b"b"))
         assert await body_of(answer) == b"abc"
-        assert keeper.said == (["lost"] if reply is _TO_THE_END else ["free"])
+        assert keeper.said == ([] if reply is _TO_THE_END else ["free"])
 
     run(course())
 
@@ -128,7 +127,7 @@ async def test_a_connection_over_which_a_request_is_still_leaving_is_not_given_b
     keeper.connection.data_received(_LENGTH)
 
     assert await body_of(await asked) == b"abc"
-    assert (keeper.said.count("free"), keeper.transport.closed) == (0, True)
+    assert (keeper.said.count("free"), keeper.transport.aborted) == (0, True)
 
 
 @pytest.mark.parametrize("unasked", [b"\r\n", b"x", _LENGTH, head("100 Continue")])
@@ -164,6 +163,13 @@ async def test_a_connection_that_the_provider_closes_is_lost_before_the_loop_has
         head("200 " + "y" * (LINE_BYTES_MAX + 1)),
         head("200 OK", "X: " + "y" * FRAMING_BYTES_MAX)[:-4],
         head("200 OK", "Content-Length: 1", "Transfer-Encoding: chunked"),
+        head("200 OK", "Transfer-Encoding: identity", "Transfer-Encoding: chunked"),
+        head("200 OK", "Transfer-Encoding: gzip, chunked"),
+        head("200 OK", "Transfer-Encoding: chunked;x=y"),
+        head("000 OK", "Content-Length: 0"),
+        head("099 OK", "Content-Length: 0"),
+        head("200 O\0K", "Content-Length: 0"),
+        head("200 O\x1bK", "Content-Length: 0"),
     ],
 )
 async def test_what_is_no_answer_is_refused_and_ends_the_connection(reply: bytes) -> None:
@@ -191,25 +197,41 @@ async def test_trailers_without_end_break_the_answer(trailers: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("begun", "error", "whole"),
-    [
-        (_LENGTH[:-1], None, False),
-        (_CHUNKED[:-3], None, False),
-        (_TO_THE_END, None, True),
-        (_TO_THE_END, ConnectionResetError(), False),
-    ],
+    ("begun", "whole"), [(_LENGTH[:-1], False), (_CHUNKED[:-3], False), (_TO_THE_END, True)]
 )
-async def test_only_a_body_without_a_length_ends_with_its_connection(
-    begun: bytes, error: Exception | None, *, whole: bool
-) -> None:
+async def test_only_a_body_without_a_length_ends_with_its_connection(begun: bytes, *, whole: bool) -> None:
     keeper = Keeper()
     asked = await keeper.asked()
     keeper.connection.data_received(begun)
-    keeper.connection.connection_lost(error)
+    keeper.connection.eof_received()
     answer = await asked
 
-    assert answer.whole is whole
+    assert (answer.ended, answer.whole, keeper.transport.aborted) == (True, whole, True)
+
+
+@pytest.mark.parametrize("error", [None, ConnectionResetError()])
+async def test_a_connection_that_ends_without_a_word_breaks_every_answer(error: Exception | None) -> None:
+    keeper = Keeper()
+    asked = await keeper.asked()
+    keeper.connection.data_received(_TO_THE_END)
+    keeper.connection.connection_lost(error)
+
+    assert (await asked).whole is False
     assert keeper.said == ["lost"]
+
+
+async def test_whoever_leaves_with_a_whole_answer_does_not_end_the_next_request() -> None:
+    keeper = Keeper()
+    left = await keeper.asked()
+    left.cancel()
+    keeper.connection.data_received(_LENGTH)
+    following = asyncio.create_task(keeper.connection.ask(_HEAD, Upload(b"")))
+    await asyncio.gather(left, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert not keeper.transport.closed
+    keeper.connection.data_received(_LENGTH)
+
+    assert await body_of(await following) == b"abc"
 
 
 async def test_a_connection_that_ends_before_the_head_is_no_answer() -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from om_proxy.upstream.dialer import Dialer, Origin, origin_of
+from om_proxy.upstream.dialer import Dialer, Origin, Securable, origin_of
 from tests.proxy.one_edge import answers
 from tests.proxy.raw_http import provider
 
@@ -42,7 +42,7 @@ async def reached(dialer: Dialer, where: Origin) -> None:
     await asyncio.sleep(0)
 
 
-class _Protocol(asyncio.Protocol):
+class _Protocol(Securable):
     def __init__(self) -> None:
         self.transports: list[asyncio.BaseTransport] = []
 
@@ -92,3 +92,17 @@ async def test_a_name_without_addresses_leads_nowhere_and_is_asked_for_again() -
             await dialer.dial(origin_of("http://provider.example"), _Protocol)
 
     assert names.asked == ["provider.example"] * 2
+
+
+async def test_many_who_need_a_name_that_leads_nowhere_learn_it_together() -> None:
+    names = Names()
+    dialer = dialer_with(names)
+    where = origin_of("http://provider.example")
+    tasks = [asyncio.create_task(dialer.dial(where, _Protocol)) for _ in range(5)]
+    await asyncio.sleep(0)
+    # Whoever asked first need not wait for the answer.
+    tasks[0].cancel()
+
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(end) for end in ends] == [asyncio.CancelledError, *[OSError] * 4]
+    assert names.asked == ["provider.example"]

@@ -11,12 +11,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from om.type.v1 import event_pb2, usage_pb2
-from om_proxy.callers.outlet import Outlet
+from om_proxy.admission.outcome import Intent
 from om_proxy.edge.call_book import CallBook
-from om_proxy.metering.outcome import Intent
 from om_proxy.off_loop import INLINE_BYTES_MAX
 from om_proxy.providers.openai.usage import ChatReader
 from om_proxy.upstream.forward import Forwarder
+from om_proxy.upstream.outlet import Outlet
 from tests.proxy.fake_servicer import LEASE_ID
 from tests.proxy.one_edge import ANSWER, HEADERS, STREAM, UNREACHABLE, Edge, answers, edge
 from tests.proxy.raw_http import Exchange, head, provider, request_bytes

@@ -4,8 +4,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from om.type.v1 import event_pb2
+from om_proxy.admission.outcome import Intent
 from om_proxy.metering.include_usage import UsageEventFilter
-from om_proxy.metering.outcome import Intent
 from om_proxy.metering.reading import Metered
 from om_proxy.upstream.answer import Answer
 from om_proxy.upstream.tally import Tally

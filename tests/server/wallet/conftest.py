@@ -1,8 +1,10 @@
 """Operations over a real database, whose ledgers are audited at the end of every test."""
 
 import secrets
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
+import peewee
 import pytest
 
 from om_server.core.ids import IdSource
@@ -50,26 +52,34 @@ def wallets(
 
 def audit(store: WalletStore) -> None:
     """Every stored column is what the entries add up to, and every lease and hold what its slices hold."""
+    suspended = {row.escrow_id for row in EscrowRow.select().where(EscrowRow.suspended)}
+    leased, kept = list(SliceRow.select()), list(HoldSliceRow.select())
+    escrowed = [piece for piece in EscrowSliceRow.select() if piece.escrow_id not in suspended]
+    held = _sums("grant_id", "held", [*leased, *kept, *escrowed])
+    grants = list(GrantRow.select())
     for wallet in WalletRow.select():
         replayed = replay(store.journal.all(wallet.organization_id, wallet.wallet_id))
         assert (replayed.available, replayed.held) == (wallet.available, wallet.held)
         assert replayed.receivable == wallet.receivable
         assert replayed.entry_count == wallet.entry_sequence
-        grants = list(GrantRow.select().where(GrantRow.wallet_id == wallet.wallet_id))
-        assert wallet.available == sum(grant.available for grant in grants)
-        assert wallet.held == sum(grant.held for grant in grants)
-        for grant in grants:
+        own = [grant for grant in grants if grant.wallet_id == wallet.wallet_id]
+        assert wallet.available == sum(grant.available for grant in own)
+        assert wallet.held == sum(grant.held for grant in own)
+        for grant in own:
             assert replayed.grants.get(grant.grant_id, (0, 0)) == (grant.available, grant.held)
-            leased = SliceRow.select().where(SliceRow.grant_id == grant.grant_id)
-            kept = HoldSliceRow.select().where(HoldSliceRow.grant_id == grant.grant_id)
-            waiting = EscrowSliceRow.select().where(EscrowSliceRow.grant_id == grant.grant_id)
-            suspended = {row.escrow_id for row in EscrowRow.select().where(EscrowRow.suspended)}
-            escrowed = [piece for piece in waiting if piece.escrow_id not in suspended]
-            assert grant.held == sum(piece.held for piece in [*leased, *kept, *escrowed])
+            assert grant.held == held[grant.grant_id]
+    remaining, amounts = _sums("lease_id", "held", leased), _sums("lease_id", "amount", leased)
     for lease in LeaseRow.select():
-        slices = SliceRow.select().where(SliceRow.lease_id == lease.lease_id)
-        assert lease.remaining == sum(piece.held for piece in slices)
-        assert lease.amount == sum(piece.amount for piece in slices)
+        assert lease.remaining == remaining[lease.lease_id]
+        assert lease.amount == amounts[lease.lease_id]
+    pending = _sums("hold_id", "held", kept)
     for hold in HoldRow.select():
-        pieces = HoldSliceRow.select().where(HoldSliceRow.hold_id == hold.hold_id)
-        assert sum(piece.held for piece in pieces) == (hold.amount if hold.state == "pending" else 0)
+        assert pending[hold.hold_id] == (hold.amount if hold.state == "pending" else 0)
+
+
+def _sums(name: str, column: str, rows: Iterable[peewee.Model]) -> Counter[str]:
+    """What a column adds up to for each value of another."""
+    sums: Counter[str] = Counter()
+    for row in rows:
+        sums[getattr(row, name)] += getattr(row, column)
+    return sums

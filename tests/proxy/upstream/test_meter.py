@@ -8,9 +8,9 @@ import pytest
 
 from om_proxy.metering.decode import Decoder
 from om_proxy.metering.framing import WholeBody
-from om_proxy.metering.meter import Meter
 from om_proxy.metering.reading import Flag, Line, Metered
 from om_proxy.metering.usage import Certainty, Unit, usage_of
+from om_proxy.upstream.meter import Meter
 from tests.proxy.exchange import (
     CHAT_PATH,
     EVENTS,

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from om.type.v1 import event_pb2
-from om_proxy.upstream.relay import HELD_BYTES_MAX
+from om_proxy.upstream.relay import TOLD_BYTES_MAX
 from tests.proxy.gate import ANSWER, PLATFORM_KEY, PROVIDER_KEY, Gate, error_of, gate, rated
 from tests.proxy.raw_http import Caller, Exchange, Received, Script, head
 
@@ -287,7 +287,7 @@ async def test_a_provider_cannot_speak_in_our_name() -> None:
     assert answer.named("x-om-request-id") == [front.event.event_id]
 
 
-@pytest.mark.parametrize(("size", "is_told"), [(HELD_BYTES_MAX - 400, True), (HELD_BYTES_MAX + 1, False)])
+@pytest.mark.parametrize(("size", "is_told"), [(TOLD_BYTES_MAX - 400, True), (TOLD_BYTES_MAX + 1, False)])
 async def test_an_answer_that_is_too_large_to_keep_is_passed_on_untold(size: int, *, is_told: bool) -> None:
     body = ANSWER[:-1] + b',"x":"' + b"a" * size + b'"}'
 

@@ -6,9 +6,9 @@ from google.protobuf import json_format
 
 from om.ingestion.v1 import ingestion_service_pb2
 from om.type.v1 import event_pb2, usage_pb2
+from om_proxy.admission import outcome
+from om_proxy.admission.outcome import METADATA_DEPTH_MAX
 from om_proxy.funding.grant import Grant
-from om_proxy.metering import outcome
-from om_proxy.metering.outcome import METADATA_DEPTH_MAX
 from om_proxy.metering.reading import EndedJob, Line, Metered
 from om_proxy.metering.usage import Certainty, Quantity, Unit, Usage
 from tests.proxy.exchange import CHAT_PATH, call_of

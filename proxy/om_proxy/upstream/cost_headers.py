@@ -16,11 +16,11 @@ import structlog
 from om.rating.v1 import rating_service_pb2 as rating_pb
 from om.type.v1 import event_pb2
 from om.wallet.v1 import wallet_service_pb2 as wallet_pb
-from om_proxy.callers.headers import HeaderList
 from om_proxy.defect import log_defect
 from om_proxy.refusals.refusal import credits_text
 from om_proxy.secret import Secret
 from om_proxy.server.server_client import ServerClient
+from om_proxy.upstream.headers import HeaderList
 
 _log = structlog.get_logger(__name__)
 

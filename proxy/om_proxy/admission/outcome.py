@@ -17,9 +17,8 @@ from om_proxy.call.call import Call
 from om_proxy.dialects.attribution import Attribution
 from om_proxy.funding.grant import Grant, RatesOf, kept_nanos
 from om_proxy.funding.rates import ModelRates
-from om_proxy.metering.meter import tokens_of
 from om_proxy.metering.reading import EndedJob, Line, Metered
-from om_proxy.metering.usage import Certainty, Quantity, Unit, Usage
+from om_proxy.metering.usage import Certainty, Quantity, Unit, Usage, tokens_of
 from om_proxy.refusals.refusal import Problem
 from om_proxy.value import value_type
 

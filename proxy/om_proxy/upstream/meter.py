@@ -12,10 +12,8 @@ from om_proxy.metering.framing import Framing, JsonLines
 from om_proxy.metering.glance import Glance
 from om_proxy.metering.reading import Flag, Line, Metered
 from om_proxy.metering.sse import SseParser
-from om_proxy.metering.usage import Certainty, Quantity, Unit, Usage
+from om_proxy.metering.usage import Certainty, Quantity, Unit, Usage, tokens_of
 
-# English is near four bytes a token with every provider's tokenizer.
-BYTES_PER_TOKEN = 4
 # Results of a batch: of them only one line is ever held, and what is not read is not charged.
 DECODED_LINES_MAX = 4 << 30
 
@@ -116,11 +114,6 @@ def _guess(quantity: Quantity, guesses: Mapping[Unit, int | None]) -> Quantity:
     if quantity.amount is not None or size is None:
         return quantity
     return Quantity(quantity.unit, tokens_of(size), Certainty.ESTIMATED)
-
-
-def tokens_of(size_bytes: int) -> int:
-    """Estimate the tokens of a text, rounded up."""
-    return -(-size_bytes // BYTES_PER_TOKEN)
 
 
 def open_meter(

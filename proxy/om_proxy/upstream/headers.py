@@ -90,7 +90,9 @@ def request_headers(
     kept = _without_named(read.get("connection"), kept)
     # After the filter, so that `Connection: authorization` cannot remove the key.
     kept.append((credential.header.encode(), credential.value.reveal().encode("utf-8", "surrogateescape")))
-    kept += [(name.encode(), value.encode()) for name, value in defaults if not _has(kept, name.encode())]
+    kept += [
+        (name.encode(), value.encode()) for name, value in defaults if value_of(kept, name.encode()) is None
+    ]
     coding = "identity" if identity else readable_codings(tuple(read.get("accept-encoding", ())))
     if coding is not None:
         kept.append((b"Accept-Encoding", coding.encode("latin-1")))
@@ -132,8 +134,9 @@ def _without_named(connection: list[bytes] | None, headers: RawHeaders) -> RawHe
     return [(name, value) for name, value in headers if name.lower() not in named]
 
 
-def _has(headers: RawHeaders, name: bytes) -> bool:
-    return any(found.lower() == name for found, _ in headers)
+def value_of(headers: RawHeaders, name: bytes) -> bytes | None:
+    """Give the first header of a name, which is in small letters; None where there is none."""
+    return next((value for found, value in headers if found.lower() == name), None)
 
 
 @lru_cache(_NAMES_MAX)

@@ -13,7 +13,7 @@ from email.utils import formatdate
 from aiohttp import HttpVersion11, web
 from aiohttp.http import StreamWriter
 
-from om_proxy.callers.headers import HeaderList, RawHeaders
+from om_proxy.upstream.headers import HeaderList, RawHeaders, value_of
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _NO_CONTENT = 204
@@ -113,6 +113,7 @@ class Outlet:
 
     def break_off(self) -> None:
         """Cut the connection, so that no client takes what it got for the whole."""
+        self._keep_alive = False
         transport = self._request.transport
         if transport is None:
             return
@@ -132,7 +133,7 @@ class Outlet:
         return self._status in {_NO_CONTENT, _NOT_MODIFIED}
 
     def _has(self, name: bytes) -> bool:
-        return any(found.lower() == name for found, _ in self._headers)
+        return value_of(self._headers, name) is not None
 
     def _head(self) -> bytes:
         version = self._request.version

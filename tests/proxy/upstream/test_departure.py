@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 
 from om.account.v1 import account_service_pb2 as account_pb
 from om.type.v1 import event_pb2, usage_pb2
-from om_proxy.callers.departure import Drains
+from om_proxy.admission.outcome import Intent
 from om_proxy.edge.call_book import CallBook
-from om_proxy.metering.outcome import Intent
+from om_proxy.upstream.departure import Drains
 from tests.proxy.exchange import MESSAGES_PATH
 from tests.proxy.exchange import events as written
 from tests.proxy.one_edge import ANSWER, CHAT, HEADERS, STREAM, Edge, edge

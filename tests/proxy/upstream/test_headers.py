@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import pytest
 from multidict import CIMultiDict
 
-from om_proxy.callers.headers import (
+from om_proxy.secret import Credential, Secret
+from om_proxy.upstream.headers import (
     HeaderList,
     RawHeaders,
     readable_codings,
@@ -13,7 +14,6 @@ from om_proxy.callers.headers import (
     response_headers,
     unforwardable,
 )
-from om_proxy.secret import Credential, Secret
 
 KEY = Credential("x-api-key", Secret("sk-ant-1"))
 
