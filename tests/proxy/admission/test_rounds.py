@@ -138,6 +138,7 @@ def test_no_call_goes_twice_round_in_one_turn_and_each_comes_to_its_end(seed: in
 
 def test_a_queue_longer_than_a_hundred_calls_is_served_to_its_end() -> None:
     """Where each answer is enough for one call alone, the last loses as many rounds as there are others."""
+
     async def run() -> set[type]:
         bank = Bank()
         till = Till(bank)
