@@ -19,7 +19,7 @@ from om_proxy.upstream.upload import Upload
 
 #: Interim answers (1xx) that one request may get.
 INTERIM_MAX = 20
-#: Of one line of a head, and of all that comes between two parts of bodies: heads, trailers, framing.
+#: Of one line of a head, and of what is read until a byte of a body comes: heads, trailers, framing.
 LINE_BYTES_MAX = 64 * 1024
 FRAMING_BYTES_MAX = 256 * 1024
 HEADERS_MAX = 128

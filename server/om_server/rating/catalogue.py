@@ -81,20 +81,19 @@ def read_catalogue(text: str) -> Catalogue:
     _require_dollars(top.get("currency"), "currency")
     version = _text(top.get("version"), "version")
     prices: list[Price] = []
-    models: list[Model] = []
+    models: dict[tuple[str, str], Model] = {}
     for entry in _list(top.get("models"), "models"):
         fields = _object(entry, "models", known=_MODEL_FIELDS)
         model = _model(fields)
-        if any((known.provider, known.name) == (model.provider, model.name) for known in models):
+        if models.setdefault((model.provider, model.name), model) is not model:
             raise PriceInvalid(f"{model.provider}/{model.name}", "the model is named twice")
-        models.append(model)
         prices.extend(_prices(fields, model, version=version))
     _require_adjoining(prices)
     fallbacks = {
         provider: _texts(names, f"fallback_providers.{provider}")
         for provider, names in _object(top.get("fallback_providers", {}), "fallback_providers").items()
     }
-    catalogue = Catalogue(version, tuple(prices), tuple(models), fallbacks)
+    catalogue = Catalogue(version, tuple(prices), tuple(models.values()), fallbacks)
     # The book refuses names that two models claim.
     catalogue.book()
     return catalogue
