@@ -100,7 +100,8 @@ def attributed(headers: MultiMapping[str], key: str) -> Attribution | Problem:
     version = _version(headers.get(PROMPT_VERSION, "").strip())
     if isinstance(version, Problem):
         return version
-    tags = distinct(tag.strip() for tag in headers.get(TAGS, "").split(",") if tag.strip())
+    written = headers.get(TAGS, "")
+    tags = distinct(tag.strip() for tag in written.split(",") if tag.strip()) if written else ()
     if tags is None:
         return invalid_header(TAGS)
     leaving = headers.get(ON_DISCONNECT, "").strip().lower()

@@ -136,7 +136,10 @@ def _without_named(connection: list[bytes] | None, headers: RawHeaders) -> RawHe
 
 def value_of(headers: RawHeaders, name: bytes) -> bytes | None:
     """Give the first header of a name, which is in small letters; None where there is none."""
-    return next((value for found, value in headers if found.lower() == name), None)
+    for found, value in headers:
+        if found.lower() == name:
+            return value
+    return None
 
 
 @lru_cache(_NAMES_MAX)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Sequence
 from email.utils import formatdate
+from functools import lru_cache
 
 from aiohttp import HttpVersion11, web
 from aiohttp.http import StreamWriter
@@ -20,6 +22,11 @@ _NO_CONTENT = 204
 _NOT_MODIFIED = 304
 #: Up to here a head and a body are joined, to leave in one packet.
 _JOINED_BYTES_MAX = 64 * 1024
+
+
+@lru_cache(1)
+def _date(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode()
 
 
 class Passed(web.StreamResponse):
@@ -142,7 +149,7 @@ class Outlet:
             # RFC 9110, section 8.6.
             headers = [header for header in headers if header[0].lower() != b"content-length"]
         if not self._has(b"date"):
-            headers.append((b"Date", formatdate(usegmt=True).encode()))
+            headers.append((b"Date", _date(int(time.time()))))
         if self._keep_alive and version < HttpVersion11:
             headers.append((b"Connection", b"keep-alive"))
         elif not self._keep_alive and version >= HttpVersion11:
