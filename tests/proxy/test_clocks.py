@@ -13,12 +13,13 @@ _ROOT = Path(om_proxy.__file__).parent
 _SET_BY_OTHERS = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow")}
 
 #: Who may ask for it: events say when they were, keys end at a time of the calendar, files of the journal
-#: are a day old by their dates, and the simulator dates its answers.
+#: are a day old by their dates, and answers are dated, the simulator's own and those that have no date.
 _MAY_ASK = {
     "admission/outcome.py",
     "admission/keys.py",
     "journal/journal.py",
     "providers/sandbox/server.py",
+    "upstream/outlet.py",
 }
 
 
