@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import logging
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
 from rich.console import Console
 
 from tests.bench import (
@@ -52,6 +54,8 @@ _MEASUREMENTS: Mapping[str, tuple[str, Measurement]] = {
 def main(arguments: Sequence[str]) -> None:
     """Run the chosen measurements and print one table for each."""
     chosen = _parser().parse_args(arguments)
+    # What runs in this process logs as a server does that nobody has told otherwise.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
     console = Console(width=None if sys.stdout.isatty() else 140)
     results: dict[str, list[Figure]] = {}
     started = time.perf_counter()
