@@ -6,6 +6,7 @@ fails is taken apart by halving, and the events that fail alone are set aside as
 
 from __future__ import annotations
 
+import random
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-_RETRY_DELAY = 2 * MICROS_PER_SECOND
+#: After which a batch that could not be read is tried again: any time between these.
+_RETRY_DELAY_MIN, _RETRY_DELAY_MAX = 1 * MICROS_PER_SECOND, 3 * MICROS_PER_SECOND
+#: How many times less often a worker looks that has met what only a newer one can read.
+_STANDS_BACK = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,8 @@ class Worker:
         self._clock = clock
         self._limits = limits
         self._chores = chores
+        #: Whether the last batch that it met is for a newer worker, to which it leaves the first look then.
+        self._is_behind = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self.run, name="settle", daemon=True)
 
@@ -92,7 +98,8 @@ class Worker:
                     _log.exception("settle_failed")
                 settled = False
             if not settled:
-                self._queue.wait(self._limits.poll_interval_s)
+                interval_s = self._limits.poll_interval_s
+                self._queue.wait(interval_s * _STANDS_BACK if self._is_behind else interval_s)
 
     def settle_once(self) -> bool:
         """Settle what is due, at most one transaction's worth; tell whether there was anything."""
@@ -127,11 +134,16 @@ class Worker:
     def _read(self, batch: Batch) -> list[Event] | None:
         """Read a batch. One that cannot be read stays for a newer worker, and is tried again later."""
         try:
-            return envelope.unpack(batch.envelope)
+            events = envelope.unpack(batch.envelope)
         except envelope.EnvelopeUnreadable:
             _log.error("envelope_unreadable", organization_id=batch.organization_id, batch_id=batch.batch_id)
-            self._queue.postpone(batch, self._clock() + _RETRY_DELAY)
+            self._is_behind = True
+            # Two workers that look equally often would else come to it in the same order again and again.
+            delay = random.randint(_RETRY_DELAY_MIN, _RETRY_DELAY_MAX)  # noqa: S311 - no secret.
+            self._queue.postpone(batch, self._clock() + delay)
             return None
+        self._is_behind = False
+        return events
 
     def _take_apart(self, batches: Sequence[Batch]) -> None:
         """Settle events in fewer and fewer; the identities make a second attempt harmless."""

@@ -227,13 +227,35 @@ def test_an_envelope_of_a_newer_program_waits_and_its_neighbours_do_not(
 
     assert settler.sizes == [2]
     assert world.money(tenant)[0] == GRANTED - 2 * CHARGE
-    assert waiting(world) == [(text, 1, world.clock.now + 2_000_000)]
+    [(kept, attempts, due)] = waiting(world)
+    assert (kept, attempts) == (text, 1)
+    assert 1_000_000 <= due - world.clock.now <= 3_000_000
     assert letters_of(world, tenant) == []
     assert [entry["event"] for entry in logs] == ["envelope_unreadable"]
 
-    world.clock.advance(2)
+    world.clock.advance(3)
     assert drain(world.worker(settler)) == 1
     assert [attempts for _, attempts, _ in waiting(world)] == [2]
+
+
+def test_a_worker_that_met_what_it_cannot_read_looks_less_often_until_it_reads_something(
+    world: World, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.inbox.append([world.batch("no envelope", tenant.organization_id)])
+    worker = world.worker(Stubborn(world))
+    waits: list[float] = []
+
+    def wait(timeout_s: float) -> None:
+        waits.append(timeout_s)
+        if len(waits) == 1:
+            world.queue(events_of(world, tenant, 1))
+        else:
+            worker._stopping.set()
+
+    monkeypatch.setattr(world.inbox, "wait", wait)
+    worker.run()
+
+    assert waits[0] == 5 * waits[1]
 
 
 def test_an_unreadable_envelope_beside_a_poison_event_waits_too(world: World, tenant: Tenant) -> None:
