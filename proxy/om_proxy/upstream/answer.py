@@ -52,11 +52,6 @@ class Answer:
         self._waiter: asyncio.Future[None] | None = None
 
     @property
-    def ended(self) -> bool:
-        """Whether nothing more comes: it is whole, broken, or was closed."""
-        return self._flow is None
-
-    @property
     def whole(self) -> bool:
         """Whether all of it is here, and nothing has to be waited for."""
         return self._flow is None and not self._failed

@@ -11,7 +11,7 @@ from om_proxy.upstream.address_guard import AddressGuard
 from om_proxy.upstream.answer import Answer
 from om_proxy.upstream.connection import ConnectionBroken
 from om_proxy.upstream.dialer import Dialer, Origin, origin_of
-from om_proxy.upstream.headers import RawHeaders
+from om_proxy.upstream.headers import RawHeaders, head_of
 from om_proxy.upstream.patience import Patience
 from om_proxy.upstream.pool import Pool
 from om_proxy.upstream.silence import Silence
@@ -86,10 +86,9 @@ class Upstream:
 
 def request_head(begun: str, headers: RawHeaders) -> bytes:
     """Write the head of a request from method and target. ValueError where a header is more than one line."""
-    lines = [b"%b HTTP/1.1" % begun.encode("utf-8", "surrogateescape")]
-    lines += [b"%b: %b" % header for header in headers]
-    head = b"\r\n".join((*lines, b"", b""))
-    ends = len(lines) + 1
+    head = head_of(b"%b HTTP/1.1" % begun.encode("utf-8", "surrogateescape"), headers)
+    # Of the first line, of each header, and of the empty line.
+    ends = len(headers) + 2
     if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
         raise ValueError("a header has more than one line")
     return head

@@ -14,7 +14,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from om_proxy.upstream.answer import Answer
 from om_proxy.upstream.dialer import Securable
-from om_proxy.upstream.headers import RawHeaders
+from om_proxy.upstream.headers import RawHeaders, pieces
 from om_proxy.upstream.upload import Upload
 
 #: Interim answers (1xx) that one request may get.
@@ -27,8 +27,6 @@ HEADERS_MAX = 128
 _INTERIM = range(100, 200)
 _SWITCHING_PROTOCOLS = 101
 _CONTROLS = bytes({*range(32), 127} - {9})
-#: Up to here a head and a body are joined, to leave in one packet.
-_JOINED_BYTES_MAX = 64 * 1024
 
 
 class ConnectionBroken(Exception):
@@ -83,6 +81,8 @@ class Connection(Securable):
     async def ask(self, head: bytes, upload: Upload) -> Answer:
         """Send a request and give the answer once its head is there. ConnectionBroken."""
         if self._transport is None or self._transport.is_closing():
+            # It may have ended before its owner knew that it is in use, who would count it for ever.
+            self._owner.lost(self)
             raise ConnectionBroken
         self._framing_bytes = self._interim_count = 0
         self._complete = False
@@ -90,20 +90,14 @@ class Connection(Securable):
         self._asking = asking
         try:
             upload.begins()
-            self._send(self._transport, head, upload.body)
+            for piece in pieces(head, upload.body):
+                self._transport.write(piece)
             return await asking
         except BaseException:
             # The answer may be whole, and the connection somebody else's by now.
             if self._asking is asking:
                 self.drop()
             raise
-
-    def _send(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
-        if len(body) <= _JOINED_BYTES_MAX:
-            transport.write(head + body)
-        else:
-            transport.write(head)
-            transport.write(body)
 
     def drop(self) -> None:
         """End it, and what is on its way with it."""
@@ -148,7 +142,9 @@ class Connection(Securable):
 
     def secured(self, transport: asyncio.Transport) -> None:
         """Go on over TLS. How much is unsent, only the transport underneath knows."""
-        self._transport = transport
+        # One that ended with its handshake is over: the loop tells of that before this.
+        if self._transport is not None:
+            self._transport = transport
 
     def eof_received(self) -> None:
         """Take in that nothing more comes: the end of a body that has no other (RFC 9112, section 6.3)."""

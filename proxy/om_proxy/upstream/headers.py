@@ -58,6 +58,8 @@ _RESPONSE_DROPPED_PREFIXES: Final = ("access-control-", "x-om-")
 #: Not passed on, and read.
 _READ: Final = frozenset({"connection", "accept-encoding"})
 
+_JOINED_BYTES_MAX: Final = 64 * 1024
+
 # Callers and providers use the same names again and again, and anybody may make up others.
 _NAMES_MAX: Final = 1024
 
@@ -132,6 +134,16 @@ def _without_named(connection: list[bytes] | None, headers: RawHeaders) -> RawHe
         return headers
     named = {token.strip().lower() for line in connection for token in line.split(b",")}
     return [(name, value) for name, value in headers if name.lower() not in named]
+
+
+def head_of(first_line: bytes, headers: RawHeaders) -> bytes:
+    """Write a head, up to where the body begins."""
+    return b"\r\n".join((first_line, *[b"%b: %b" % header for header in headers], b"", b""))
+
+
+def pieces(head: bytes, body: bytes) -> tuple[bytes, ...]:
+    """Join a head and its body, so that they leave in one packet, unless that would copy much."""
+    return (head + body,) if len(body) <= _JOINED_BYTES_MAX else (head, body)
 
 
 def value_of(headers: RawHeaders, name: bytes) -> bytes | None:

@@ -15,18 +15,20 @@ from functools import lru_cache
 from aiohttp import HttpVersion11, web
 from aiohttp.http import StreamWriter
 
-from om_proxy.upstream.headers import HeaderList, RawHeaders, value_of
+from om_proxy.upstream.headers import HeaderList, RawHeaders, head_of, pieces, value_of
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _NO_CONTENT = 204
 _NOT_MODIFIED = 304
-#: Up to here a head and a body are joined, to leave in one packet.
-_JOINED_BYTES_MAX = 64 * 1024
 
 
 @lru_cache(1)
 def _date(second: int) -> bytes:
     return formatdate(second, usegmt=True).encode()
+
+
+def _without_length(headers: RawHeaders) -> RawHeaders:
+    return [header for header in headers if header[0].lower() != b"content-length"]
 
 
 class Passed(web.StreamResponse):
@@ -75,18 +77,14 @@ class Outlet:
         """Send all of an answer that is here."""
         if not self._bodiless and not self._has(b"content-length"):
             self._headers.append((b"Content-Length", b"%d" % len(body)))
-        head = self._head()
-        if len(body) <= _JOINED_BYTES_MAX:
-            await self._writer.write(head + body, drain=False)
-        else:
-            await self._writer.write(head, drain=False)
-            await self._writer.write(body, drain=False)
+        for piece in pieces(self._head(), body):
+            await self._writer.write(piece, drain=False)
         await self._writer.drain()
 
     async def begin(self, trailers: Sequence[str] = ()) -> None:
         """Send the head of an answer whose body follows. `trailers` names what may stand behind it."""
         if trailers and self.may_trail:
-            self._headers = [header for header in self._headers if header[0].lower() != b"content-length"]
+            self._headers = _without_length(self._headers)
             self._headers.append((b"Trailer", ", ".join(trailers).encode()))
         framed = self._bodiless or self._has(b"content-length")
         chunked = not framed and self._request.version >= HttpVersion11
@@ -147,13 +145,11 @@ class Outlet:
         headers = self._headers
         if self._status == _NO_CONTENT:
             # RFC 9110, section 8.6.
-            headers = [header for header in headers if header[0].lower() != b"content-length"]
+            headers = _without_length(headers)
         if not self._has(b"date"):
             headers.append((b"Date", _date(int(time.time()))))
         if self._keep_alive and version < HttpVersion11:
             headers.append((b"Connection", b"keep-alive"))
         elif not self._keep_alive and version >= HttpVersion11:
             headers.append((b"Connection", b"close"))
-        lines = [b"HTTP/%d.%d %d %b" % (*version, self._status, self._reason)]
-        lines += [b"%b: %b" % header for header in headers]
-        return b"\r\n".join((*lines, b"", b""))
+        return head_of(b"HTTP/%d.%d %d %b" % (*version, self._status, self._reason), headers)

@@ -51,7 +51,7 @@ async def test_a_broken_answer_gives_what_came_and_is_never_whole(how: str) -> N
     # The end comes too late.
     answer.finish()
 
-    assert (answer.ended, answer.whole) == (True, False)
+    assert not answer.whole
     assert await answer.part() == b"one"
     with pytest.raises(UpstreamBroken):
         await answer.part()

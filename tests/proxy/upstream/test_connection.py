@@ -206,7 +206,7 @@ async def test_only_a_body_without_a_length_ends_with_its_connection(begun: byte
     keeper.connection.eof_received()
     answer = await asked
 
-    assert (answer.ended, answer.whole, keeper.transport.aborted) == (True, whole, True)
+    assert (answer.whole, keeper.transport.aborted) == (whole, True)
 
 
 @pytest.mark.parametrize("error", [None, ConnectionResetError()])
@@ -279,3 +279,19 @@ async def test_a_held_back_provider_is_read_again_for_the_next_request() -> None
 
     assert (keeper.transport.reading, keeper.said) == (True, ["free"])
     assert len(await body_of(await asked)) == large
+
+
+@pytest.mark.parametrize("secured", [False, True])
+async def test_a_connection_that_ended_before_it_was_asked_anything_says_so_again(*, secured: bool) -> None:
+    # Its owner learns that it is in use only after it was dialed, and would wait for its end.
+    keeper = Keeper()
+    keeper.connection.eof_received()
+    keeper.connection.connection_lost(None)
+    if secured:
+        keeper.connection.secured(RecordedTransport())
+    keeper.said.clear()
+
+    with pytest.raises(ConnectionBroken):
+        async with asyncio.timeout(5):
+            await keeper.connection.ask(_HEAD, Upload(b""))
+    assert keeper.said == ["lost"]

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from om_proxy.upstream.connection import Connection
+from om_proxy.upstream.connection import Connection, ConnectionBroken
 from om_proxy.upstream.dialer import Origin
 from om_proxy.upstream.pool import Pool
 from om_proxy.upstream.upload import Upload
@@ -28,6 +28,7 @@ class Exchange:
         self.dialed: list[Origin] = []
         self.transports: dict[Connection, RecordedTransport] = {}
         self.failing = False
+        self.ending = False
 
     async def dial(self, origin: Origin, make: Callable[[], Connection]) -> Connection:
         self.dialed.append(origin)
@@ -37,6 +38,8 @@ class Exchange:
         connection = make()
         self.transports[connection] = RecordedTransport()
         connection.connection_made(self.transports[connection])
+        if self.ending:
+            connection.connection_lost(None)
         return connection
 
     def pool(self, connections_max: int = 10) -> Pool:
@@ -104,6 +107,17 @@ async def test_who_cannot_be_reached_or_gives_up_takes_no_room() -> None:
 
     async with asyncio.timeout(5):
         await pool.connection(_HERE)
+
+
+async def test_a_connection_that_ended_while_it_was_dialed_takes_no_room() -> None:
+    dialer = Exchange()
+    pool = dialer.pool(connections_max=1)
+    dialer.ending = True
+    for _ in range(3):
+        async with asyncio.timeout(5):
+            connection = await pool.connection(_HERE)
+        with pytest.raises(ConnectionBroken):
+            await connection.ask(b"", Upload(b""))
 
 
 async def test_a_free_connection_that_ends_is_not_given_to_anybody() -> None:
