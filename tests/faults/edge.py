@@ -123,7 +123,7 @@ class Edge:
         for record in self._journal:
             record.shipped = -1
         self.close()
-        self._watching = Watching(self._wire.channel, self._identity)
+        self._watching = Watching(self._wire, self._identity)
         self._store_life = 0
 
     def close(self) -> None:

@@ -60,10 +60,14 @@ class Site:
             "OM_GRPC_THREADS": "8",
             "LOG_LEVEL": "warning",
         }
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=_RECONNECT)
+        self._address = f"127.0.0.1:{port}"
+        self.channel = self.new_channel()
         self._running: dict[str, Process] = {}
         self._started = 0
         self._reader: psycopg.Connection | None = None
+
+    def new_channel(self) -> grpc.Channel:
+        return grpc.insecure_channel(self._address, options=_RECONNECT)
 
     @property
     def on_sqlite(self) -> bool:

@@ -27,7 +27,7 @@ class Traffic:
         self.chance = random.Random(seed)
         self.site = site
         self.oracle = Oracle(site)
-        self.wire = Wire(site.channel, self.chance, lose_every=lose_every)
+        self.wire = Wire(site, self.chance, lose_every=lose_every)
         self.edges = [Edge(self.wire, self.chance, self.oracle, prefix=prefix) for _ in range(2)]
         self.applications = [
             Application(self.wire, self.chance, self.oracle, tenant=tenant) for tenant in site.tenants

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
+    from tests.faults.site import Site
+
 T = TypeVar("T")
 
 _TIMEOUT_S = 10.0
@@ -31,8 +33,9 @@ class Away(Exception):
 class Wire:
     """A channel on which one answer in `lose_every` gets lost; 0 loses none."""
 
-    def __init__(self, channel: grpc.Channel, chance: random.Random, *, lose_every: int = 0) -> None:
-        self.channel = channel
+    def __init__(self, site: Site, chance: random.Random, *, lose_every: int = 0) -> None:
+        self.channel = site.channel
+        self.new_channel = site.new_channel
         self.lost = 0
         self._chance = chance
         self._lose_every = lose_every
