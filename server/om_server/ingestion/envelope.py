@@ -24,6 +24,7 @@ from om_server.core.event import (
     UsageLine,
 )
 from om_server.core.usage import Certainty, Quantity, Usage
+from om_server.core.value import value_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +61,31 @@ class EnvelopeUnreadable(DomainError):
 
     def __init__(self) -> None:
         super().__init__("a queue entry could not be read")
+
+
+@value_type(frozen=True, slots=True)
+class Sealed:
+    """An event that may be queued, written once for its hash and for its envelope."""
+
+    #: Without the hash, which is written in the text.
+    event: Event
+    payload_hash: str
+    text: bytes
+
+
+def seal(claimed: Event, believed: Event, *, time_supplied: bool) -> Sealed:
+    """Hash an event as it was claimed, and write it as it is believed, which usually is the same."""
+    document = _to_json(claimed)
+    digest = _hash(document, of_edge=claimed.edge is not None, time_supplied=time_supplied)
+    if believed is not claimed:
+        document = _to_json(believed)
+    document["payload_hash"] = digest
+    return Sealed(believed, digest, orjson.dumps(document))
+
+
+def pack_sealed(sealed: Sequence[Sealed]) -> str:
+    """Write events of one organization as one envelope."""
+    return f'{{"version":{VERSION},"events":[{b",".join([item.text for item in sealed]).decode()}]}}'
 
 
 def pack(events: Sequence[Event]) -> str:
@@ -144,16 +170,21 @@ def names(envelope: str) -> set[tuple[str, str]]:
 
 def payload_hash(event: Event, *, time_supplied: bool) -> str:
     """Hash what the caller supplied: the same event again has the same hash, whatever is in between."""
-    document = _to_json(event)
+    return _hash(_to_json(event), of_edge=event.edge is not None, time_supplied=time_supplied)
+
+
+def _hash(document: dict[str, Any], *, of_edge: bool, time_supplied: bool) -> str:
+    claim = document.copy()
     for name in _NOT_CLAIMED:
-        del document[name]
+        del claim[name]
     # The key decides the team, so a caller that was given another key repeats the same event.
-    del document["attribution"]["team_id"]
-    if event.edge is None:
-        del document[_OF_EDGES]
+    attribution = claim["attribution"] = claim["attribution"].copy()
+    del attribution["team_id"]
+    if not of_edge:
+        del claim[_OF_EDGES]
     if not time_supplied:
-        del document["event_time"]
-    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        del claim["event_time"]
+    return hashlib.sha256(orjson.dumps(claim, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _to_json(event: Event) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from om_server.core.errors import DomainError, NotFound
 from om_server.core.event import SOURCE_PROXY
 from om_server.core.page import PageRequest, decode_token, encode_token
 from om_server.ingestion import envelope
-from om_server.ingestion.envelope import Unread
+from om_server.ingestion.envelope import Sealed, Unread
 from om_server.ingestion.intake import (
     EventConflict,
     believe_time,
@@ -79,33 +78,33 @@ class _Claims:
         self._identities = identities
         self._keys = keys
 
-    def compare(self, event: Event) -> IntakeResult:
+    def compare(self, sealed: Sealed) -> IntakeResult:
         """Answer for an event by its identity, then by its idempotency key."""
+        event = sealed.event
         claimed = self._identities.get((event.source, event.event_id))
         if claimed is None:
             claimed = self._keys.get(event.idempotency_key)
         if claimed is None:
             return IntakeResult(event.event_id, IntakeState.ACCEPTED)
-        if claimed == event.payload_hash:
+        if claimed == sealed.payload_hash:
             return IntakeResult(event.event_id, IntakeState.DUPLICATE)
         return IntakeResult(event.event_id, IntakeState.REJECTED, EventConflict(event))
 
-    def add(self, event: Event) -> None:
+    def add(self, sealed: Sealed) -> None:
         """Remember an event that was accepted; the first claim stays."""
-        self._identities.setdefault((event.source, event.event_id), event.payload_hash)
+        event = sealed.event
+        self._identities.setdefault((event.source, event.event_id), sealed.payload_hash)
         if event.idempotency_key:
-            self._keys.setdefault(event.idempotency_key, event.payload_hash)
+            self._keys.setdefault(event.idempotency_key, sealed.payload_hash)
 
 
-def checked(event: Event, *, time_supplied: bool, from_edge: bool) -> Event:
-    """Return an event as it is queued, with its hash and a time that is believed, or the rule it breaks."""
+def checked(event: Event, *, from_edge: bool) -> Event:
+    """Return an event with a time that is believed, or raise the rule that it breaks."""
     check_identity(event)
     if not from_edge:
         check_caller_fields(event)
     check_consumption(event)
-    believed = believe_time(event)
-    digest = envelope.payload_hash(event, time_supplied=time_supplied)
-    return dataclasses.replace(believed, payload_hash=digest)
+    return believe_time(event)
 
 
 class IngestionOperations:
@@ -139,19 +138,19 @@ class IngestionOperations:
         always: one that breaks a rule becomes a dead letter. A quota is for applications alone:
         MONTHLY_QUOTA_EXCEEDED, and then nothing of the batch is taken.
         """
-        checked = [self._check(report, from_edge=from_edge) for report in reports]
-        good = [item for item in checked if not isinstance(item, IntakeResult)]
+        sealed = [self._seal(report, from_edge=from_edge) for report in reports]
+        good = [item.event for item in sealed if not isinstance(item, IntakeResult)]
         claims = self._database.read(lambda: self._claims(organization_id, good))
         results: list[IntakeResult] = []
-        accepted: list[Event] = []
-        for item in checked:
+        accepted: list[Sealed] = []
+        for item in sealed:
             if isinstance(item, IntakeResult):
                 results.append(item)
                 continue
             result = claims.compare(item)
             if result.state is IntakeState.REJECTED and from_edge:
                 # Settlement keeps the first and reports the conflict.
-                result = IntakeResult(item.event_id, IntakeState.ACCEPTED)
+                result = IntakeResult(item.event.event_id, IntakeState.ACCEPTED)
             if result.state is IntakeState.ACCEPTED:
                 accepted.append(item)
                 claims.add(item)
@@ -160,7 +159,7 @@ class IngestionOperations:
                 accepted.append(item)
             results.append(result)
         if self._quotas is not None and not from_edge:
-            self._quotas.take(organization_id, accepted)
+            self._quotas.take(organization_id, [item.event for item in accepted])
         return self._enqueue(organization_id, accepted), results
 
     def quota_standing(self, organization_id: str) -> QuotaStanding | None:
@@ -174,25 +173,26 @@ class IngestionOperations:
             self._store.key_hashes(organization_id, sorted(keys)),
         )
 
-    def _check(self, report: Reported, *, from_edge: bool) -> Event | IntakeResult:
+    def _seal(self, report: Reported, *, from_edge: bool) -> Sealed | IntakeResult:
         event = normalize_customer(report.event)
         try:
-            return checked(event, time_supplied=report.time_supplied, from_edge=from_edge)
+            believed = checked(event, from_edge=from_edge)
         except DomainError as error:
             if event.edge is None:
                 return IntakeResult(event.event_id, IntakeState.REJECTED, error)
             name = letter_id(event.event_id, event.edge)
             self._keep(event.organization_id, name, error, text=envelope.pack([event]))
             return IntakeResult(event.event_id, IntakeState.ACCEPTED)
+        return envelope.seal(event, believed, time_supplied=report.time_supplied)
 
-    def _enqueue(self, organization_id: str, events: list[Event]) -> str:
-        if not events:
+    def _enqueue(self, organization_id: str, sealed: list[Sealed]) -> str:
+        if not sealed:
             return ""
         batch = Batch(
             organization_id=organization_id,
             batch_id=self._ids.new("bat"),
-            envelope=envelope.pack(events),
-            event_count=len(events),
+            envelope=envelope.pack_sealed(sealed),
+            event_count=len(sealed),
         )
         self._queue.append([batch])
         return batch.batch_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import peewee
 
@@ -10,18 +10,15 @@ from om_server.core.page import Cursor
 from om_server.ingestion.job_store import JobRow, JobStore
 from om_server.storage.batch import BatchWriter
 from om_server.storage.database import Database, Record
+from om_server.storage.statement import Statement, among, given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from om_server.core.event import Event
 
-T = TypeVar("T")
-
 _IDENTITY = ("organization_id", "source", "event_id")
 
-#: Ids in one IN list; keeps the parameters of a statement below SQLite's limit.
-_CHUNK = 1000
 #: Beyond it, how many there are makes no difference to whoever is told.
 _COUNTED_MAX = 10_000
 
@@ -89,6 +86,14 @@ class IngestionStore:
         self._database = database
         self._batch = BatchWriter(database)
         self.jobs = JobStore(database)
+        of_identities: Any = EventIdentity.select(EventIdentity.event_id, EventIdentity.payload_hash).where(
+            EventIdentity.organization_id == given("organization_id"),
+            EventIdentity.source == given("source"),
+            among(database, EventIdentity.event_id, "event_id"),
+        )
+        self._hashes = Statement(database, of_identities)
+        self._key_hashes = Statement(database, _of_keys(database, EventKey.payload_hash))
+        self._key_owners = Statement(database, _of_keys(database, EventKey.source, EventKey.event_id))
 
     def payload_hashes(
         self, organization_id: str, identities: Iterable[tuple[str, str]]
@@ -99,14 +104,8 @@ class IngestionStore:
             by_source.setdefault(source, []).append(event_id)
         found: dict[tuple[str, str], str] = {}
         for source, event_ids in by_source.items():
-            for chunk in _chunks(event_ids):
-                query = EventIdentity.select(EventIdentity.event_id, EventIdentity.payload_hash).where(
-                    (EventIdentity.organization_id == organization_id)
-                    & (EventIdentity.source == source)
-                    & EventIdentity.event_id.in_(chunk)
-                )
-                rows: list[tuple[str, str]] = list(query.tuples())  # type: ignore[arg-type]  # The stubs say models.
-                found.update(((source, event_id), digest) for event_id, digest in rows)
+            rows = self._hashes.rows(organization_id=organization_id, source=source, event_id=event_ids)
+            found.update(((source, event_id), digest) for event_id, digest in rows)
         return found
 
     def claim_identities(self, events: Sequence[Event]) -> set[tuple[str, str, str]]:
@@ -126,14 +125,10 @@ class IngestionStore:
 
     def key_hashes(self, organization_id: str, keys: Sequence[str]) -> dict[str, str]:
         """What was claimed under each idempotency key that was settled."""
-        found: dict[str, str] = {}
-        for chunk in _chunks(keys):
-            query = EventKey.select(EventKey.idempotency_key, EventKey.payload_hash).where(
-                (EventKey.organization_id == organization_id) & EventKey.idempotency_key.in_(chunk)
-            )
-            rows: list[tuple[str, str]] = list(query.tuples())  # type: ignore[arg-type]  # The stubs say models.
-            found.update(rows)
-        return found
+        if not keys:
+            return {}
+        rows = self._key_hashes.rows(organization_id=organization_id, idempotency_key=keys)
+        return dict(rows)
 
     def claim_keys(self, events: Sequence[Event]) -> dict[tuple[str, str], tuple[str, str]]:
         """Insert idempotency keys and return, for each (organization, key), whose (source, event) it is."""
@@ -147,12 +142,8 @@ class IngestionStore:
         for event in events:
             by_organization.setdefault(event.organization_id, []).append(event.idempotency_key)
         for organization_id, keys in by_organization.items():
-            for part in _chunks(keys):
-                query = EventKey.select(EventKey.idempotency_key, EventKey.source, EventKey.event_id).where(
-                    (EventKey.organization_id == organization_id) & EventKey.idempotency_key.in_(part)
-                )
-                found: list[tuple[str, str, str]] = list(query.tuples())  # type: ignore[arg-type]  # The stubs say models.
-                owners.update(((organization_id, key), (source, event_id)) for key, source, event_id in found)
+            found = self._key_owners.rows(organization_id=organization_id, idempotency_key=keys)
+            owners.update(((organization_id, key), (source, event_id)) for key, source, event_id in found)
         return owners
 
     def add_dead_letter(self, letter: DeadLetter) -> None:
@@ -233,5 +224,10 @@ class IngestionStore:
         return list(query.order_by(DeadLetter.create_time, DeadLetter.dead_letter_id).limit(limit))
 
 
-def _chunks(items: Sequence[T]) -> Iterable[Sequence[T]]:
-    return (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
+def _of_keys(database: Database, *columns: peewee.Field) -> peewee.Node:
+    """Compose what selects idempotency keys of an organization with these columns."""
+    query: Any = EventKey.select(EventKey.idempotency_key, *columns)
+    return query.where(  # type: ignore[no-any-return]  # Peewee's own.
+        EventKey.organization_id == given("organization_id"),
+        among(database, EventKey.idempotency_key, "idempotency_key"),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import structlog
@@ -219,7 +220,8 @@ def _event_of(letter: DeadLetter) -> Event:
     [event] = events
     if event.payload_hash:
         return event
-    return checked(event, time_supplied=True, from_edge=event.edge is not None)
+    digest = envelope.payload_hash(event, time_supplied=True)
+    return dataclasses.replace(checked(event, from_edge=event.edge is not None), payload_hash=digest)
 
 
 def _in_order(

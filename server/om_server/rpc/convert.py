@@ -4,7 +4,6 @@ What a caller sent wrong is a DomainError whose metadata names the field, as a p
 that was translated. Shape rules are checked before, by Validation.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -172,12 +171,13 @@ def usage_line_from_proto(line: event_pb2.UsageLine) -> UsageLine:
     )
 
 
-def attribution_from_proto(attribution: event_pb2.Attribution) -> Attribution:
+def attribution_from_proto(attribution: event_pb2.Attribution, *, team_id: str | None = None) -> Attribution:
+    """Translate what is said; a `team_id` that is known better takes the place of the one said."""
     version = attribution.prompt_version if attribution.HasField("prompt_version") else None
     return Attribution(
         customer_id=attribution.customer_id,
         user_id=attribution.user_id,
-        team_id=attribution.team_id,
+        team_id=attribution.team_id if team_id is None else team_id,
         feature_id=attribution.feature_id,
         prompt_key=attribution.prompt_key,
         prompt_version=version,
@@ -211,7 +211,7 @@ def event_from_proto(message: event_pb2.UsageEvent, origin: Origin) -> Event:
         if occurred
         else origin.receive_time,
         receive_time=origin.receive_time,
-        attribution=dataclasses.replace(attribution_from_proto(message.attribution), team_id=origin.team_id),
+        attribution=attribution_from_proto(message.attribution, team_id=origin.team_id),
         lines=_lines_from_proto(message),
         outcome=outcome_from_proto(message.outcome),
         metadata_json=struct_from_proto(message.metadata, "metadata"),

@@ -80,6 +80,21 @@ def test_what_comes_out_is_what_went_in(events: list[Event]) -> None:
     assert envelope.unpack(envelope.pack(events)) == events
 
 
+@given(st.lists(st.tuples(EVENTS, _INT64, st.booleans()), max_size=3))
+def test_what_is_sealed_says_what_is_believed_under_the_hash_of_what_was_claimed(
+    drawn: list[tuple[Event, int, bool]],
+) -> None:
+    sealed, expected = [], []
+    for claimed, time, supplied in drawn:
+        believed = dataclasses.replace(claimed, event_time=time, flags=("moved",))
+        digest = envelope.payload_hash(claimed, time_supplied=supplied)
+        sealed.append(envelope.seal(claimed, believed, time_supplied=supplied))
+        expected.append(dataclasses.replace(believed, payload_hash=digest))
+
+    assert [item.payload_hash for item in sealed] == [event.payload_hash for event in expected]
+    assert envelope.unpack(envelope.pack_sealed(sealed)) == expected
+
+
 def test_the_strategy_knows_every_field() -> None:
     """Else a new field could be lost on the way unseen: no default hides it from the round trip."""
     given_fields = EVENTS.wrapped_strategy.kwargs  # type: ignore[attr-defined] # Of a lazy strategy.
