@@ -1,13 +1,14 @@
 """What is counted and summed of usage: the values of one row of rollups. Pure."""
 
-from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
+
+from om_server.core.value import value_type
 
 #: The values of counters in the order of their fields.
 Numbers: TypeAlias = tuple[int, int, int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Counters:
     """Counts of events, cost in nano-dollars and charge in nano-credits. Unrated money is in neither."""
 
@@ -44,7 +45,7 @@ class Counters:
         return Counters(*(-number for number in self.numbers))
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class QuantitySum:
     """A sum of what is known of one unit, and how much of it is estimated."""
 

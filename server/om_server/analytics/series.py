@@ -1,13 +1,13 @@
 """Series: everything that usage is told apart by, but time and tags. Pure."""
 
 import hashlib
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import orjson
 
 from om_server.analytics.settled import SettledLine
 from om_server.core.event import Event
+from om_server.core.value import value_type
 
 _ID_BYTES = 16
 
@@ -15,7 +15,7 @@ _ID_BYTES = 16
 Dimensions: TypeAlias = tuple[str, str, str, str, str, str, int | None, str, str, str, bool]
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Series:
     """The dimensions of usage. Empty where an event had none."""
 

@@ -1,9 +1,9 @@
 """A usage event after settlement: what it cost, what it was charged, and who paid."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from om_server.core.event import Event, UsageLine
+from om_server.core.value import value_type
 
 
 class SettledState(StrEnum):
@@ -18,7 +18,7 @@ class SettledState(StrEnum):
 _UNRATED = SettledState.UNRATED
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class SettledLine:
     """A line with its shares of the event's cost (nano-dollars) and charge (nano-credits).
 
@@ -33,7 +33,7 @@ class SettledLine:
     context_threshold: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class SettledEvent:
     """An event with its rating and payment: cost in nano-dollars, the rest in nano-credits.
 

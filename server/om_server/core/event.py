@@ -7,10 +7,11 @@ microseconds since 1970 in UTC.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from om_server.core.usage import Usage
+from om_server.core.value import value_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +44,7 @@ class Outcome(enum.StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Attribution:
     """To whom and to what consumption belongs."""
 
@@ -56,7 +57,7 @@ class Attribution:
     tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class UsageLine:
     """Consumption at one model. `model` served; `requested_model` is empty if it is the same."""
 
@@ -69,7 +70,7 @@ class UsageLine:
     raw_usage: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Funding:
     """A part of a lease that paid for an event, in nano-credits."""
 
@@ -78,7 +79,7 @@ class Funding:
     retained: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class EdgePosition:
     """Where in an edge's journal an event stands."""
 
@@ -87,7 +88,7 @@ class EdgePosition:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Event:
     """A fact about usage. Identity: organization, source, event_id."""
 

@@ -1,9 +1,9 @@
 """Exact amounts: integers of 10^-9 of a currency unit or credit, and the one rounding function."""
 
 import re
-from dataclasses import dataclass
 
 from om_server.core.errors import Code, DomainError, InvalidArgument
+from om_server.core.value import value_type
 
 NANO = 1_000_000_000
 # Half of what int64 holds, so that the sum of two amounts never wraps in SQL.
@@ -49,7 +49,7 @@ def round_half_even(numerator: int, denominator: int) -> int:
     return quotient
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Money:
     """An amount in one currency. Sums and comparisons across currencies are refused."""
 

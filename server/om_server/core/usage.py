@@ -12,6 +12,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from om_server.core.errors import Code, DomainError
+from om_server.core.value import value_type
 
 # Integers up to here survive a trip through a JSON number.
 QUANTITY_MAX = 2**53
@@ -148,7 +149,7 @@ class Certainty(Enum):
 _ESTIMATED, _UNKNOWN = Certainty.ESTIMATED, Certainty.UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Quantity:
     """How much of one unit. The amount is None if and only if it is unknown; zero is a fact."""
 
@@ -169,7 +170,7 @@ class Quantity:
                 raise QuantityOutOfRange(self.unit, amount)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Usage:
     """What one model consumed: at most one quantity for each unit."""
 

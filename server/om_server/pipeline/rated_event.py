@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from om_server.analytics.settled import SettledEvent, SettledLine, SettledState
 from om_server.core.event import Outcome
 from om_server.core.money import USD
+from om_server.core.value import value_type
 from om_server.rating.arithmetic import UnratedReason
 from om_server.rating.model import canonical_provider, canonical_tier
 from om_server.rating.rate import Rating, Unrated
@@ -35,7 +35,7 @@ class Rates(Protocol):
         """Rate an event at its own time."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class RatedEvent:
     """An event with its rating; None where there is nothing to rate."""
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from om_server.core.event import UsageLine
 from om_server.core.money import CREDITS, USD, Money
+from om_server.core.value import value_type
 from om_server.rating.arithmetic import (
     Component,
     ExactSum,
@@ -45,7 +46,7 @@ class Unrated:
     charge: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class RatedLine:
     """The arithmetic of one line. Price version and model are empty where no price was needed or known.
 
@@ -65,7 +66,7 @@ class RatedLine:
     charge: Money | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Rating:
     """What an event costs and is charged. None is unrated, never zero, and `unrated` says why.
 

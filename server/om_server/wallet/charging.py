@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from om_server.core.event import Funding
+from om_server.core.value import value_type
 from om_server.wallet.entry import Cause
 from om_server.wallet.grant import Slice
 from om_server.wallet.holds.escrow import Escrow, EscrowKind
@@ -28,7 +29,7 @@ WALLET_UNKNOWN = "wallet_unknown"
 SUSPENDED = "suspended"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Charge:
     """What an event costs in nano-credits, 0 included, and who was chosen to pay; "" is nobody.
 
@@ -52,7 +53,7 @@ class Charge:
         return self.source, self.event_id
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class ChargeResult:
     """Who paid: leases and escrows `captured`, wallets were `charged`, and `receivable` is still owed."""
 

@@ -1,8 +1,9 @@
 """Entries: the immutable rows of the ledger. Each moves an amount from one account to another."""
 
 import enum
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from om_server.core.value import value_type
 
 
 class Account(enum.StrEnum):
@@ -86,7 +87,7 @@ SUSPENSE_RELEASE = Movement(EntryKind.RELEASE, Account.SUSPENSE, Account.AVAILAB
 DEDUCTION = Movement(EntryKind.DEDUCTION, Account.AVAILABLE, Account.REVENUE)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Cause:
     """Why money moves: the lease or hold, the event, or a text for people."""
 

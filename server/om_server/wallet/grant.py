@@ -1,8 +1,7 @@
 """Grants: credits that came into a wallet together, and the order in which they are spent."""
 
-from dataclasses import dataclass
-
 from om_server.core.money import Money
+from om_server.core.value import value_type
 
 PRIORITY_DEFAULT = 100
 PRIORITY_MAX = 255
@@ -11,7 +10,7 @@ PRIORITY_MAX = 255
 _NEVER = 2**63
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Grant:
     """A grant, or a wallet's one credit line, whose `available` is what it is overdrawn by, negated."""
 
@@ -41,7 +40,7 @@ def burn_order(grant: Grant) -> BurnOrder:
     return grant.credit_line, grant.priority, expire_time, grant.create_time, grant.grant_id
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Slice:
     """What one grant put into a lease: `amount` once, of which `held` is still set aside."""
 

@@ -5,11 +5,11 @@ loads a book, the caller moves money in it, and the store saves what changed.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from om_server.core.errors import Code, DomainError
 from om_server.core.money import AMOUNT_MAX, CREDITS, AmountOutOfRange, Money
+from om_server.core.value import value_type
 from om_server.wallet.entry import (
     CAPTURE,
     CHARGE,
@@ -62,7 +62,7 @@ class WalletBlocked(DomainError):
         super().__init__(f"wallet {wallet_id} is blocked", wallet_id=wallet_id)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Paid:
     """Who paid for usage that had already happened: the wallet, and its receivable for the rest."""
 

@@ -1,9 +1,10 @@
 """A wallet as a value: whose it is, what it has, and whose wallet pays. Amounts are nano-credits."""
 
 import enum
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from om_server.core.errors import InvalidArgument
+from om_server.core.value import value_type
 from om_server.wallet.grant import Grant
 
 
@@ -31,7 +32,7 @@ class WalletState(enum.StrEnum):
     BLOCKED = "blocked"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Owner:
     """Whose wallet it is. An organization has at most one wallet for each owner."""
 
@@ -62,7 +63,7 @@ def payers(organization_id: str, *, user_id: str, customer_id: str, team_id: str
     return (*named, Owner(OwnerKind.ORGANIZATION, organization_id))
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Wallet:
     """A wallet's own columns. `wallet_id` is empty for an owner that has no wallet."""
 

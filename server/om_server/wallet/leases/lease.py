@@ -4,6 +4,7 @@ import enum
 from dataclasses import dataclass, field, replace
 
 from om_server.core.clock import MICROS_PER_SECOND
+from om_server.core.value import value_type
 from om_server.wallet.grant import Slice
 
 #: How long an edge may spend from a lease. Its end frees no money: timers never do.
@@ -65,7 +66,7 @@ class LeaseReport:
     keep: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Lease:
     """A lease as it is stored. `remaining` is what is still set aside for it, over all its slices."""
 
