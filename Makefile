@@ -77,7 +77,8 @@ test: check coverage $(SDKS) ## Run the checks, then the tests
 FAULT_ROUNDS ?= 20
 
 soak: $(DEVELOPMENT) $(CLIENTS) $(SDKS) ## Run the long tests: large seeds and kill counts
-	OM_FAULT_ROUNDS=$(FAULT_ROUNDS) $(PYTEST) -m "soak or not soak" --hypothesis-profile=soak
+	OM_FAULT_ROUNDS=$(FAULT_ROUNDS) $(PYTEST) -m "soak or not soak" --hypothesis-profile=soak \
+	  -o faulthandler_timeout=0
 
 # How many histories `make simulate` plays.
 SEEDS ?= 1000
