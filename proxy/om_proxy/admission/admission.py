@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import structlog
-
-from om_proxy.admission.ask import Ask
+from om_proxy.admission.ask import Ask, problem_of_error
 from om_proxy.admission.keys import Key, KeyRing
 from om_proxy.admission.lease_desk import LeaseDesk, Refused
 from om_proxy.admission.limit_warnings import LimitWarnings
@@ -25,13 +23,10 @@ from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Problem
 from om_proxy.server.server_client import ServerAway, ServerRefused
 
-_log = structlog.get_logger(__name__)
-
 #: Modes in which a call may go on without money while the server is away.
 _LENIENT = frozenset({Mode.NOBODY, Mode.SOFT})
 #: Modes in which leases are spent.
 _LEASING = frozenset({Mode.STRICT, Mode.SOFT})
-_KEY_ENDED = frozenset({"KEY_REVOKED", "NOT_FOUND"})
 
 
 class Admissions:
@@ -71,13 +66,13 @@ class Admissions:
                 return problem.unavailable()
             return self._without_server(Ask(event_id, key, call, who, card, (), None))
         except ServerRefused as refused:
-            return _problem_of_error(refused)
+            return problem_of_error(refused)
         try:
             granted = await self._granted(ask)
         except ServerAway:
             return self._without_server(ask)
         except ServerRefused as refused:
-            return _problem_of_error(refused)
+            return problem_of_error(refused)
         return granted if isinstance(granted, Problem) else self._intent(ask, granted)
 
     def _intent(self, ask: Ask, grant: Grant) -> Intent:
@@ -180,11 +175,3 @@ class Admissions:
 def _sum(one: int | None, other: int | None) -> int | None:
     """Add what is known; what is not known stays so."""
     return None if one is None or other is None else one + other
-
-
-def _problem_of_error(refused: ServerRefused) -> Problem:
-    """A key that ended between its look-up and now is an invalid key; anything else is our trouble."""
-    if refused.reason in _KEY_ENDED:
-        return problem.invalid_api_key()
-    _log.error("server_refused", reason=refused.reason)
-    return problem.unavailable()

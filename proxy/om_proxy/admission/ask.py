@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import structlog
+
 from om.edge.v1 import edge_service_pb2 as edge_pb
 from om.type.v1 import error_reason_pb2 as reasons
 from om_proxy.admission.keys import Key
@@ -15,12 +17,17 @@ from om_proxy.metering.usage import Unit
 from om_proxy.refusals import problem
 from om_proxy.refusals.refusal import Problem
 from om_proxy.server.identity import Edge
+from om_proxy.server.server_client import ServerRefused
 from om_proxy.value import value_type
+
+_log = structlog.get_logger(__name__)
 
 #: The contract's maximum of an amount. No wallet has as much, so what needs more is refused all the same.
 AMOUNT_MAX = 2**62
 _STEPS_PER_RATE = 1_000_000
 _COST_UNKNOWN = (reasons.ERROR_REASON_PRICE_UNKNOWN, reasons.ERROR_REASON_BOUND_UNKNOWN)
+
+_KEY_ENDED = frozenset({"KEY_REVOKED", "NOT_FOUND"})
 
 #: Key, customer and user: who pays depends on nothing else.
 Scope = tuple[str, str, str]
@@ -114,3 +121,11 @@ class Ask:
         if self.unbounded_field is not None:
             return problem.cost_unbounded(self.unbounded_field)
         return problem.price_unknown(provider=self.call.provider, model=self.call.model)
+
+
+def problem_of_error(refused: ServerRefused) -> Problem:
+    """A key that ended between its look-up and now is an invalid key; anything else is our trouble."""
+    if refused.reason in _KEY_ENDED:
+        return problem.invalid_api_key()
+    _log.error("server_refused", reason=refused.reason)
+    return problem.unavailable()

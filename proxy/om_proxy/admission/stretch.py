@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from om_proxy.admission.ask import Ask
+from om_proxy.admission.ask import Ask, problem_of_error
 from om_proxy.admission.lease_desk import LeaseDesk
 from om_proxy.call.bound import SLICE_TOKENS, Bound, Ceiling
 from om_proxy.funding.grant import Grant
@@ -56,7 +56,9 @@ class Stretch:
             if not self._lenient:
                 return problem.unavailable()
             self._grant.unfunded = paid = True
-        except (ServerRefused, JournalFull, JournalBroken):
+        except ServerRefused as refused:
+            return problem_of_error(refused)
+        except (JournalFull, JournalBroken):
             return problem.unavailable()
         return None if paid else credits_used_up()
 
