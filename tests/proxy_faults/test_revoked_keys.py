@@ -90,6 +90,6 @@ async def test_a_stream_whose_key_is_revoked_gets_no_more_money_row_62() -> None
 
     told = last_event(got)[b"data"]
     assert isinstance(told, dict)
-    assert told["error"]["code"] == "service_unavailable"
+    assert told["error"]["code"] == "invalid_api_key"
     assert event.outcome == event_pb2.OUTCOME_ESTIMATED
     assert event.funding[0].retained_nanos >= got.count(b"x" * 1_000) * 1_000 // 4

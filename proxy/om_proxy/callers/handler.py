@@ -14,6 +14,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from om_proxy.abreast import Turnstile, abreast
 from om_proxy.admission.keys import Key
 from om_proxy.admission.outcome import Intent
 from om_proxy.call.call import Call
@@ -76,6 +77,7 @@ class Handler:
         self._limits = limits
         self._counts = counts or Counts()
         self._tracer = tracer or Untraced()
+        self._turnstile = Turnstile()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Forward a request, or refuse it."""
@@ -124,6 +126,7 @@ class Handler:
     async def _prepare(
         self, request: web.BaseRequest, found: Understood, *, event_id: str
     ) -> Sending | Problem:
+        await self._turnstile.enter()
         headers = request.headers
         who = found.dialect.attribution(headers)
         if isinstance(who, Problem):
@@ -136,9 +139,11 @@ class Handler:
         credential = self._credential(request, found, sandbox=who.sandbox or key.test_mode)
         if isinstance(credential, Problem):
             return credential
+        await abreast()
         read = await self._read(request, found, who)
         if isinstance(read, Problem):
             return read
+        await abreast()
         with self._tracer.step("admission"):
             intent = await self._admit(event_id, key, found=found, call=read[0], who=read[1])
         if isinstance(intent, Problem):

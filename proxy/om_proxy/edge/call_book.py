@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from om.type.v1 import event_pb2
+from om_proxy.abreast import abreast
 from om_proxy.admission import outcome
 from om_proxy.admission.outcome import Intent
 from om_proxy.counts import Counts
@@ -52,6 +53,7 @@ class CallBook:
     async def begin(self, intent: Intent) -> None:
         """Write down a call that is about to be made. JournalFull, JournalBroken: it must not be made."""
         try:
+            await abreast()
             self._journal.intend(outcome.pending(intent))
         except BaseException:
             # Whatever it was: a lease would count a call for ever that no record names.

@@ -11,6 +11,7 @@ from functools import partial
 from aiohttp import web
 
 from om.type.v1 import event_pb2
+from om_proxy.abreast import abreast
 from om_proxy.admission.outcome import Intent
 from om_proxy.call.provider import Provider
 from om_proxy.call.route import Target
@@ -110,6 +111,7 @@ class Forwarder:
         self, request: web.BaseRequest, sending: Sending, tally: Tally, *, drains: bool
     ) -> web.StreamResponse | Problem:
         """Make the call, up to the end of its answer."""
+        await abreast()
         with self._tracer.step("upstream", provider=sending.provider.name) as step:
             answer = await self._exchanged(request, sending, tally, drains=drains)
             step.note("http.response.status_code", answer.status)

@@ -7,7 +7,6 @@ import gzip
 from collections.abc import Callable
 from typing import Any
 
-import grpc
 import orjson
 import pytest
 from structlog.testing import capture_logs
@@ -24,7 +23,7 @@ from om_proxy.refusals import problem
 from tests.proxy.bank import CALL, KNOWN, WALLET, Bank, Till
 from tests.proxy.exchange import call_of
 from tests.proxy.exchange import events as written
-from tests.proxy.fake_servicer import AWAY, Failure
+from tests.proxy.fake_servicer import AWAY
 from tests.proxy.intents import WHO
 from tests.proxy.one_edge import HEADERS, Edge, edge
 from tests.proxy.raw_http import Exchange, head, request_bytes
@@ -254,23 +253,6 @@ async def test_while_the_server_is_away_only_a_soft_wallets_stream_goes_on(*, so
     assert event.unfunded is soft
     if not soft:
         assert last_event(answer.body)[b"data"]["error"]["code"] == "service_unavailable"  # type: ignore[index]
-
-
-async def test_a_key_that_is_revoked_meanwhile_ends_a_stream_that_would_have_to_be_extended() -> None:
-    path, body, frame = PROVIDERS["openai chat"]
-
-    async def script(exchange: Exchange) -> None:
-        revoked = Failure(grpc.StatusCode.UNAUTHENTICATED, "KEY_REVOKED")
-        proxy.server.failures["Admit"] = [revoked] * 1_000
-        await exchange.stream(*[frame] * 12, b"")
-
-    async with edge(script) as proxy, proxy.caller() as caller:
-        rich(proxy)
-        await caller.send(asked(path, body))
-        answer = await caller.read()
-        await the_event(proxy)
-
-    assert last_event(answer.body)[b"data"]["error"]["code"] == "invalid_api_key"  # type: ignore[index]
 
 
 async def test_a_full_disk_ends_a_stream_that_would_have_to_be_extended(

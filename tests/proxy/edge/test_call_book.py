@@ -161,14 +161,30 @@ async def test_a_call_waits_for_the_disk_where_that_was_asked_for(
         monkeypatch.undo()
 
 
+async def test_a_caller_who_leaves_before_the_intent_is_written_leaves_nothing_taken(tmp_path: Path) -> None:
+    async with scene(tmp_path) as at:
+        beginning = asyncio.create_task(at.book.begin(at.intent))
+        asyncio.get_running_loop().call_soon(beginning.cancel)
+        await asyncio.gather(beginning, return_exceptions=True)
+
+        assert beginning.cancelled()
+        assert (at.desk.cancelled, at.desk.given_back, at.book.open_count) == (1, [], 0)
+        assert shipped(at.journal) == []
+
+
 async def test_a_caller_who_leaves_while_the_disk_writes_was_not_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with scene(tmp_path, synced=True) as at:
-        never = asyncio.Event()
-        monkeypatch.setattr(GroupSync, "flush", lambda _: never.wait())
+        writing, never = asyncio.Event(), asyncio.Event()
+
+        async def flush(_: GroupSync) -> None:
+            writing.set()
+            await never.wait()
+
+        monkeypatch.setattr(GroupSync, "flush", flush)
         beginning = asyncio.create_task(at.book.begin(at.intent))
-        await asyncio.sleep(0)
+        await writing.wait()
         beginning.cancel()
         await asyncio.gather(beginning, return_exceptions=True)
 
