@@ -12,7 +12,7 @@ import asyncio
 from contextvars import Context
 from functools import partial
 
-#: Turns of the loop from one group to the next: as many as a group's steps take up to its first bytes sent.
+#: Turns of the loop from one group to the next. Its steps up to the first byte sent take five.
 GROUP_TURNS = 6
 
 #: To be awaited where a step begins. Like any wait it may be cancelled.

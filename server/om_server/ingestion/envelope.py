@@ -85,12 +85,16 @@ def seal(claimed: Event, believed: Event, *, time_supplied: bool) -> Sealed:
 
 def pack_sealed(sealed: Sequence[Sealed]) -> str:
     """Write events of one organization as one envelope."""
-    return f'{{"version":{VERSION},"events":[{b",".join([item.text for item in sealed]).decode()}]}}'
+    return _envelope([item.text for item in sealed])
 
 
 def pack(events: Sequence[Event]) -> str:
     """Write events of one organization as one envelope."""
-    return orjson.dumps({"version": VERSION, "events": [_to_json(event) for event in events]}).decode()
+    return _envelope([orjson.dumps(_to_json(event)) for event in events])
+
+
+def _envelope(texts: Sequence[bytes]) -> str:
+    return f'{{"version":{VERSION},"events":[{b",".join(texts).decode()}]}}'
 
 
 @dataclass(frozen=True, slots=True)
